@@ -62,8 +62,8 @@ static int wrong_type(const struct path *p, const char *want, struct json_object
     AUTO(buf) struct buf where = BUF_INIT(4096);
 
     path_print(p, &where);
-    return error_set(e, ERR_INVALID, "%s: expected %s, got %s",
-                     where.len ? where.data : "(top)", want, kind_name(o));
+    return error_set(e, ERR_INVALID, "%s: expected %s, got %s", where.len ? where.data : "(top)",
+                     want, kind_name(o));
 }
 
 static int bad_value(const struct path *p, const char *why, const char *value, struct error *e)

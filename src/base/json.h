@@ -77,12 +77,12 @@ struct json_named_list {
 };
 
 enum {
-    JSON_OMIT_EMPTY = 1 << 0,   /* not printed when zero, false, NULL or of length 0 */
-    JSON_REQUIRED = 1 << 1,     /* parsing fails when absent or null */
-    JSON_STR_OR_LIST = 1 << 2,  /* JSON_STRV: a plain string is a list of one */
-    JSON_NULL_EMPTY = 1 << 3,   /* printed as null (not [] or {} or "") when NULL or of length 0 */
-    JSON_LENIENT_NUM = 1 << 4,  /* numbers may come as decimal strings */
-    JSON_STR_IN_JSON = 1 << 5,  /* JSON_INT/UINT printed as a string */
+    JSON_OMIT_EMPTY = 1 << 0,  /* not printed when zero, false, NULL or of length 0 */
+    JSON_REQUIRED = 1 << 1,    /* parsing fails when absent or null */
+    JSON_STR_OR_LIST = 1 << 2, /* JSON_STRV: a plain string is a list of one */
+    JSON_NULL_EMPTY = 1 << 3,  /* printed as null (not [] or {} or "") when NULL or of length 0 */
+    JSON_LENIENT_NUM = 1 << 4, /* numbers may come as decimal strings */
+    JSON_STR_IN_JSON = 1 << 5, /* JSON_INT/UINT printed as a string */
 };
 
 struct json_desc;
@@ -91,8 +91,8 @@ struct json_field {
     enum json_kind kind;
     unsigned flags;
     size_t offset;
-    const struct json_desc *sub;      /* JSON_OBJ…, JSON_LIST_MAP */
-    const char *const *choices;       /* JSON_STR: NULL-ended list of allowed values, or NULL */
+    const struct json_desc *sub; /* JSON_OBJ…, JSON_LIST_MAP */
+    const char *const *choices;  /* JSON_STR: NULL-ended list of allowed values, or NULL */
 };
 struct json_desc {
     const char *name; /* for messages */
@@ -106,8 +106,8 @@ struct json_desc {
     }
 #define JSON_FIELD_SUB(type, member, json_name, kind_, flags_, subtype)                            \
     {                                                                                              \
-        .name = (json_name), .kind = (kind_), .flags = (flags_),                                   \
-        .offset = offsetof(type, member), .sub = (subtype)                                         \
+        .name = (json_name), .kind = (kind_), .flags = (flags_), .offset = offsetof(type, member), \
+        .sub = (subtype)                                                                           \
     }
 #define JSON_FIELD_CHOICE(type, member, json_name, flags_, choices_)                               \
     {                                                                                              \
@@ -152,10 +152,10 @@ struct jsonw {
     struct buf *out;
     bool need_comma;
 };
-void jsonw_begin(struct jsonw *w, const char *key);      /* { */
-void jsonw_end(struct jsonw *w);                         /* } */
-void jsonw_list_begin(struct jsonw *w, const char *key); /* [ */
-void jsonw_list_end(struct jsonw *w);                    /* ] */
+void jsonw_begin(struct jsonw *w, const char *key);                  /* { */
+void jsonw_end(struct jsonw *w);                                     /* } */
+void jsonw_list_begin(struct jsonw *w, const char *key);             /* [ */
+void jsonw_list_end(struct jsonw *w);                                /* ] */
 void jsonw_str(struct jsonw *w, const char *key, const char *value); /* NULL prints "" */
 void jsonw_int(struct jsonw *w, const char *key, int64_t value);
 void jsonw_uint(struct jsonw *w, const char *key, uint64_t value);
@@ -176,8 +176,8 @@ void json_quote(struct buf *out, const char *s, size_t len);
 struct json_value; /* a parsed text and everything in it */
 enum json_value_kind { JV_NULL, JV_BOOL, JV_INT, JV_DOUBLE, JV_STR, JV_LIST, JV_OBJ };
 
-int json_value_parse(const char *text, size_t len, struct json_value **ret, struct error *e)
-        MUST_CHECK;
+int json_value_parse(const char *text, size_t len, struct json_value **ret,
+                     struct error *e) MUST_CHECK;
 void json_value_free(struct json_value *v); /* only of what json_value_parse() gave */
 DEFINE_AUTOPTR(struct json_value, json_value)
 

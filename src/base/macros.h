@@ -16,11 +16,11 @@
 #include <errno.h>
 #include <stddef.h>
 
-#define MUST_CHECK __attribute__((warn_unused_result))
+#define MUST_CHECK             __attribute__((warn_unused_result))
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
-#define CLEANUP(fn) __attribute__((cleanup(fn)))
-#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define STREQ(a, b) (__builtin_strcmp((a), (b)) == 0)
+#define CLEANUP(fn)            __attribute__((cleanup(fn)))
+#define ARRAY_SIZE(a)          (sizeof(a) / sizeof((a)[0]))
+#define STREQ(a, b)            (__builtin_strcmp((a), (b)) == 0)
 
 /* Scoped clean-up of a struct on the stack: AUTO(buf) calls buf_done(&var). */
 #define AUTO(type) CLEANUP(type##_done)
@@ -37,7 +37,7 @@ void base_freep(void *p);
 void base_closep(int *fd);
 
 #define AUTOFREE CLEANUP(base_freep)
-#define AUTOFD CLEANUP(base_closep)
+#define AUTOFD   CLEANUP(base_closep)
 
 /* Hands over: the variable forgets what it owned. */
 #define take_ptr(p)                                                                                \

@@ -6,9 +6,9 @@
 
 #include "base/macros.h"
 
-#define NSEC_PER_SEC 1000000000LL
-#define NSEC_PER_MSEC 1000000LL
-#define TIME_RFC3339_MAX 36
+#define NSEC_PER_SEC      1000000000LL
+#define NSEC_PER_MSEC     1000000LL
+#define TIME_RFC3339_MAX  36
 #define TIME_ZERO_RFC3339 "0001-01-01T00:00:00Z" /* what Docker prints for "never" */
 
 int64_t time_now_ns(void);       /* CLOCK_REALTIME */

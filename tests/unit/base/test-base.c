@@ -160,8 +160,8 @@ static void test_files(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_strv), cmocka_unit_test(test_buf),     cmocka_unit_test(test_map),
-        cmocka_unit_test(test_time), cmocka_unit_test(test_numbers), cmocka_unit_test(test_error),
+        cmocka_unit_test(test_strv),  cmocka_unit_test(test_buf),     cmocka_unit_test(test_map),
+        cmocka_unit_test(test_time),  cmocka_unit_test(test_numbers), cmocka_unit_test(test_error),
         cmocka_unit_test(test_files),
     };
 
