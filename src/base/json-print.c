@@ -294,6 +294,10 @@ static void write_field(struct jsonw *w, const struct json_field *f, const void 
         jsonw_null(w, f->name);
         return;
     }
+    if ((f->flags & JSON_NULL_KEPT) && !*(void *const *)p) {
+        jsonw_null(w, f->name);
+        return;
+    }
     switch (f->kind) {
     case JSON_STR:
         jsonw_str(w, f->name, *(char *const *)p);

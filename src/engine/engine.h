@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The engine: containers, execs, images, events. The only place where images, root file systems,
+ * networks, volumes, logs and monitors meet. One function an operation; every transport (Docker
+ * API, CRI) calls these and nothing else.
+ *
+ * Any thread may call. Calls block until the operation is done. No lock is held across anything
+ * that blocks: an object in the middle of a step answers `list` and `inspect` from its last
+ * published view at once; a second operation on it waits a bounded time and then gets
+ * ERR_CONFLICT.
+ *
+ * `ref` is a container's name (with or without "/"), full id, or unambiguous id prefix.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/macros.h"
+#include "engine/types.h"
+#include "image/image.h"
+#include "log/json-file.h"
+#include "network/network.h"
+#include "volume/volume.h"
+
+struct engine;
+
+struct engine_params {
+    const char *root;           /* /var/lib/pouch */
+    const char *state;          /* /run/pouch */
+    const char *cgroup_parent;  /* "/pouch" */
+    const char *rootfs_driver;  /* NULL: default */
+    const char *log_driver;     /* NULL: json-file */
+    struct json_map log_opts;   /* max-size, max-file */
+    struct network_params network;
+    char **insecure_registries; /* host[:port] or CIDR */
+    char **dns;                 /* defaults for containers, or NULL */
+    char **dns_search;
+    char **dns_options;
+    struct json_list default_ulimits; /* of struct ulimit */
+    char **labels;              /* of the engine, for info */
+    const char *init_path;      /* host's init program for --init, NULL: none is there */
+    bool no_new_privileges;     /* default for containers */
+    bool debug;
+};
+
+/*
+ * Opens everything under root and state, re-adopts the containers that live, gives those that ended
+ * meanwhile their exit code, sweeps what a crash left half-made, and starts the engine's threads.
+ */
+int engine_open(const struct engine_params *p, struct engine **ret, struct error *e) MUST_CHECK;
+/* Applies the restart policies of containers that should be running: after engine_open(), when the
+ * sockets are listening. */
+void engine_start_restarts(struct engine *en);
+/* Ends the threads and closes. Containers run on. */
+void engine_close(struct engine *en);
+
+/* --- Containers: what is --------------------------------------------------------------------- */
+
+enum container_status {
+    CONTAINER_CREATED,
+    CONTAINER_RUNNING,
+    CONTAINER_PAUSED,
+    CONTAINER_RESTARTING,
+    CONTAINER_REMOVING,
+    CONTAINER_EXITED,
+    CONTAINER_DEAD,
+    CONTAINER_STATUS_MAX
+};
+const char *container_status_name(enum container_status s); /* "created", "running", … */
+
+/* What never changes after creation; shared by all views of the container. */
+struct container_definition {
+    char id[65];
+    int64_t created;  /* ns */
+    char *image_id;   /* "sha256:…" */
+    char *image_ref;  /* as given */
+    struct container_config config; /* merged with the image's */
+    struct host_config host_config; /* with defaults filled in */
+    struct networking_config networking;
+    struct volume_mounts mounts;
+    char *path;       /* argv[0] of the process */
+    char **args;      /* the rest */
+    char *driver;     /* rootfs driver */
+    char *platform;   /* "linux" */
+    char *log_path;   /* "" when the driver keeps none */
+    char *dir;        /* <root>/containers/<id> */
+};
+
+/* An immutable picture of one container. Referenced; never locked. */
+struct container_view {
+    const struct container_definition *def;
+    char *name; /* without "/" */
+    enum container_status status;
+    pid_t pid; /* 0 unless running */
+    int64_t exit_code;
+    bool oom_killed;
+    char *error;      /* why it could not start, or why it ended without an exit code */
+    int64_t started;  /* ns, 0 never */
+    int64_t finished; /* ns, 0 never */
+    int64_t restart_count;
+    bool has_endpoint;
+    struct network_endpoint endpoint;
+    char **exec_ids;
+};
+struct container_view *container_view_ref(struct container_view *v);
+void container_view_free(struct container_view *v); /* drops one reference */
+DEFINE_AUTOPTR(struct container_view, container_view)
+
+/* "Up 3 minutes (Paused)", "Exited (0) 2 hours ago", "Created": Docker's Status column. */
+char *container_status_text(const struct container_view *v, int64_t now_ns) MUST_CHECK;
+
+int engine_inspect(struct engine *en, const char *ref, struct container_view **ret,
+                   struct error *e) MUST_CHECK;
+/* SizeRw and SizeRootFs, bytes. Reads the disk. */
+int engine_container_size(struct engine *en, const struct container_view *v, uint64_t *ret_rw,
+                          uint64_t *ret_rootfs, struct error *e) MUST_CHECK;
+
+/* Docker's filters: name -> list of values, parsed by the transport. */
+struct filter_set {
+    struct json_list items; /* of struct filter */
+};
+struct filter {
+    char *key;
+    char **values;
+};
+void filter_set_add(struct filter_set *f, const char *key, const char *value);
+char *const *filter_set_get(const struct filter_set *f, const char *key); /* NULL: not asked */
+void filter_set_done(struct filter_set *f);
+
+struct container_list {
+    struct container_view **items; /* newest first; referenced */
+    size_t len;
+};
+/* Filters: id name label status ancestor exited before since network volume publish expose
+ * (ERR_INVALID for others). Without `all` and without a status filter: only running ones.
+ * limit 0: no limit (a limit implies all). */
+int engine_list(struct engine *en, bool all, int64_t limit, const struct filter_set *f,
+                struct container_list *ret, struct error *e) MUST_CHECK;
+void container_list_done(struct container_list *l);
+
+/* --- Containers: what is done ---------------------------------------------------------------- */
+
+struct engine_created {
+    char id[65];
+    char **warnings; /* the caller frees them */
+};
+/* name NULL: a random one. The structs are taken over in any case (zeroed on return). */
+int engine_create(struct engine *en, const char *name, const char *platform,
+                  struct container_config *config, struct create_extra *extra,
+                  struct engine_created *ret, struct error *e) MUST_CHECK;
+
+/* ERR_NOT_MODIFIED when it runs already. */
+int engine_start(struct engine *en, const char *ref, const char *detach_keys,
+                 struct error *e) MUST_CHECK;
+/* signal NULL: the container's stop signal. timeout in seconds, unset: the container's, else 10;
+ * negative: wait for ever. ERR_NOT_MODIFIED when it is not running. */
+int engine_stop(struct engine *en, const char *ref, const char *signal, struct opt_int timeout,
+                struct error *e) MUST_CHECK;
+int engine_restart(struct engine *en, const char *ref, const char *signal, struct opt_int timeout,
+                   struct error *e) MUST_CHECK;
+/* signal: "KILL", "SIGTERM", "15"; NULL: KILL. ERR_CONFLICT when it is not running. */
+int engine_kill(struct engine *en, const char *ref, const char *signal, struct error *e) MUST_CHECK;
+int engine_pause(struct engine *en, const char *ref, struct error *e) MUST_CHECK;
+int engine_unpause(struct engine *en, const char *ref, struct error *e) MUST_CHECK;
+int engine_rename(struct engine *en, const char *ref, const char *name, struct error *e) MUST_CHECK;
+/* force: kills it first. volumes: anonymous volumes go too. */
+int engine_remove(struct engine *en, const char *ref, bool force, bool volumes,
+                  struct error *e) MUST_CHECK;
+int engine_resize(struct engine *en, const char *ref, unsigned rows, unsigned cols,
+                  struct error *e) MUST_CHECK;
+
+/* Output of ps(1) for the container's processes: ps_args NULL or "": "-ef". titles and rows are the
+ * caller's to free (rows: array of strv, NULL-ended). */
+int engine_top(struct engine *en, const char *ref, const char *ps_args, char ***ret_titles,
+               char ****ret_rows, struct error *e) MUST_CHECK;
+
+/* --- Waiting ----------------------------------------------------------------------------------- */
+
+enum wait_condition { WAIT_NOT_RUNNING, WAIT_NEXT_EXIT, WAIT_REMOVED };
+struct engine_wait;
+/* Arms: what happens from now on is not missed. */
+int engine_wait_begin(struct engine *en, const char *ref, enum wait_condition cond,
+                      struct engine_wait **ret, struct error *e) MUST_CHECK;
+/* Readable (POLLIN) when the condition has come true. */
+int engine_wait_fd(const struct engine_wait *w);
+/* After that: the exit code, and why the container failed or NULL (borrowed from w). */
+int64_t engine_wait_result(const struct engine_wait *w, const char **ret_error);
+void engine_wait_free(struct engine_wait *w);
+
+/* --- Streams ----------------------------------------------------------------------------------- */
+
+struct attach_params {
+    bool stdin_on, stdout_on, stderr_on;
+    bool logs;              /* replay the log first */
+    bool stream;            /* then follow; without it only the replay */
+    bool multiplexed;       /* frames wanted when the container has no tty (always so by Docker) */
+    const char *detach_keys;
+    const void *early;      /* bytes of stdin that came with the request */
+    size_t early_len;
+};
+/* Checks, before the connection is taken over, that attaching can work. */
+int engine_attach_check(struct engine *en, const char *ref, bool *ret_tty,
+                        struct error *e) MUST_CHECK;
+/* Hands the client's socket over; client_fd is closed in any case. A container not started yet
+ * keeps it until its start. */
+int engine_attach(struct engine *en, const char *ref, const struct attach_params *p, int client_fd,
+                  struct error *e) MUST_CHECK;
+
+/* Opens the container's log. ERR_NOT_SUPPORTED for a driver that cannot be read. ret_tty: raw
+ * output (no frames). */
+int engine_logs(struct engine *en, const char *ref, const struct log_reader_params *p,
+                struct log_reader **ret, bool *ret_tty, struct error *e) MUST_CHECK;
+
+/* --- Execs --------------------------------------------------------------------------------------- */
+
+int engine_exec_create(struct engine *en, const char *ref, struct exec_config *config /* taken */,
+                       char ret_id[65], struct error *e) MUST_CHECK;
+/* What of the request is known before the connection is taken over. ERR_CONFLICT when it ran
+ * already or the container is not running. */
+int engine_exec_check(struct engine *en, const char *exec_id, bool *ret_tty,
+                      struct error *e) MUST_CHECK;
+/* client_fd < 0: detached. Otherwise handed over (closed in any case); returns once it runs. */
+int engine_exec_start(struct engine *en, const char *exec_id, int client_fd,
+                      const struct attach_params *p, unsigned rows, unsigned cols,
+                      struct error *e) MUST_CHECK;
+int engine_exec_resize(struct engine *en, const char *exec_id, unsigned rows, unsigned cols,
+                       struct error *e) MUST_CHECK;
+
+struct exec_view {
+    char id[65];
+    char container_id[65];
+    bool running;
+    bool started;
+    int64_t exit_code;
+    bool has_exit_code;
+    pid_t pid;
+    bool can_remove;
+    struct exec_config config; /* copy */
+};
+int engine_exec_inspect(struct engine *en, const char *exec_id, struct exec_view *ret,
+                        struct error *e) MUST_CHECK;
+void exec_view_done(struct exec_view *v);
+
+/* --- Images: image/image.h's operations with the engine's events and use counts ------------------ */
+
+struct image_store *engine_images(struct engine *en); /* for reading: list, resolve */
+int engine_image_pull(struct engine *en, const struct image_pull_params *p,
+                      struct error *e) MUST_CHECK;
+int engine_image_load(struct engine *en, const struct image_load_params *p,
+                      struct error *e) MUST_CHECK;
+int engine_image_import(struct engine *en, const struct image_import_params *p, char **ret_id,
+                        struct error *e) MUST_CHECK;
+int engine_image_tag(struct engine *en, const char *source, const char *repo, const char *tag,
+                     struct error *e) MUST_CHECK;
+int engine_image_remove(struct engine *en, const char *ref, bool force, bool prune,
+                        struct image_removed *ret, struct error *e) MUST_CHECK;
+
+/* --- Volumes, networks: for reading --------------------------------------------------------------- */
+
+struct volume_store *engine_volumes(struct engine *en);
+void engine_network_info(struct engine *en, struct network_info *ret);
+
+/* --- Events --------------------------------------------------------------------------------------- */
+
+struct engine_event {
+    unsigned refs;
+    int64_t time; /* ns */
+    char *type;   /* container, image, network, volume, daemon */
+    char *action; /* "start", "exec_create: sh", … */
+    char *actor_id;
+    struct json_map attributes;
+};
+struct event_reader;
+/* Events since `since` (ns, 0: from now on) until `until` (ns, 0: for ever). Filters: container
+ * event image label type network volume daemon scope; ERR_INVALID for others. */
+int engine_events_open(struct engine *en, int64_t since, int64_t until, const struct filter_set *f,
+                       struct event_reader **ret, struct error *e) MUST_CHECK;
+/* Readable when an event waits. */
+int event_reader_fd(const struct event_reader *r);
+/* 1 and an event (event_free() it), 0: none now, -ENODATA: past `until`, or the engine closes. */
+int event_reader_next(struct event_reader *r, struct engine_event **ret) MUST_CHECK;
+/* Milliseconds until `until` is reached, for poll(2); -1: never. */
+int event_reader_timeout_ms(const struct event_reader *r);
+void event_reader_free(struct event_reader *r);
+void event_free(struct engine_event *ev);
+
+/* --- The engine itself ---------------------------------------------------------------------------- */
+
+struct engine_info {
+    char id[65];
+    size_t containers, running, paused, stopped, images;
+    const char *rootfs_driver;
+    const char *log_driver;
+    const char *cgroup_driver;  /* "cgroupfs" */
+    const char *cgroup_version; /* "1" or "2" */
+    char *kernel_version;
+    char *operating_system;
+    char *os_version;
+    char *architecture; /* "x86_64" */
+    int64_t ncpu;
+    int64_t mem_total;
+    char *root;
+    char *name; /* host name */
+    char **insecure_registries;
+    char **labels;
+    char **warnings;
+    char **security_options; /* "name=seccomp,profile=builtin", … */
+    bool memory_limit, swap_limit, cpu_quota, cpu_shares, cpuset, pids_limit, oom_kill_disable,
+        ipv4_forwarding;
+    bool debug;
+    size_t nfd, nthreads, nevent_readers;
+    int64_t system_time;
+};
+void engine_info(struct engine *en, struct engine_info *ret);
+void engine_info_done(struct engine_info *i);

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What a container is asked to be: Docker's Config, HostConfig and NetworkingConfig, as structs
+ * with their JSON tables. The same structs are the request, the database row and the answer of
+ * inspect. Field names and meanings: Docker Engine API 1.51, definitions ContainerConfig,
+ * HostConfig, Resources, EndpointSettings.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/json.h"
+#include "volume/volume.h"
+
+struct container_config {
+    char *hostname;
+    char *domainname;
+    char *user;
+    bool attach_stdin;
+    bool attach_stdout;
+    bool attach_stderr;
+    char **exposed_ports; /* "80/tcp" */
+    bool tty;
+    bool open_stdin;
+    bool stdin_once;
+    char **env;
+    char **cmd;
+    char *healthcheck; /* raw JSON: not acted on in this version, refused unless NONE */
+    char *image;
+    char **volumes;
+    char *working_dir;
+    char **entrypoint;
+    bool network_disabled;
+    char *mac_address;
+    char **on_build;
+    struct json_map labels;
+    char *stop_signal;
+    struct opt_int stop_timeout; /* seconds */
+    char **shell;
+};
+extern const struct json_desc container_config_json;
+
+struct log_config {
+    char *type;
+    struct json_map config;
+};
+struct port_binding {
+    char *host_ip;
+    char *host_port; /* "", "8080", or a range "8000-8010" */
+};
+extern const struct json_desc port_binding_json;
+struct restart_policy {
+    char *name; /* "", no, always, unless-stopped, on-failure */
+    int64_t maximum_retry_count;
+};
+struct weight_device {
+    char *path;
+    uint64_t weight;
+};
+struct throttle_device {
+    char *path;
+    uint64_t rate;
+};
+struct device_mapping {
+    char *path_on_host;
+    char *path_in_container;
+    char *cgroup_permissions;
+};
+struct ulimit {
+    char *name;
+    int64_t hard;
+    int64_t soft;
+};
+struct host_config {
+    char **binds;
+    char *container_id_file;
+    struct log_config log_config;
+    char *network_mode; /* default, bridge, none, host, container:ID */
+    struct json_list port_bindings; /* of json_named_list of port_binding */
+    struct restart_policy restart_policy;
+    bool auto_remove;
+    char *volume_driver;
+    char **volumes_from;
+    char *console_size; /* raw [rows, columns] */
+    char **cap_add;
+    char **cap_drop;
+    char *cgroupns_mode;
+    char **dns;
+    char **dns_options;
+    char **dns_search;
+    char **extra_hosts;
+    char **group_add;
+    char *ipc_mode;
+    char *cgroup;
+    char **links;
+    int64_t oom_score_adj;
+    char *pid_mode;
+    bool privileged;
+    bool publish_all_ports;
+    bool readonly_rootfs;
+    char **security_opt;
+    struct json_map storage_opt;
+    struct json_map tmpfs;
+    char *uts_mode;
+    char *userns_mode;
+    int64_t shm_size;
+    struct json_map sysctls;
+    char *runtime;
+    char *isolation;
+    struct json_map annotations;
+    char **masked_paths;   /* NULL: the default list; empty: none */
+    char **readonly_paths; /* the same */
+    struct opt_bool init;
+    struct json_list mounts; /* of volume_mount_request */
+    /* resources */
+    int64_t cpu_shares;
+    int64_t memory;
+    int64_t nano_cpus;
+    char *cgroup_parent;
+    uint64_t blkio_weight;
+    struct json_list blkio_weight_device; /* of weight_device */
+    struct json_list blkio_device_read_bps; /* of throttle_device, as the next three */
+    struct json_list blkio_device_write_bps;
+    struct json_list blkio_device_read_iops;
+    struct json_list blkio_device_write_iops;
+    int64_t cpu_period;
+    int64_t cpu_quota;
+    int64_t cpu_realtime_period;
+    int64_t cpu_realtime_runtime;
+    char *cpuset_cpus;
+    char *cpuset_mems;
+    struct json_list devices; /* of device_mapping */
+    char **device_cgroup_rules;
+    char *device_requests; /* raw */
+    int64_t kernel_memory;
+    int64_t kernel_memory_tcp;
+    int64_t memory_reservation;
+    int64_t memory_swap; /* 0: twice memory; -1: unlimited */
+    struct opt_int memory_swappiness;
+    struct opt_bool oom_kill_disable;
+    struct opt_int pids_limit;
+    struct json_list ulimits; /* of ulimit */
+};
+extern const struct json_desc host_config_json;
+
+struct ipam_config {
+    char *ipv4_address;
+    char *ipv6_address;
+};
+struct endpoint_config {
+    char *key; /* network's name */
+    struct ipam_config ipam_config;
+    char **links;
+    char **aliases;
+    char *mac_address;
+};
+struct networking_config {
+    struct json_list endpoints_config; /* map of endpoint_config */
+};
+extern const struct json_desc networking_config_json;
+
+/* What stands beside Config's own fields in the body of POST /containers/create. */
+struct create_extra {
+    struct host_config host_config;
+    struct networking_config networking_config;
+};
+extern const struct json_desc create_extra_json;
+
+/* POST /containers/{id}/exec */
+struct exec_config {
+    bool attach_stdin;
+    bool attach_stdout;
+    bool attach_stderr;
+    char *detach_keys;
+    bool tty;
+    char **env;
+    char **cmd;
+    bool privileged;
+    char *user;
+    char *working_dir;
+    char *console_size; /* raw */
+};
+extern const struct json_desc exec_config_json;
