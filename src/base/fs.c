@@ -4,9 +4,13 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -159,11 +163,109 @@ int fs_mkdir_p(const char *path, mode_t mode)
     return S_ISDIR(st.st_mode) ? 0 : -ENOTDIR;
 }
 
+/* How deep remove_level() goes down with an open folder a level. What lies deeper is renamed into
+ * the tree's top folder and removed from there, so that depth costs neither stack nor fds. */
+#define REMOVE_DEPTH_MAX 24
+
+struct removal {
+    int top;         /* the folder that is being emptied */
+    dev_t dev;       /* all of it must be on this file system */
+    uint64_t lifted; /* folders moved to the top so far; gives them their names */
+};
+
+/* Clears immutable and append-only: they make unlink and rename fail even for root. Only regular
+ * files and folders can have them, and only those are opened. */
+static void clear_flags(int dirfd, const char *name)
+{
+    AUTOFD int fd = -EBADF;
+    struct stat st;
+    int flags = 0;
+
+    if (fstatat(dirfd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return;
+    if (!S_ISREG(st.st_mode) && !S_ISDIR(st.st_mode))
+        return;
+    fd = openat(dirfd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (fd < 0 || ioctl(fd, FS_IOC_GETFLAGS, &flags) < 0)
+        return;
+    if (!(flags & (FS_IMMUTABLE_FL | FS_APPEND_FL)))
+        return;
+    flags &= ~(FS_IMMUTABLE_FL | FS_APPEND_FL);
+    (void)ioctl(fd, FS_IOC_SETFLAGS, &flags);
+}
+
+/* unlinkat() that makes a second try without the flags; -ENOENT is success. */
+static int unlink_hard(int dirfd, const char *name, int flags)
+{
+    if (unlinkat(dirfd, name, flags) == 0 || errno == ENOENT)
+        return 0;
+    if (errno != EPERM && errno != EACCES)
+        return -errno;
+    clear_flags(dirfd, name);
+    clear_flags(dirfd, ".");
+    if (unlinkat(dirfd, name, flags) == 0 || errno == ENOENT)
+        return 0;
+    return -errno;
+}
+
+/* Moves the folder `name` to the top under a name of its own. */
+static int lift(struct removal *rm, int dirfd, const char *name)
+{
+    bool cleared = false;
+
+    for (;;) {
+        char to[48];
+
+        (void)snprintf(to, sizeof to, ".removing-%llu", (unsigned long long)rm->lifted++);
+        if (renameat(dirfd, name, rm->top, to) == 0 || errno == ENOENT)
+            return 0;
+        /* The name is taken by something of the tree's own. */
+        if (errno == EEXIST || errno == ENOTEMPTY || errno == ENOTDIR)
+            continue;
+        if ((errno != EPERM && errno != EACCES) || cleared)
+            return errno == EBUSY ? -EXDEV : -errno;
+        clear_flags(dirfd, name);
+        clear_flags(dirfd, ".");
+        clear_flags(rm->top, ".");
+        cleared = true;
+    }
+}
+
+static int remove_level(struct removal *rm, int fd, unsigned depth);
+
+static int remove_folder(struct removal *rm, int dirfd, const char *name, unsigned depth)
+{
+    struct stat st;
+    int sub;
+    int r;
+
+    /* An empty folder, the common case at the leaves, costs one call. */
+    if (unlinkat(dirfd, name, AT_REMOVEDIR) == 0)
+        return 0;
+    sub = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (sub < 0)
+        return errno == ENOENT ? 0 : -errno;
+    if (fstat(sub, &st) < 0 || st.st_dev != rm->dev) {
+        (void)close(sub);
+        return -EXDEV;
+    }
+    if (depth >= REMOVE_DEPTH_MAX) {
+        (void)close(sub);
+        return lift(rm, dirfd, name);
+    }
+    r = remove_level(rm, sub, depth + 1);
+    if (r < 0)
+        return r;
+    r = unlink_hard(dirfd, name, AT_REMOVEDIR);
+    return r == -EBUSY ? -EXDEV : r;
+}
+
 /* Removes what is in the folder `fd` (taken over). */
-static int remove_content(int fd, dev_t dev)
+static int remove_level(struct removal *rm, int fd, unsigned depth)
 {
     DIR *dir = fdopendir(fd);
     struct dirent *de;
+    bool found;
     int r = 0;
 
     if (!dir) {
@@ -171,40 +273,27 @@ static int remove_content(int fd, dev_t dev)
         (void)close(fd);
         return r;
     }
-    while (r == 0 && (de = readdir(dir))) {
-        if (STREQ(de->d_name, ".") || STREQ(de->d_name, ".."))
-            continue;
-        if (de->d_type != DT_DIR && unlinkat(dirfd(dir), de->d_name, 0) == 0)
-            continue;
-        if (de->d_type != DT_DIR && errno == ENOENT)
-            continue;
-        if (de->d_type != DT_DIR && errno != EISDIR) {
-            r = -errno;
-            break;
+    /* Once more until nothing is found: at the top, what was lifted meanwhile; elsewhere, what a
+     * file system skips when a folder changes while it is read. */
+    do {
+        found = false;
+        rewinddir(dir);
+        while (r == 0 && (de = readdir(dir))) {
+            if (STREQ(de->d_name, ".") || STREQ(de->d_name, ".."))
+                continue;
+            found = true;
+            r = de->d_type == DT_DIR ? -EISDIR : unlink_hard(dirfd(dir), de->d_name, 0);
+            if (r == -EISDIR)
+                r = remove_folder(rm, dirfd(dir), de->d_name, depth);
         }
-        int sub = openat(dirfd(dir), de->d_name,
-                         O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-        struct stat st;
-
-        if (sub < 0) {
-            r = errno == ENOENT ? 0 : -errno;
-            continue;
-        }
-        if (fstat(sub, &st) < 0 || st.st_dev != dev) {
-            (void)close(sub);
-            r = -EXDEV;
-            break;
-        }
-        r = remove_content(sub, dev);
-        if (r == 0 && unlinkat(dirfd(dir), de->d_name, AT_REMOVEDIR) < 0 && errno != ENOENT)
-            r = -errno;
-    }
+    } while (r == 0 && found);
     (void)closedir(dir);
     return r;
 }
 
 int fs_remove_tree(int dirfd, const char *path)
 {
+    struct removal rm = {0};
     struct stat st;
     int fd;
     int r;
@@ -212,12 +301,12 @@ int fs_remove_tree(int dirfd, const char *path)
     if (fstatat(dirfd, path, &st, AT_SYMLINK_NOFOLLOW) < 0)
         return errno == ENOENT ? 0 : -errno;
     if (!S_ISDIR(st.st_mode))
-        return unlinkat(dirfd, path, 0) < 0 && errno != ENOENT ? -errno : 0;
+        return unlink_hard(dirfd, path, 0);
     fd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return errno == ENOENT ? 0 : -errno;
-    r = remove_content(fd, st.st_dev);
-    if (r == 0 && unlinkat(dirfd, path, AT_REMOVEDIR) < 0 && errno != ENOENT)
-        r = -errno;
-    return r;
+    rm.top = fd; /* open until remove_level() returns, and not used after */
+    rm.dev = st.st_dev;
+    r = remove_level(&rm, fd, 0);
+    return r < 0 ? r : unlink_hard(dirfd, path, AT_REMOVEDIR);
 }
