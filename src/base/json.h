@@ -83,6 +83,7 @@ enum {
     JSON_NULL_EMPTY = 1 << 3,  /* printed as null (not [] or {} or "") when NULL or of length 0 */
     JSON_LENIENT_NUM = 1 << 4, /* numbers may come as decimal strings */
     JSON_STR_IN_JSON = 1 << 5, /* JSON_INT/UINT printed as a string */
+    JSON_NULL_KEPT = 1 << 6,   /* JSON_STRV: NULL is printed as null, an empty list as [] */
 };
 
 struct json_desc;
