@@ -1,0 +1,197 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Images: what is there, and bringing more in. Used inside pouchd.
+ *
+ * On disk:  <root>/blobs/sha256/<hex>   what registries and archives gave, verified
+ *           <root>/blobs/tmp/           being received; emptied at start
+ *           <root>/layers/<hex>/        one unpacked layer, named by its diff id
+ *           <root>/layers/tmp.<random>/ being unpacked; removed at start
+ * Names, ids and which image has which layers stand in the database (tables image…).
+ *
+ * A layer's folder depends only on its own archive, so its name is the diff id (the digest of the
+ * uncompressed archive), not the chain id: the same layer in two places of two images is one folder.
+ *
+ * Any thread may call; calls block (pull, load, import for as long as they take) and hold no lock
+ * meanwhile. Bytes from outside are parsed by the worker program pouch-image only. Two pulls that
+ * need the same layer share one download.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/json.h"
+#include "base/macros.h"
+#include "oci/image.h"
+
+struct store;
+struct image_store;
+
+enum image_use { IMAGE_UNUSED, IMAGE_USED_STOPPED, IMAGE_USED_RUNNING };
+/* Which containers use the image (full id): the "most running" of them decides; ret_container gets
+ * the id of one of them. Called without locks of the image store. */
+typedef enum image_use image_in_use_fn(void *data, const char *image_id, char ret_container[65]);
+
+struct image_store_params {
+    const char *root;                 /* absolute */
+    struct store *store;              /* outlives the image store */
+    char *const *insecure_registries; /* HOST[:PORT] or CIDR: plain HTTP and any certificate */
+    const char *worker_user;          /* NULL: "pouch-image" if there is such a user, else 65534 */
+    image_in_use_fn *in_use;          /* NULL: nothing is in use */
+    void *in_use_data;
+};
+
+/* Opens, makes folders and tables, removes what a crash left half-made. Does not call in_use. */
+int image_store_open(const struct image_store_params *p, struct image_store **ret,
+                     struct error *e) MUST_CHECK;
+/* No call may be under way and no struct image be held. */
+void image_store_close(struct image_store *s);
+
+/* --- What is there ------------------------------------------------------------------------- */
+
+/* Immutable; shared by reference; stays readable while the image is removed or retagged. */
+struct image {
+    char *id;             /* "sha256:<hex>", the digest of the configuration */
+    struct oci_image doc; /* the configuration: doc.config, doc.rootfs.diff_ids, doc.created … */
+    char *config_json;    /* the same as text */
+    char **repo_tags;     /* "busybox:latest" */
+    char **repo_digests;  /* "busybox@sha256:…" */
+    uint64_t size;        /* bytes of the unpacked layers */
+    char **layer_dirs;    /* absolute paths, bottom layer first */
+    int64_t tagged;       /* ns: when it was last tagged or pulled */
+};
+struct image *image_ref(struct image *img);
+void image_unref(
+    struct image *img); /* NULL is fine; the last reference of a removed image ends it */
+static inline void image_free(struct image *img)
+{
+    image_unref(img);
+}
+DEFINE_AUTOPTR(struct image, image)
+
+/*
+ * By name ("busybox", "busybox:1.36", "x@sha256:…"), full id with or without "sha256:", or a prefix
+ * of the id. ERR_NOT_FOUND: "No such image: NAME"; ERR_INVALID for an ambiguous prefix or a
+ * malformed name. The caller unrefs.
+ */
+int image_resolve(struct image_store *s, const char *name_or_id, struct image **ret,
+                  struct error *e) MUST_CHECK;
+/* By full id, also when it was removed but a container still uses it. */
+int image_get(struct image_store *s, const char *id, struct image **ret,
+              struct error *e) MUST_CHECK;
+
+struct image_list {
+    struct image **items; /* newest first; referenced */
+    size_t len;
+};
+int image_list(struct image_store *s, struct image_list *ret, struct error *e) MUST_CHECK;
+void image_list_done(struct image_list *l);
+size_t image_count(struct image_store *s);
+
+/* --- Changing names ------------------------------------------------------------------------ */
+
+/* source as for image_resolve(); tag NULL: "latest". A name that was another image's moves. */
+int image_tag(struct image_store *s, const char *source, const char *repo, const char *tag,
+              struct error *e) MUST_CHECK;
+
+/* In order, what happened: names taken away, then ids of images removed. */
+struct image_removed {
+    struct json_list items; /* of struct image_removed_item */
+};
+struct image_removed_item {
+    char *untagged; /* "busybox:latest", else NULL */
+    char *deleted;  /* "sha256:…", else NULL */
+};
+extern const struct json_desc image_removed_item_json; /* {"Untagged":…} or {"Deleted":…} */
+void image_removed_done(struct image_removed *r);
+
+/*
+ * As `docker rmi`: by name takes the name away, and the image too with its last name; by id removes
+ * the image and all names of one repository (several repositories: ERR_CONFLICT unless force).
+ * ERR_CONFLICT when a container uses it (running: even with force). A stopped container of an image
+ * removed by force keeps its layers until image_released().
+ */
+int image_remove(struct image_store *s, const char *name_or_id, bool force, bool prune,
+                 struct image_removed *ret, struct error *e) MUST_CHECK;
+
+/* A container of that image is gone. Cheap unless the image was removed meanwhile. */
+void image_released(struct image_store *s, const char *image_id);
+
+/* At start, once the engine knows its containers: removes removed images nobody uses any more, and
+ * blobs and layers no image has. Returns how many things were removed. */
+int image_sweep(struct image_store *s, struct error *e) MUST_CHECK;
+
+/* --- Bringing images in -------------------------------------------------------------------- */
+
+/* One line of Docker's progress stream; NULL and 0 fields are absent. */
+struct image_progress {
+    const char *id;     /* short layer id, or the tag */
+    const char *status; /* "Pulling from library/busybox", "Downloading", "Pull complete" … */
+    bool has_detail;    /* progressDetail is there (it may be {}) */
+    uint64_t current;
+    uint64_t total;     /* 0: not known */
+    const char *stream; /* load: "Loaded image: busybox:latest\n" */
+};
+/* Prints it as a JSON object and "\r\n", with the "progress" bar text of older clients. */
+void image_progress_print(const struct image_progress *p, struct buf *out);
+
+/* Called from the thread of the call only. A negative result ends the operation: -ECANCELED. */
+typedef int image_progress_fn(void *data, const struct image_progress *p);
+
+struct image_auth {
+    char *username;
+    char *password;
+    char *identity_token; /* "identitytoken" */
+    char *registry_token; /* "registrytoken" */
+    char *server_address;
+};
+extern const struct json_desc image_auth_json;
+/* The X-Registry-Auth header: base64url of JSON. NULL, "" and "{}" give an empty one. */
+int image_auth_parse(const char *header, struct image_auth *ret, struct error *e) MUST_CHECK;
+void image_auth_done(struct image_auth *a);
+
+struct image_pull_params {
+    const char *reference; /* "busybox", "busybox:1.36", "host:5000/x@sha256:…"; no tag: latest */
+    const char *platform;  /* "linux/arm64", NULL: the host's */
+    const struct image_auth *auth; /* or NULL */
+    image_progress_fn *progress;   /* or NULL */
+    void *progress_data;
+    int cancel_fd; /* a socket: cancelled when the peer hangs up; an eventfd: when readable; or -1 */
+};
+/*
+ * On success the name stands and *ret_id (may be NULL; the caller frees) is the image's id.
+ * Guarantee: when it returns 0, blobs, layers and the database row survive a power cut.
+ * ERR_NOT_FOUND "manifest for X not found: …" or "pull access denied for X, …"; ERR_UNAUTHORIZED;
+ * ERR_UNAVAILABLE (unreachable, 429, 5xx); ERR_TIMEOUT; ERR_INTERNAL (wrong digest, short layer,
+ * disk full …); -ECANCELED. Nothing stays behind of a failed pull but whole, verified layers, which
+ * image_sweep() removes.
+ */
+int image_pull(struct image_store *s, const struct image_pull_params *p, char **ret_id,
+               struct error *e) MUST_CHECK;
+
+struct image_load_params {
+    int fd; /* `docker save` or OCI layout archive as a stream, possibly compressed; borrowed */
+    image_progress_fn *progress; /* or NULL */
+    void *progress_data;
+    bool quiet; /* no progress of layers; "Loaded image: …" comes anyway */
+    int cancel_fd;
+};
+int image_load(struct image_store *s, const struct image_load_params *p,
+               struct error *e) MUST_CHECK;
+
+struct image_import_params {
+    int fd;               /* a root file system as tar, possibly compressed; borrowed */
+    const char *repo;     /* "name[:tag]" or NULL */
+    const char *tag;      /* overrides; or NULL */
+    const char *message;  /* or NULL */
+    char *const *changes; /* "CMD [\"sh\"]", "ENV A=b" …: Dockerfile instructions */
+    const char *platform; /* NULL: the host's */
+    image_progress_fn *progress;
+    void *progress_data;
+    int cancel_fd;
+};
+int image_import(struct image_store *s, const struct image_import_params *p, char **ret_id,
+                 struct error *e) MUST_CHECK;
