@@ -283,6 +283,14 @@ static void write_number(struct jsonw *w, const struct json_field *f, const void
         jsonw_raw(w, f->name, text);
 }
 
+static void write_uint_list(struct jsonw *w, const char *key, const struct json_list *l)
+{
+    jsonw_list_begin(w, key);
+    for (size_t i = 0; i < l->len; i++)
+        jsonw_uint(w, NULL, ((const uint64_t *)l->items)[i]);
+    jsonw_list_end(w);
+}
+
 static void write_field(struct jsonw *w, const struct json_field *f, const void *p)
 {
     bool empty = field_is_empty(f, p);
@@ -326,6 +334,9 @@ static void write_field(struct jsonw *w, const struct json_field *f, const void 
         break;
     case JSON_STR_MAP:
         jsonw_map(w, f->name, p);
+        break;
+    case JSON_UINT_LIST:
+        write_uint_list(w, f->name, p);
         break;
     case JSON_KEY_SET:
         write_key_set(w, f->name, *(char **const *)p);

@@ -247,6 +247,26 @@ static int read_obj_list(const struct json_desc *sub, struct json_object *o, str
     return 0;
 }
 
+static int read_uint_list(const struct json_field *f, struct json_object *o, struct json_list *dst,
+                          const struct path *p, struct error *e)
+{
+    size_t n;
+
+    if (json_object_get_type(o) != json_type_array)
+        return wrong_type(p, "a list of numbers", o, e);
+    n = json_object_array_length(o);
+    free(dst->items);
+    *dst = (struct json_list){xcalloc(n, sizeof(uint64_t)), n};
+    for (size_t i = 0; i < n; i++) {
+        struct path at = {p, NULL, i};
+        int r = read_uint(f, json_object_array_get_idx(o, i), (uint64_t *)dst->items + i, &at, e);
+
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
 static int read_obj_map(const struct json_desc *sub, struct json_object *o, struct json_list *dst,
                         const struct path *p, struct error *e)
 {
@@ -367,6 +387,8 @@ static int read_field(const struct json_field *f, struct json_object *o, void *d
         return read_obj_map(f->sub, o, dst, p, e);
     case JSON_LIST_MAP:
         return read_list_map(f->sub, o, dst, p, e);
+    case JSON_UINT_LIST:
+        return read_uint_list(f, o, dst, p, e);
     case JSON_RAW:
         str_replace(dst, json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN |
                                                                JSON_C_TO_STRING_NOSLASHESCAPE));
@@ -503,6 +525,9 @@ static void free_field(const struct json_field *f, void *p)
     case JSON_LIST_MAP:
         list_map_done(f->sub, p);
         break;
+    case JSON_UINT_LIST:
+        free(((struct json_list *)p)->items);
+        break;
     default:
         break;
     }
@@ -523,6 +548,13 @@ static void copy_list(const struct json_desc *sub, struct json_list *dst,
     for (size_t i = 0; i < src->len; i++)
         json_copy(sub, (char *)dst->items + i * sub->size,
                   (const char *)src->items + i * sub->size);
+}
+
+static void copy_uint_list(struct json_list *dst, const struct json_list *src)
+{
+    *dst = (struct json_list){0};
+    if (src->len)
+        *dst = (struct json_list){xmemdup(src->items, src->len * sizeof(uint64_t)), src->len};
 }
 
 static void copy_map(struct json_map *dst, const struct json_map *src)
@@ -579,6 +611,9 @@ static void copy_field(const struct json_field *f, void *dst, const void *src)
         break;
     case JSON_LIST_MAP:
         copy_list_map(f->sub, dst, src);
+        break;
+    case JSON_UINT_LIST:
+        copy_uint_list(dst, src);
         break;
     default:
         break; /* plain values came with the memcpy */

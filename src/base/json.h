@@ -42,6 +42,7 @@ enum json_kind {
     JSON_OBJ_LIST, /* struct json_list of structs */
     JSON_OBJ_MAP,  /* struct json_list of structs whose FIRST field is `char *key` (the name) */
     JSON_LIST_MAP, /* struct json_list of struct json_named_list: object of lists of structs */
+    JSON_UINT_LIST, /* struct json_list of uint64_t */
     JSON_RAW,      /* char *: the JSON text itself, whatever it is */
     JSON_KIND_MAX
 };

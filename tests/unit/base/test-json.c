@@ -49,6 +49,7 @@ struct all {
     struct json_list bindings;
     char *raw;
     int64_t when;
+    struct json_list numbers;
 };
 static const char *const names[] = {"a", "b", NULL};
 static const struct json_field all_fields[] = {
@@ -66,6 +67,7 @@ static const struct json_field all_fields[] = {
     JSON_FIELD_SUB(struct all, bindings, "Bindings", JSON_LIST_MAP, 0, &port_json),
     JSON_FIELD(struct all, raw, "Raw", JSON_RAW, JSON_OMIT_EMPTY),
     JSON_FIELD(struct all, when, "When", JSON_TIME, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct all, numbers, "Numbers", JSON_UINT_LIST, JSON_OMIT_EMPTY),
     JSON_END,
 };
 static const struct json_desc net_full_json = {"all", sizeof(struct all), all_fields};
@@ -76,7 +78,7 @@ static const char full[] =
     "\"One\":{\"HostIp\":\"1.2.3.4\",\"HostPort\":\"80\"},\"Maybe\":{\"HostPort\":\"1\"},"
     "\"List\":[{\"HostPort\":\"2\"}],\"Nets\":{\"bridge\":{\"IP\":\"10.0.0.1\"}},"
     "\"Bindings\":{\"80/tcp\":[{\"HostPort\":\"8080\"}]},\"Raw\":{\"a\":[1,2]},"
-    "\"When\":\"2026-01-02T03:04:05.123456789Z\"}";
+    "\"When\":\"2026-01-02T03:04:05.123456789Z\",\"Numbers\":[0,18446744073709551615]}";
 
 static void test_round_trip(void **state)
 {
@@ -119,6 +121,7 @@ static void test_messages(void **state)
         {"{\"Bindings\":{\"80/tcp\":[{\"HostPort\":{}}]}}",
          "Bindings.80/tcp[0].HostPort: expected a whole number, got an object"},
         {"{\"Args\":[\"a\",1]}", "Args[1]: expected a string, got a number"},
+        {"{\"Numbers\":[1,-1]}", "Numbers[1]: number must not be negative: \"-1\""},
         {"[]", "(top): expected an object, got a list"},
         {"{\"a\":1,\"a\":2}", "invalid JSON: an object has the same key twice"},
         {"{\"a\":NaN}", "invalid JSON at offset 5: expected a value"},

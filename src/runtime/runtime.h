@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The OCI runtime as a library: makes a container's init process from a runtime specification,
+ * runs further processes in it, runs hooks.
+ *
+ * Everything here forks and changes process attributes: call it from a single-threaded process -
+ * pouch-monitor's short-lived stage process, or pouch-oci - never from pouchd.
+ *
+ * The way of a container:
+ *
+ *   runtime_create()        cgroup, clone3, namespaces, mounts, pivot_root; init waits at the gate
+ *   (the caller's caller)   configures the network of init's network namespace
+ *   write 1 byte to gate    init drops rights and execs
+ *   read status             EOF: the program runs; a struct runtime_status: it does not, and why
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "base/macros.h"
+#include "oci/spec.h"
+
+#define RUNTIME_CGROUP_PARENT "/pouch"
+
+struct runtime_io {
+    int stdin_fd, stdout_fd, stderr_fd; /* -EBADF: inherit the caller's */
+    int console_fd; /* slave of a pty, becomes controlling terminal, stdio and /dev/console;
+                       -EBADF: no terminal */
+};
+
+/* What init (or an exec'ed process) writes to its status pipe when it cannot exec. */
+#define RUNTIME_STATUS_TEXT 500
+struct runtime_status {
+    uint32_t code; /* enum error_code */
+    int32_t errnum;
+    char message[RUNTIME_STATUS_TEXT]; /* NUL-terminated */
+};
+
+enum {
+    RUNTIME_CLONE_PARENT = 1 << 0, /* the new process becomes the child of the caller's parent */
+    RUNTIME_NO_PDEATHSIG = 1 << 1, /* it outlives its parent (pouch-oci create) */
+    RUNTIME_NO_NEW_KEYRING = 1 << 2,
+    RUNTIME_KEEP_CGROUP = 1 << 3, /* the cgroup was made by the caller; only join it */
+};
+
+struct runtime_create {
+    const char *id;
+    const char *bundle; /* absolute; relative root paths start here */
+    const struct oci_spec *spec;
+    const char *cgroup_path; /* NULL: spec.linux.cgroupsPath, else RUNTIME_CGROUP_PARENT/<id> */
+    struct runtime_io io;
+    const void *seccomp_bpf; /* compiled filter; spec.linux.seccomp itself is not looked at */
+    size_t seccomp_len;
+    unsigned seccomp_flags; /* SECCOMP_FILTER_FLAG_… */
+    /*
+     * The gate: init blocks in read(gate_fd). One byte: go. End of file: init ends silently.
+     * status_fd: the write end of a pipe; init closes it by exec, or writes a runtime_status.
+     * Both stay the caller's; init has its own copies.
+     */
+    int gate_fd, status_fd;
+    unsigned flags; /* RUNTIME_… */
+};
+struct runtime_created {
+    pid_t pid;         /* of init, as the caller sees it */
+    int pidfd;         /* of init, or -EBADF where pidfds are missing; the receiver closes it */
+    char *cgroup_path; /* the one used, for sys/cgroup.h */
+    char **warnings;   /* what was asked for and could not be given, one text each */
+};
+
+/*
+ * Returns 0 when init waits at the gate with everything done but the last steps (user, seccomp,
+ * exec). On failure everything that was made is undone; init, if it was made, is dead, and is
+ * reaped here except under RUNTIME_CLONE_PARENT (then the parent gets its SIGCHLD).
+ */
+int runtime_create(const struct runtime_create *p, struct runtime_created *ret,
+                   struct error *e) MUST_CHECK;
+void runtime_created_done(struct runtime_created *c);
+
+struct runtime_exec {
+    const char *id;
+    pid_t init_pid;                    /* whose namespaces are joined */
+    const struct oci_spec *spec;       /* of the container; may be NULL (then: all namespaces) */
+    const struct oci_process *process; /* what to run; username looked up in the container */
+    const char *cgroup_path;           /* joined; NULL: stay outside */
+    struct runtime_io io;
+    const void *seccomp_bpf;
+    size_t seccomp_len;
+    unsigned seccomp_flags;
+    int status_fd; /* as above; there is no gate */
+    unsigned flags;
+};
+/* Starts a process in a running container. 0 when it was cloned; whether it execs is told by
+ * status_fd. warnings may be NULL. */
+int runtime_exec(const struct runtime_exec *p, pid_t *ret_pid, char ***warnings,
+                 struct error *e) MUST_CHECK;
+
+/*
+ * Reads a status pipe to its end. 0: the program was exec'ed; else the error told by init.
+ * For the reading side (monitor, pouch-oci); blocks until the writer has gone.
+ */
+int runtime_status_read(int fd, struct error *e) MUST_CHECK;
+
+enum runtime_hook {
+    RUNTIME_HOOK_PRESTART,         /* run by runtime_create(): runtime namespace */
+    RUNTIME_HOOK_CREATE_RUNTIME,   /* run by runtime_create(): runtime namespace */
+    RUNTIME_HOOK_CREATE_CONTAINER, /* run by init before pivot_root */
+    RUNTIME_HOOK_START_CONTAINER,  /* run by init after the gate */
+    RUNTIME_HOOK_POSTSTART,        /* for the caller, after exec; failures are warnings */
+    RUNTIME_HOOK_POSTSTOP,         /* for the caller, after the end; failures are warnings */
+    RUNTIME_HOOK_MAX
+};
+/*
+ * Runs all hooks of a kind in order with the container's state on their standard input; stops at
+ * the first that fails or passes its time-out. status: "creating", "created", "running",
+ * "stopped". Called by the owner of the container for POSTSTART and POSTSTOP.
+ */
+int runtime_run_hooks(const struct oci_spec *spec, enum runtime_hook kind, const char *id,
+                      const char *bundle, pid_t pid, const char *status,
+                      struct error *e) MUST_CHECK;
+
+/* The specification's state document ({"ociVersion", "id", "status", "pid", "bundle",
+ * "annotations"}), the caller frees it. */
+char *runtime_state_json(const struct oci_spec *spec, const char *id, const char *bundle, pid_t pid,
+                         const char *status) MUST_CHECK;
+
+/* The path a specification and id lead to when runtime_create.cgroup_path is NULL. */
+char *runtime_cgroup_path(const struct oci_spec *spec, const char *id) MUST_CHECK;
