@@ -94,9 +94,9 @@ static DESC(block_io_json, "blockIO", block_io_fields);
 
 #define TYPE struct cgroup_device
 static const struct json_field cgroup_device_fields[] = {
-    ALWAYS(allow, "allow", JSON_BOOL),   F(type, "type", JSON_STR),
-    F(major, "major", JSON_OPT_INT),     F(minor, "minor", JSON_OPT_INT),
-    F(access, "access", JSON_STR),       JSON_END,
+    ALWAYS(allow, "allow", JSON_BOOL), F(type, "type", JSON_STR),
+    F(major, "major", JSON_OPT_INT),   F(minor, "minor", JSON_OPT_INT),
+    F(access, "access", JSON_STR),     JSON_END,
 };
 static DESC(cgroup_device_json, "device rule", cgroup_device_fields);
 #undef TYPE
@@ -166,12 +166,9 @@ DESC(seccomp_filter_json, "seccomp", seccomp_filter_fields);
 
 #define TYPE struct oci_user
 static const struct json_field user_fields[] = {
-    ALWAYS(uid, "uid", JSON_UINT),
-    ALWAYS(gid, "gid", JSON_UINT),
-    F(umask, "umask", JSON_OPT_UINT),
-    F(additional_gids, "additionalGids", JSON_UINT_LIST),
-    F(username, "username", JSON_STR),
-    JSON_END,
+    ALWAYS(uid, "uid", JSON_UINT),     ALWAYS(gid, "gid", JSON_UINT),
+    F(umask, "umask", JSON_OPT_UINT),  F(additional_gids, "additionalGids", JSON_UINT_LIST),
+    F(username, "username", JSON_STR), JSON_END,
 };
 static DESC(user_json, "user", user_fields);
 #undef TYPE
@@ -334,8 +331,8 @@ static DESC(linux_json, "linux", linux_fields);
 
 #define TYPE struct oci_overlay
 static const struct json_field overlay_fields[] = {
-    F(type, "type", JSON_STR),   F(lower, "lower", JSON_STRV), F(upper, "upper", JSON_STR),
-    F(work, "work", JSON_STR),   F(options, "options", JSON_STRV), JSON_END,
+    F(type, "type", JSON_STR), F(lower, "lower", JSON_STRV),     F(upper, "upper", JSON_STR),
+    F(work, "work", JSON_STR), F(options, "options", JSON_STRV), JSON_END,
 };
 static DESC(overlay_json, "overlay", overlay_fields);
 #undef TYPE
