@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * overlayfs: the layers' folders below, the container's own folder on top.
+ *
+ * Layers carry trusted.overlay.opaque and char 0/0 whiteouts (pouch-unpack writes them and lets no
+ * other overlay xattr of an image through). Redirects and metacopy are neither made nor followed, so
+ * that an upper folder is complete by itself: commit and export read it as it is.
+ */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/fs.h"
+#include "base/str.h"
+#include "base/strv.h"
+#include "rootfs/rootfs-priv.h"
+#include "sys/overlay.h"
+
+#define UPPER_DIR "diff"
+#define WORK_DIR  "work"
+
+static const char *const mount_options[] = {"index=off", "metacopy=off", "redirect_dir=nofollow",
+                                            NULL};
+
+static void fill_lower(struct rootfs_mount *m, char *const *layer_dirs)
+{
+    for (size_t i = strv_len(layer_dirs); i-- > 0;)
+        strv_push(&m->lower, layer_dirs[i]);
+    m->type = xstrdup("overlay");
+    for (const char *const *o = mount_options; *o; o++)
+        strv_push(&m->options, *o);
+}
+
+static int check_layer_dirs(char *const *layer_dirs, struct error *e)
+{
+    for (char *const *l = layer_dirs; *l; l++) {
+        struct stat st;
+
+        if (lstat(*l, &st) < 0)
+            return error_set_errno(e, errno, "layer %s", *l);
+        if (!S_ISDIR(st.st_mode))
+            return error_set(e, ERR_INTERNAL, "layer %s is not a folder", *l);
+    }
+    return 0;
+}
+
+static int make_dir(int parent, const char *container_dir, const char *name, mode_t mode,
+                    struct error *e)
+{
+    struct stat st;
+
+    if (mkdirat(parent, name, mode) == 0) {
+        /* The umask is not to decide how a container's root looks. */
+        if (fchmodat(parent, name, mode, 0) < 0)
+            return error_set_errno(e, errno, "%s/%s", container_dir, name);
+        return 0;
+    }
+    if (errno != EEXIST)
+        return error_set_errno(e, errno, "make %s/%s", container_dir, name);
+    if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISDIR(st.st_mode))
+        return error_set(e, ERR_INTERNAL, "%s/%s is not a folder", container_dir, name);
+    return 0;
+}
+
+/* The root folder of every container is 0755 root:root, whatever the layers say: so does Docker,
+ * and images whose archives were made from a private folder depend on it. */
+static int overlay_prepare(const char *container_dir, char *const *layer_dirs,
+                           struct rootfs_mount *ret, struct error *e)
+{
+    AUTOFD int dir = open(container_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int r;
+
+    if (dir < 0)
+        return error_set_errno(e, errno, "open %s", container_dir);
+    r = check_layer_dirs(layer_dirs, e);
+    if (r < 0)
+        return r;
+    r = make_dir(dir, container_dir, UPPER_DIR, 0755, e);
+    if (r == 0)
+        r = make_dir(dir, container_dir, WORK_DIR, 0700, e);
+    if (r < 0)
+        return r;
+    *ret = (struct rootfs_mount){
+        .upper = xasprintf("%s/%s", container_dir, UPPER_DIR),
+        .work = xasprintf("%s/%s", container_dir, WORK_DIR),
+    };
+    fill_lower(ret, layer_dirs);
+    return 0;
+}
+
+static int overlay_view(char *const *layer_dirs, struct rootfs_mount *ret, struct error *e)
+{
+    int r = check_layer_dirs(layer_dirs, e);
+
+    if (r < 0)
+        return r;
+    *ret = (struct rootfs_mount){.type = NULL};
+    fill_lower(ret, layer_dirs);
+    return 0;
+}
+
+static int overlay_size(const char *container_dir, uint64_t *ret_bytes, struct error *e)
+{
+    AUTOFREE char *upper = xasprintf("%s/%s", container_dir, UPPER_DIR);
+
+    return rootfs_tree_size(upper, ret_bytes, e);
+}
+
+static int overlay_remove(const char *container_dir, struct error *e)
+{
+    static const char *const parts[] = {UPPER_DIR, WORK_DIR};
+
+    for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
+        AUTOFREE char *path = xasprintf("%s/%s", container_dir, parts[i]);
+        int r = fs_remove_tree(AT_FDCWD, path);
+
+        if (r < 0 && r != -ENOTDIR)
+            return error_set_errno(e, r, "remove %s", path);
+    }
+    return 0;
+}
+
+static bool overlay_is_present(const char *container_dir)
+{
+    AUTOFREE char *upper = xasprintf("%s/%s", container_dir, UPPER_DIR);
+    AUTOFREE char *work = xasprintf("%s/%s", container_dir, WORK_DIR);
+
+    return access(upper, F_OK) == 0 || access(work, F_OK) == 0;
+}
+
+/* Mounts an empty layer and looks whether a file can be made in it: the kernel says only then that
+ * the file system below cannot carry an upper folder. */
+static int probe_in(const char *dir, struct error *e)
+{
+    AUTOFREE char *lower = xasprintf("%s/lower", dir);
+    char *layers[] = {lower, NULL};
+    CLEANUP(rootfs_mount_done) struct rootfs_mount m = {.type = NULL};
+    AUTOFD int fd = -EBADF;
+    int r;
+
+    if (mkdir(lower, 0700) < 0)
+        return error_set_errno(e, errno, "make %s", lower);
+    r = overlay_prepare(dir, layers, &m, e);
+    if (r == 0)
+        r = rootfs_mount_detached(&m, &fd, e);
+    if (r < 0)
+        return r;
+    if (mkdirat(fd, "probe", 0700) < 0)
+        return error_set_errno(e, errno, "overlayfs cannot write to the file system of %s", dir);
+    return 0;
+}
+
+static int overlay_probe(const char *root, struct error *e)
+{
+    AUTOFREE char *dir = xasprintf("%s/.probe-XXXXXX", root);
+    int gone;
+    int r;
+
+    if (!mkdtemp(dir))
+        return error_set_errno(e, errno, "make a folder in %s", root);
+    r = probe_in(dir, e);
+    if (r < 0)
+        error_add(e, "storage driver overlay");
+    gone = fs_remove_tree(AT_FDCWD, dir);
+    if (r == 0 && gone < 0)
+        return error_set_errno(e, gone, "remove %s", dir);
+    return r;
+}
+
+const struct rootfs_driver rootfs_driver_overlay = {
+    .name = "overlay",
+    .probe = overlay_probe,
+    .prepare = overlay_prepare,
+    .view = overlay_view,
+    .size = overlay_size,
+    .remove = overlay_remove,
+    .is_present = overlay_is_present,
+};
