@@ -1,0 +1,291 @@
+# sanitizers: yes
+# The life of a container: every verb, through each command line.
+load helpers
+
+setup_file() { file_up; }
+teardown_file() { file_down; }
+
+# Most of this file needs no network; it is faster without.
+start_sleeper() { ctl run -d --network none --name "$1" busybox sleep 600 >/dev/null; }
+
+create_start() {
+    local id
+    id=$(ctl create --name made --network none busybox sh -c 'echo started; exit 3')
+    is "$(ctl inspect -f '{{.State.Status}}' made)" created
+    run ctl start -a made
+    is "$status" 3
+    is "$output" started
+    is "$(ctl inspect -f '{{.State.Status}} {{.State.ExitCode}} {{.State.Running}}' made)" 'exited 3 false'
+    run ctl start made
+    is "$output" made
+    is "$(ctl wait made)" 3
+    is "$(ctl inspect -f '{{.Id}}' made)" "$id"
+    has "$(ctl ps -a --format '{{.Names}} {{.Status}}')" '^made Exited \(3\) .* ago$'
+}
+@test "create, start -a, start again, wait" { each_cli create_start; }
+
+names() {
+    start_sleeper first
+    run ctl run -d --network none --name first busybox true
+    is "$status" 125
+    has "$output" 'name "?/?first"? is already in use'
+    ctl rename first second
+    is "$(ctl ps --format '{{.Names}}')" second
+    run ctl rename second 'not/valid'
+    [ "$status" -ne 0 ]
+    has "$output" '[Ii]nvalid container name'
+    run ctl rename nosuch third
+    [ "$status" -ne 0 ]
+    has "$output" 'No such container: nosuch'
+    local id
+    id=$(ctl ps -q --no-trunc)
+    is "$(ctl inspect -f '{{.Name}}' "${id:0:12}")" /second
+    is "$(ctl inspect -f '{{.Name}}' "${id:0:4}")" /second
+    # A name that nobody chose is two words.
+    ctl run -d --network none busybox sleep 60 >/dev/null
+    has "$(ctl ps --format '{{.Names}}' --filter name=_)" '^[a-z]+_[a-z]+[0-9]*$'
+}
+@test "names: in use, rename, prefixes of ids, made up ones" { each_cli names; }
+
+stopping() {
+    ctl run -d --network none --name polite busybox \
+        sh -c 'trap "echo got TERM; exit 9" TERM; while :; do sleep 0.1; done' >/dev/null
+    sleep 0.3
+    is "$(ctl stop polite)" polite
+    is "$(ctl inspect -f '{{.State.ExitCode}}' polite)" 9
+    is "$(ctl logs polite)" 'got TERM'
+    ctl run -d --network none --name stubborn busybox \
+        sh -c 'trap "" TERM; while :; do sleep 0.1; done' >/dev/null
+    sleep 0.3
+    local start took
+    start=$(now_ms)
+    ctl stop -t 1 stubborn
+    took=$(($(now_ms) - start))
+    [ "$took" -ge 900 ] && [ "$took" -lt 5000 ] || fail "stop took $took ms"
+    is "$(ctl inspect -f '{{.State.ExitCode}}' stubborn)" 137
+    run ctl stop stubborn # already stopped is no error
+    is "$status" 0
+    run ctl stop nosuch
+    is "$status" 1
+    has "$output" 'No such container: nosuch'
+}
+@test "stop: SIGTERM first, SIGKILL after the time given" { each_cli stopping; }
+
+stop_signal() {
+    ctl run -d --network none --name sig --stop-signal USR1 busybox \
+        sh -c 'trap "exit 44" USR1; while :; do sleep 0.1; done' >/dev/null
+    sleep 0.3
+    ctl stop -t 5 sig
+    is "$(ctl inspect -f '{{.State.ExitCode}}' sig)" 44
+}
+@test "--stop-signal" { each_cli stop_signal; }
+
+kills() {
+    start_sleeper victim
+    is "$(ctl kill victim)" victim
+    is "$(ctl wait victim)" 137
+    run ctl kill victim
+    is "$status" 1
+    has "$output" 'is not running'
+    ctl run -d --network none --name hup busybox \
+        sh -c 'trap "exit 5" HUP; while :; do sleep 0.1; done' >/dev/null
+    sleep 0.3
+    ctl kill -s HUP hup
+    is "$(ctl wait hup)" 5
+    start_sleeper again
+    run ctl kill -s NOSUCH again
+    [ "$status" -ne 0 ]
+    has "$output" '[Ii]nvalid signal.*NOSUCH'
+}
+@test "kill with and without a signal" { each_cli kills; }
+
+restarts() {
+    ctl run -d --network none --name again busybox sh -c 'echo up; exec sleep 600' >/dev/null
+    local pid
+    pid=$(ctl inspect -f '{{.State.Pid}}' again)
+    ctl restart -t 0 again
+    is "$(ctl inspect -f '{{.State.Status}}' again)" running
+    [ "$(ctl inspect -f '{{.State.Pid}}' again)" != "$pid" ]
+    is "$(ctl logs again)" $'up\nup'
+}
+@test "restart" { each_cli restarts; }
+
+pauses() {
+    ctl run -d --network none --name p busybox sh -c 'while :; do echo tick; sleep 0.05; done' >/dev/null
+    sleep 0.3
+    ctl pause p
+    is "$(ctl inspect -f '{{.State.Status}} {{.State.Paused}}' p)" 'paused true'
+    has "$(ctl ps --format '{{.Status}}')" '\(Paused\)'
+    local before
+    sleep 0.2
+    before=$(ctl logs p | wc -l)
+    sleep 0.4
+    is "$(ctl logs p | wc -l)" "$before"
+    run ctl pause p
+    is "$status" 1
+    has "$output" 'already paused'
+    run timeout 5 $(ctl_words) exec p true
+    is "$status" 1
+    has "$output" 'is paused'
+    ctl unpause p
+    sleep 0.4
+    [ "$(ctl logs p | wc -l)" -gt "$before" ]
+    run ctl unpause p
+    is "$status" 1
+    has "$output" 'is not paused'
+    # A paused container can be removed by force.
+    ctl pause p
+    ctl rm -f p
+}
+@test "pause and unpause" { each_cli pauses; }
+
+removing() {
+    start_sleeper r
+    run ctl rm r
+    is "$status" 1
+    has "$output" 'cannot remove.*running|is running|You cannot remove a running container'
+    ctl rm -f r
+    run ctl rm r
+    is "$status" 1
+    has "$output" 'No such container: r'
+    run ctl inspect r
+    is "$status" 1
+    has "$output" 'No such object: r|No such container: r'
+    start_sleeper a
+    start_sleeper b
+    run ctl rm -f a b
+    is "$output" $'a\nb'
+}
+@test "rm, rm -f, several at once" { each_cli removing; }
+
+auto_removed() {
+    ctl run -d --rm --network none --name fleeting busybox sleep 0.3 >/dev/null
+    within 10 absent fleeting
+    run ctl run --rm --network none busybox nosuchcommand
+    is "$status" 127
+    is "$(ctl ps -aq)" ''
+}
+absent() { ! pouch inspect "$1" >/dev/null 2>&1; }
+@test "--rm removes on exit and after a start that failed" { each_cli auto_removed; }
+
+waiting() {
+    ctl run -d --network none --name w1 busybox sh -c 'sleep 0.5; exit 4' >/dev/null
+    ctl run -d --network none --name w2 busybox sh -c 'exit 6' >/dev/null
+    run ctl wait w1 w2
+    is "$output" $'4\n6'
+    run ctl wait nosuch
+    is "$status" 1
+    has "$output" 'No such container: nosuch'
+}
+@test "wait for several" { each_cli waiting; }
+
+listing() {
+    start_sleeper up
+    ctl run --network none --name down -l kind=old busybox false || true
+    is "$(ctl ps -a --format '{{.Names}}' | sort | xargs)" 'down up'
+    is "$(ctl ps -a --filter status=exited --format '{{.Names}}')" down
+    is "$(ctl ps -a --filter label=kind=old --format '{{.Names}}')" down
+    is "$(ctl ps -a --filter name=u --format '{{.Names}}')" up
+    is "$(ctl ps -a --filter exited=1 --format '{{.Names}}')" down
+    is "$(ctl ps -l --format '{{.Names}}')" down
+    is "$(ctl ps -n 1 --format '{{.Names}}')" down
+    is "$(ctl ps -a --filter ancestor=busybox -q | wc -l)" 2
+    has "$(ctl ps)" '^CONTAINER ID +IMAGE +COMMAND +CREATED +STATUS +PORTS +NAMES$'
+    has "$(ctl ps --format '{{.Command}} {{.Image}} {{.RunningFor}}')" '^"sleep 600" busybox .* ago$'
+    run ctl ps --filter nonsense=x
+    [ "$status" -ne 0 ]
+    has "$output" 'nonsense'
+}
+@test "ps: filters, formats, columns" { each_cli listing; }
+
+inspecting() {
+    ctl run -d --network none --name i -e A=b --label k=v -m 64m --cpus 0.5 -w /tmp --read-only \
+        --hostname here busybox sleep 600 >/dev/null
+    run ctl inspect i
+    is "$(jq -r '.[0].Config.Env[0]' <<<"$output")" A=b
+    is "$(jq -r '.[0].Config.Labels.k' <<<"$output")" v
+    is "$(jq -r '.[0].Config.Hostname' <<<"$output")" here
+    is "$(jq -r '.[0].Config.Image' <<<"$output")" busybox
+    is "$(jq -r '.[0].Config.WorkingDir' <<<"$output")" /tmp
+    is "$(jq -r '.[0].HostConfig.Memory' <<<"$output")" 67108864
+    is "$(jq -r '.[0].HostConfig.NanoCpus' <<<"$output")" 500000000
+    is "$(jq -r '.[0].HostConfig.ReadonlyRootfs' <<<"$output")" true
+    is "$(jq -r '.[0].HostConfig.NetworkMode' <<<"$output")" none
+    is "$(jq -r '.[0].Path' <<<"$output")" sleep
+    is "$(jq -r '.[0].Args[0]' <<<"$output")" 600
+    is "$(jq -r '.[0].RestartCount' <<<"$output")" 0
+    has "$(jq -r '.[0].Created' <<<"$output")" '^20[0-9-]+T[0-9:.]+Z$'
+    has "$(jq -r '.[0].State.StartedAt' <<<"$output")" '^20[0-9-]+T[0-9:.]+Z$'
+    is "$(jq -r '.[0].State.FinishedAt' <<<"$output")" 0001-01-01T00:00:00Z
+    has "$(jq -r '.[0].Image' <<<"$output")" '^sha256:[0-9a-f]{64}$'
+    kill -0 "$(jq -r '.[0].State.Pid' <<<"$output")"
+    [ -f "$(jq -r '.[0].LogPath' <<<"$output")" ]
+}
+@test "inspect shows what was asked for" { each_cli inspecting; }
+
+tops() {
+    ctl run -d --network none --name t busybox sh -c 'sleep 600 & wait' >/dev/null
+    sleep 0.2
+    run ctl top t
+    is "$status" 0
+    has "$output" '^UID +PID +PPID'
+    has "$output" 'sleep 600'
+    run ctl top t -o pid,comm
+    has "$output" '^PID +COMMAND'
+    has "$output" '[0-9]+ +sleep'
+    ctl stop -t 0 t
+    run ctl top t
+    is "$status" 1
+    has "$output" 'is not running'
+}
+@test "top" { each_cli tops; }
+
+ends_with_pid1() {
+    ctl run -d --network none --name many busybox sh -c 'sleep 601 & sleep 602 & sleep 603 & sleep 0.3' >/dev/null
+    is "$(ctl wait many)" 0
+    run pgrep -f 'sleep 60[123]'
+    is "$output" ''
+}
+@test "when pid 1 ends, everything in the container ends" { each_cli ends_with_pid1; }
+
+zombies() {
+    ctl run -d --init --network none --name reap busybox sh -c 'sh -c "sleep 0.1 & exit 0"; sleep 600' >/dev/null
+    sleep 0.6
+    run ctl exec reap sh -c 'grep -l "State:.Z" /proc/[0-9]*/status'
+    is "$output" ''
+}
+@test "--init reaps" { each_cli zombies; }
+
+@test "a name is free again once its container is removed, at once" {
+    local i
+    for i in 1 2 3 4 5 6 7 8; do
+        pouch run -d --network none --name same busybox sleep 60 >/dev/null
+        pouch rm -f same >/dev/null
+    done
+}
+
+@test "twenty clients at once" {
+    local i
+    for i in $(seq 20); do
+        pouch run --rm --network none busybox echo "number $i" >"$T/tmp/out.$i" 2>&1 3>&- &
+    done
+    wait
+    for i in $(seq 20); do is "$(cat "$T/tmp/out.$i")" "number $i"; done
+    rm -f "$T"/tmp/out.*
+    is "$(pouch ps -aq)" ''
+}
+
+@test "start, stop and rm of one container from many clients: all end, none hangs" {
+    pouch create --name busy --network none busybox sleep 600 >/dev/null
+    local i pids=()
+    for i in $(seq 6); do
+        timeout 30 "$POUCH_BIN/pouch" -H "unix://$SOCK" start busy >/dev/null 2>&1 3>&- & pids+=($!)
+        timeout 30 "$POUCH_BIN/pouch" -H "unix://$SOCK" stop -t 0 busy >/dev/null 2>&1 3>&- & pids+=($!)
+    done
+    for i in "${pids[@]}"; do
+        local s=0
+        wait "$i" || s=$?
+        [ "$s" -ne 124 ] || fail "a client hung"
+    done
+    pouch rm -f busy
+}

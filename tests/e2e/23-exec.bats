@@ -1,0 +1,153 @@
+# sanitizers: yes
+# exec: output, status, input, terminal, user, and what can go wrong.
+load helpers
+
+setup_file() { file_up; }
+teardown_file() { file_down; }
+
+sleeper() { ctl run -d --network none --name c "$@" busybox sleep 600 >/dev/null; }
+
+basics() {
+    sleeper -e FROM=create
+    is "$(ctl exec c echo hello)" hello
+    run ctl exec c sh -c 'exit 42'
+    is "$status" 42
+    run ctl exec c sh -c 'kill -9 $$'
+    is "$status" 137
+    ctl exec c sh -c 'echo out; echo err >&2' >"$T/tmp/out" 2>"$T/tmp/err"
+    is "$(cat "$T/tmp/out" "$T/tmp/err")" $'out\nerr'
+    rm -f "$T/tmp/out" "$T/tmp/err"
+    is "$(ctl exec c sh -c 'echo $FROM')" create
+    is "$(ctl exec -e FROM=exec c sh -c 'echo $FROM')" exec
+    is "$(ctl exec -w /tmp c pwd)" /tmp
+    is "$(ctl exec -u app c id -un)" app
+    is "$(ctl exec -u 12:34 c id -u)" 12
+    is "$(echo given | ctl exec -i c cat)" given
+    head -c 5000000 /dev/urandom >"$T/tmp/big"
+    is "$(ctl exec -i c cat <"$T/tmp/big" | md5sum)" "$(md5sum <"$T/tmp/big")"
+    rm -f "$T/tmp/big"
+}
+@test "output, status, environment, user, input" { each_cli basics; }
+
+same_confinement() {
+    sleeper --cap-drop NET_RAW --pids-limit 50 --read-only
+    local field
+    for field in CapEff CapBnd Seccomp NoNewPrivs; do
+        is "$(ctl exec c grep "$field:" /proc/self/status)" "$(ctl exec c grep "$field:" /proc/1/status)"
+    done
+    is "$(ctl exec c cat /proc/self/cgroup | sort)" "$(ctl exec c cat /proc/1/cgroup | sort)"
+    local kind
+    for kind in mnt pid net ipc uts cgroup; do
+        is "$(ctl exec c readlink "/proc/self/ns/$kind")" "$(ctl exec c readlink "/proc/1/ns/$kind")"
+    done
+    is "$(ctl exec --privileged c grep CapEff /proc/self/status | awk '{print $2}')" \
+        "$(awk '/CapBnd/{print $2}' /proc/self/status)"
+}
+@test "an exec is confined as its container" { each_cli same_confinement; }
+
+terminal() {
+    sleeper
+    run tty exec -it c sh <<'EOF'
+expect # 
+send tty; stty size\r
+expect /dev/pts/[0-9]
+expect 24 80
+resize 33x99
+sleep 0.5
+send stty size\r
+expect 33 99
+send exit 5\r
+EOF
+    is "$status" 5
+}
+@test "exec -it" { each_cli terminal; }
+
+detached() {
+    sleeper
+    ctl exec -d c sh -c 'sleep 0.2; echo done >/tmp/mark'
+    within 5 grep_in c done /tmp/mark
+}
+grep_in() { pouch exec "$1" grep -q "$2" "$3" 2>/dev/null; }
+@test "exec -d" { each_cli detached; }
+
+failures() {
+    sleeper
+    run ctl exec c nosuchcommand
+    is "$status" 127
+    has "$output" 'nosuchcommand.*not found'
+    run ctl exec c /etc/passwd
+    is "$status" 126
+    has "$output" '[Pp]ermission denied'
+    run ctl exec -u nosuch c true
+    [ "$status" -ge 1 ]
+    has "$output" 'nosuch'
+    run ctl exec -w /nosuchdir c true
+    [ "$status" -ge 1 ]
+    has "$output" '/nosuchdir'
+    run ctl exec nosuch true
+    is "$status" 1
+    has "$output" 'No such container: nosuch'
+    ctl stop -t 0 c
+    run ctl exec c true
+    is "$status" 1
+    has "$output" 'is not running'
+}
+@test "what can go wrong" { each_cli failures; }
+
+ends_with_container() {
+    sleeper
+    $(ctl_words) exec c sleep 500 >"$T/tmp/out" 2>&1 3>&- &
+    local client=$! status=0
+    within 5 pgrep -f 'sleep 500' >/dev/null
+    ctl kill c >/dev/null
+    wait "$client" || status=$?
+    is "$status" 137
+    rm -f "$T/tmp/out"
+    run pgrep -x -f 'sleep 500'
+    is "$output" ''
+}
+@test "execs end with their container" { each_cli ends_with_container; }
+
+@test "forty execs at once" {
+    sleeper
+    local i
+    for i in $(seq 40); do pouch exec c echo "number $i" >"$T/tmp/out.$i" 2>&1 3>&- & done
+    wait
+    for i in $(seq 40); do is "$(cat "$T/tmp/out.$i")" "number $i"; done
+    rm -f "$T"/tmp/out.*
+}
+
+@test "exec through the API: create, inspect, start, inspect" {
+    sleeper
+    api POST /containers/c/exec '{"AttachStdout":true,"Cmd":["sh","-c","echo hi; exit 3"]}'
+    is "$code" 201
+    local id
+    id=$(jq -r .Id <<<"$body")
+    has "$id" '^[0-9a-f]{64}$'
+    api GET "/exec/$id/json"
+    is "$(jq -r '.Running, .ExitCode, .ProcessConfig.entrypoint' <<<"$body" | xargs)" 'false null sh'
+    run curl -s --unix-socket "$SOCK" -X POST -H 'Content-Type: application/json' \
+        -d '{"Detach":false,"Tty":false}' --output "$T/tmp/stream" "http://pouch/exec/$id/start"
+    # One frame: stream 1, three bytes.
+    is "$(xxd -p "$T/tmp/stream" 2>/dev/null || od -An -tx1 "$T/tmp/stream" | tr -d ' \n')" 010000000000000368690a
+    rm -f "$T/tmp/stream"
+    api GET "/exec/$id/json"
+    is "$(jq -r '.Running, .ExitCode' <<<"$body" | xargs)" 'false 3'
+    api POST "/exec/$id/start" '{"Detach":false}'
+    is "$code" 409
+    api POST /containers/c/exec '{"Cmd":[]}'
+    is "$code" 400
+    has "$body" 'No exec command specified'
+    api GET /exec/nosuch/json
+    is "$code" 404
+    has "$body" 'No such exec instance'
+}
+
+@test "children that an exec leaves behind do not keep it open" {
+    sleeper
+    local start took
+    start=$(now_ms)
+    pouch exec c sh -c 'sleep 30 >/dev/null 2>&1 & echo started'
+    took=$(($(now_ms) - start))
+    [ "$took" -lt 5000 ] || fail "took $took ms"
+}
