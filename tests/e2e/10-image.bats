@@ -81,10 +81,10 @@ all_tags() {
 @test "pull -a takes every tag" { each_cli all_tags; }
 
 @test "the same layer is fetched once, however many ask at once" {
-    local i
+    local i pids=()
     curl -s -X POST "http://$FAULTY/_reset"
-    for i in 1 2 3 4 5 6; do pouch pull -q "$FAULTY/slow/busybox:latest" >"$T/tmp/pull.$i" & done
-    wait
+    for i in 1 2 3 4 5 6; do pouch pull -q "$FAULTY/slow/busybox:latest" >"$T/tmp/pull.$i" 3>&- & pids+=($!); done
+    wait "${pids[@]}"
     for i in 1 2 3 4 5 6; do is "$(cat "$T/tmp/pull.$i")" "$FAULTY/slow/busybox:latest"; done
     rm -f "$T"/tmp/pull.*
     run curl -s "http://$FAULTY/_counts"

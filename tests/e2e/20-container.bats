@@ -111,49 +111,49 @@ restarts() {
 @test "restart" { each_cli restarts; }
 
 pauses() {
-    ctl run -d --network none --name p busybox sh -c 'while :; do echo tick; sleep 0.05; done' >/dev/null
+    ctl run -d --network none --name pp busybox sh -c 'while :; do echo tick; sleep 0.05; done' >/dev/null
     sleep 0.3
-    ctl pause p
-    is "$(ctl inspect -f '{{.State.Status}} {{.State.Paused}}' p)" 'paused true'
+    ctl pause pp
+    is "$(ctl inspect -f '{{.State.Status}} {{.State.Paused}}' pp)" 'paused true'
     has "$(ctl ps --format '{{.Status}}')" '\(Paused\)'
     local before
     sleep 0.2
-    before=$(ctl logs p | wc -l)
+    before=$(ctl logs pp | wc -l)
     sleep 0.4
-    is "$(ctl logs p | wc -l)" "$before"
-    run ctl pause p
+    is "$(ctl logs pp | wc -l)" "$before"
+    run ctl pause pp
     is "$status" 1
     has "$output" 'already paused'
-    run timeout 5 $(ctl_words) exec p true
+    run timeout 5 $(ctl_words) exec pp true
     is "$status" 1
     has "$output" 'is paused'
-    ctl unpause p
+    ctl unpause pp
     sleep 0.4
-    [ "$(ctl logs p | wc -l)" -gt "$before" ]
-    run ctl unpause p
+    [ "$(ctl logs pp | wc -l)" -gt "$before" ]
+    run ctl unpause pp
     is "$status" 1
     has "$output" 'is not paused'
     # A paused container can be removed by force.
-    ctl pause p
-    ctl rm -f p
+    ctl pause pp
+    ctl rm -f pp
 }
 @test "pause and unpause" { each_cli pauses; }
 
 removing() {
-    start_sleeper r
-    run ctl rm r
+    start_sleeper rr
+    run ctl rm rr
     is "$status" 1
     has "$output" 'cannot remove.*running|is running|You cannot remove a running container'
-    ctl rm -f r
-    run ctl rm r
+    ctl rm -f rr
+    run ctl rm rr
     is "$status" 1
-    has "$output" 'No such container: r'
-    run ctl inspect r
+    has "$output" 'No such container: rr'
+    run ctl inspect rr
     is "$status" 1
-    has "$output" 'No such object: r|No such container: r'
-    start_sleeper a
-    start_sleeper b
-    run ctl rm -f a b
+    has "$output" 'No such object: rr|No such container: rr'
+    start_sleeper aa
+    start_sleeper bb
+    run ctl rm -f aa bb
     is "$output" $'a\nb'
 }
 @test "rm, rm -f, several at once" { each_cli removing; }
@@ -199,9 +199,9 @@ listing() {
 @test "ps: filters, formats, columns" { each_cli listing; }
 
 inspecting() {
-    ctl run -d --network none --name i -e A=b --label k=v -m 64m --cpus 0.5 -w /tmp --read-only \
+    ctl run -d --network none --name ii -e A=b --label k=v -m 64m --cpus 0.5 -w /tmp --read-only \
         --hostname here busybox sleep 600 >/dev/null
-    run ctl inspect i
+    run ctl inspect ii
     is "$(jq -r '.[0].Config.Env[0]' <<<"$output")" A=b
     is "$(jq -r '.[0].Config.Labels.k' <<<"$output")" v
     is "$(jq -r '.[0].Config.Hostname' <<<"$output")" here
@@ -224,17 +224,17 @@ inspecting() {
 @test "inspect shows what was asked for" { each_cli inspecting; }
 
 tops() {
-    ctl run -d --network none --name t busybox sh -c 'sleep 600 & wait' >/dev/null
+    ctl run -d --network none --name tt busybox sh -c 'sleep 600 & wait' >/dev/null
     sleep 0.2
-    run ctl top t
+    run ctl top tt
     is "$status" 0
     has "$output" '^UID +PID +PPID'
     has "$output" 'sleep 600'
-    run ctl top t -o pid,comm
+    run ctl top tt -o pid,comm
     has "$output" '^PID +COMMAND'
     has "$output" '[0-9]+ +sleep'
-    ctl stop -t 0 t
-    run ctl top t
+    ctl stop -t 0 tt
+    run ctl top tt
     is "$status" 1
     has "$output" 'is not running'
 }
@@ -265,11 +265,12 @@ zombies() {
 }
 
 @test "twenty clients at once" {
-    local i
+    local i pids=()
     for i in $(seq 20); do
         pouch run --rm --network none busybox echo "number $i" >"$T/tmp/out.$i" 2>&1 3>&- &
+        pids+=($!)
     done
-    wait
+    wait "${pids[@]}"
     for i in $(seq 20); do is "$(cat "$T/tmp/out.$i")" "number $i"; done
     rm -f "$T"/tmp/out.*
     is "$(pouch ps -aq)" ''

@@ -100,8 +100,11 @@ confinement() {
 @test "seccomp, no_new_privs" { each_cli confinement; }
 
 masks() {
-    run inside busybox sh -c 'cat /proc/kcore | wc -c; cat /proc/timer_list | wc -c; ls /sys/firmware | wc -l'
-    is "$(xargs <<<"$output" | tr -dc '0 ')" '0 0 0'
+    local path
+    for path in /proc/kcore /proc/keys /proc/timer_list /proc/sched_debug; do
+        is "$(inside busybox sh -c "cat $path 2>/dev/null | wc -c")" 0
+    done
+    is "$(inside busybox sh -c 'ls -A /sys/firmware /proc/acpi /proc/scsi 2>/dev/null' | grep -v : | grep -c . || true)" 0
     run inside busybox sh -c 'echo 1 >/proc/sys/kernel/panic'
     [ "$status" -ne 0 ]
     run inside busybox sh -c 'echo x >/proc/sysrq-trigger'
@@ -117,8 +120,9 @@ masks() {
 @test "masked and read-only paths of /proc and /sys" { each_cli masks; }
 
 devices() {
-    is "$(inside busybox ls /dev | xargs)" \
-        'core fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero'
+    # core is there where the kernel has /proc/kcore
+    is "$(inside busybox ls /dev | grep -vx core | xargs)" \
+        'fd full mqueue null ptmx pts random shm stderr stdin stdout tty urandom zero'
     is "$(inside busybox stat -c '%t:%T %a' /dev/null)" '1:3 666'
     has "$(inside busybox mount)" 'on /dev/shm type tmpfs .*size=65536k'
     has "$(inside --shm-size 1m busybox mount)" 'on /dev/shm type tmpfs .*size=1024k'

@@ -74,38 +74,38 @@ EOF
 @test "control-C and control-D reach the program" { each_cli terminal_keys; }
 
 detaching() {
-    run tty run -it --name d --network none busybox sh <<'EOF'
+    run tty run -it --name dd --network none busybox sh <<'EOF'
 expect # 
 send \x10\x11
 EOF
-    is "$(ctl inspect -f '{{.State.Running}}' d)" true
-    run tty attach d <<'EOF'
+    is "$(ctl inspect -f '{{.State.Running}}' dd)" true
+    run tty attach dd <<'EOF'
 send echo back\r
 expect back\s+back
 send \x10\x11
 EOF
-    is "$(ctl inspect -f '{{.State.Running}}' d)" true
-    run tty attach --detach-keys a,b d <<'EOF'
+    is "$(ctl inspect -f '{{.State.Running}}' dd)" true
+    run tty attach --detach-keys a,b dd <<'EOF'
 send \r
 expect # 
 send ab
 EOF
-    is "$(ctl inspect -f '{{.State.Running}}' d)" true
-    run tty exec -it d sh <<'EOF'
+    is "$(ctl inspect -f '{{.State.Running}}' dd)" true
+    run tty exec -it dd sh <<'EOF'
 expect # 
 send \x10\x11
 EOF
-    is "$(ctl inspect -f '{{.State.Running}}' d)" true
+    is "$(ctl inspect -f '{{.State.Running}}' dd)" true
 }
 @test "detach keys leave the container running" { each_cli detaching; }
 
 several_attached() {
-    local i
-    ctl run -d -i --network none --name s busybox sh -c 'read line; echo "got $line"; sleep 0.3' >/dev/null
-    for i in 1 2 3; do ctl attach --no-stdin s >"$T/tmp/seen.$i" 2>&1 3>&- & done
+    local i pids=()
+    ctl run -d -i --network none --name ss busybox sh -c 'read line; echo "got $line"; sleep 0.3' >/dev/null
+    for i in 1 2 3; do ctl attach --no-stdin ss >"$T/tmp/seen.$i" 2>&1 3>&- & pids+=($!); done
     sleep 0.7
-    echo hi | ctl attach s >"$T/tmp/seen.4" 2>&1
-    wait
+    echo hi | ctl attach ss >"$T/tmp/seen.4" 2>&1
+    wait "${pids[@]}"
     for i in 1 2 3 4; do is "$(cat "$T/tmp/seen.$i")" 'got hi'; done
     rm -f "$T"/tmp/seen.*
 }
@@ -131,47 +131,47 @@ several_attached() {
 }
 
 logs_options() {
-    ctl run -d --network none --name l busybox \
+    ctl run -d --network none --name ll busybox \
         sh -c 'for i in 1 2 3 4 5; do echo line $i; sleep 0.3; done' >/dev/null
-    is "$(timeout 20 $(ctl_words) logs -f l)" $'line 1\nline 2\nline 3\nline 4\nline 5'
-    is "$(ctl logs --tail 2 l)" $'line 4\nline 5'
-    is "$(ctl logs -n 0 l)" ''
-    run ctl logs -t l
+    is "$(timeout 20 $(ctl_words) logs -f ll)" $'line 1\nline 2\nline 3\nline 4\nline 5'
+    is "$(ctl logs --tail 2 ll)" $'line 4\nline 5'
+    is "$(ctl logs -n 0 ll)" ''
+    run ctl logs -t ll
     has "${lines[0]}" '^20[0-9]{2}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\.[0-9]{9}Z line 1$'
     local third fourth
     third=$(sed -n 3p <<<"$output" | cut -d' ' -f1)
     fourth=$(sed -n 4p <<<"$output" | cut -d' ' -f1)
-    is "$(ctl logs --since "$fourth" l)" $'line 4\nline 5'
-    is "$(ctl logs --until "$third" l | tail -n 1)" 'line 3'
-    is "$(ctl logs --since 1h l | wc -l)" 5
-    is "$(ctl logs --until 1h l | wc -l)" 0
+    is "$(ctl logs --since "$fourth" ll)" $'line 4\nline 5'
+    is "$(ctl logs --until "$third" ll | tail -n 1)" 'line 3'
+    is "$(ctl logs --since 1h ll | wc -l)" 5
+    is "$(ctl logs --until 1h ll | wc -l)" 0
     run ctl logs nosuch
     is "$status" 1
     has "$output" 'No such container: nosuch'
-    run ctl logs --tail nonsense l
+    run ctl logs --tail nonsense ll
     # docker takes what is no number as "all"
     is "$(wc -l <<<"$output")" 5
 }
 @test "logs: follow, tail, timestamps, since, until" { each_cli logs_options; }
 
 @test "logs -f --tail follows from the end and ends with the container" {
-    pouch run -d --network none --name f busybox \
+    pouch run -d --network none --name ff busybox \
         sh -c 'echo one; echo two; while [ ! -e /go ]; do sleep 0.05; done; echo three; printf unfinished' >/dev/null
     sleep 0.3
-    pouch logs -f --tail 1 f >"$T/tmp/out" 3>&- &
+    pouch logs -f --tail 1 ff >"$T/tmp/out" 3>&- &
     local client=$!
     sleep 0.3
     is "$(cat "$T/tmp/out")" two
-    pouch exec f touch /go
+    pouch exec ff touch /go
     wait "$client"
     is "$(cat "$T/tmp/out")" $'two\nthree\nunfinished'
     rm -f "$T/tmp/out"
 }
 
 @test "the log file has Docker's json-file form" {
-    pouch run --network none --name j busybox sh -c 'echo "quote \" tab	done"; printf "\001\377part" >&2' >/dev/null 2>&1
+    pouch run --network none --name jj busybox sh -c 'echo "quote \" tab	done"; printf "\001\377part" >&2' >/dev/null 2>&1
     local path
-    path=$(pouch inspect -f '{{.LogPath}}' j)
+    path=$(pouch inspect -f '{{.LogPath}}' jj)
     is "$(jq -rs '.[] | select(.stream == "stdout") | .log' "$path")" $'quote " tab\tdone'
     is "$(jq -rs '[.[].stream] | sort | join(",")' "$path")" stderr,stdout
     has "$(jq -rs '.[0].time' "$path")" '^20[0-9-]+T[0-9:]+\.[0-9]+Z$'

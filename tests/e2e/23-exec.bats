@@ -5,26 +5,26 @@ load helpers
 setup_file() { file_up; }
 teardown_file() { file_down; }
 
-sleeper() { ctl run -d --network none --name c "$@" busybox sleep 600 >/dev/null; }
+sleeper() { ctl run -d --network none --name cc "$@" busybox sleep 600 >/dev/null; }
 
 basics() {
     sleeper -e FROM=create
-    is "$(ctl exec c echo hello)" hello
-    run ctl exec c sh -c 'exit 42'
+    is "$(ctl exec cc echo hello)" hello
+    run ctl exec cc sh -c 'exit 42'
     is "$status" 42
-    run ctl exec c sh -c 'kill -9 $$'
+    run ctl exec cc sh -c 'kill -9 $$'
     is "$status" 137
-    ctl exec c sh -c 'echo out; echo err >&2' >"$T/tmp/out" 2>"$T/tmp/err"
+    ctl exec cc sh -c 'echo out; echo err >&2' >"$T/tmp/out" 2>"$T/tmp/err"
     is "$(cat "$T/tmp/out" "$T/tmp/err")" $'out\nerr'
     rm -f "$T/tmp/out" "$T/tmp/err"
-    is "$(ctl exec c sh -c 'echo $FROM')" create
-    is "$(ctl exec -e FROM=exec c sh -c 'echo $FROM')" exec
-    is "$(ctl exec -w /tmp c pwd)" /tmp
-    is "$(ctl exec -u app c id -un)" app
-    is "$(ctl exec -u 12:34 c id -u)" 12
-    is "$(echo given | ctl exec -i c cat)" given
+    is "$(ctl exec cc sh -c 'echo $FROM')" create
+    is "$(ctl exec -e FROM=exec cc sh -c 'echo $FROM')" exec
+    is "$(ctl exec -w /tmp cc pwd)" /tmp
+    is "$(ctl exec -u app cc id -un)" app
+    is "$(ctl exec -u 12:34 cc id -u)" 12
+    is "$(echo given | ctl exec -i cc cat)" given
     head -c 5000000 /dev/urandom >"$T/tmp/big"
-    is "$(ctl exec -i c cat <"$T/tmp/big" | md5sum)" "$(md5sum <"$T/tmp/big")"
+    is "$(ctl exec -i cc cat <"$T/tmp/big" | md5sum)" "$(md5sum <"$T/tmp/big")"
     rm -f "$T/tmp/big"
 }
 @test "output, status, environment, user, input" { each_cli basics; }
@@ -33,21 +33,21 @@ same_confinement() {
     sleeper --cap-drop NET_RAW --pids-limit 50 --read-only
     local field
     for field in CapEff CapBnd Seccomp NoNewPrivs; do
-        is "$(ctl exec c grep "$field:" /proc/self/status)" "$(ctl exec c grep "$field:" /proc/1/status)"
+        is "$(ctl exec cc grep "$field:" /proc/self/status)" "$(ctl exec cc grep "$field:" /proc/1/status)"
     done
-    is "$(ctl exec c cat /proc/self/cgroup | sort)" "$(ctl exec c cat /proc/1/cgroup | sort)"
+    is "$(ctl exec cc cat /proc/self/cgroup | sort)" "$(ctl exec cc cat /proc/1/cgroup | sort)"
     local kind
     for kind in mnt pid net ipc uts cgroup; do
-        is "$(ctl exec c readlink "/proc/self/ns/$kind")" "$(ctl exec c readlink "/proc/1/ns/$kind")"
+        is "$(ctl exec cc readlink "/proc/self/ns/$kind")" "$(ctl exec cc readlink "/proc/1/ns/$kind")"
     done
-    is "$(ctl exec --privileged c grep CapEff /proc/self/status | awk '{print $2}')" \
+    is "$(ctl exec --privileged cc grep CapEff /proc/self/status | awk '{print $2}')" \
         "$(awk '/CapBnd/{print $2}' /proc/self/status)"
 }
 @test "an exec is confined as its container" { each_cli same_confinement; }
 
 terminal() {
     sleeper
-    run tty exec -it c sh <<'EOF'
+    run tty exec -it cc sh <<'EOF'
 expect # 
 send tty; stty size\r
 expect /dev/pts/[0-9]
@@ -64,31 +64,31 @@ EOF
 
 detached() {
     sleeper
-    ctl exec -d c sh -c 'sleep 0.2; echo done >/tmp/mark'
-    within 5 grep_in c done /tmp/mark
+    ctl exec -d cc sh -c 'sleep 0.2; echo done >/tmp/mark'
+    within 5 grep_in cc done /tmp/mark
 }
 grep_in() { pouch exec "$1" grep -q "$2" "$3" 2>/dev/null; }
 @test "exec -d" { each_cli detached; }
 
 failures() {
     sleeper
-    run ctl exec c nosuchcommand
+    run ctl exec cc nosuchcommand
     is "$status" 127
     has "$output" 'nosuchcommand.*not found'
-    run ctl exec c /etc/passwd
+    run ctl exec cc /etc/passwd
     is "$status" 126
     has "$output" '[Pp]ermission denied'
-    run ctl exec -u nosuch c true
+    run ctl exec -u nosuch cc true
     [ "$status" -ge 1 ]
     has "$output" 'nosuch'
-    run ctl exec -w /nosuchdir c true
+    run ctl exec -w /nosuchdir cc true
     [ "$status" -ge 1 ]
     has "$output" '/nosuchdir'
     run ctl exec nosuch true
     is "$status" 1
     has "$output" 'No such container: nosuch'
-    ctl stop -t 0 c
-    run ctl exec c true
+    ctl stop -t 0 cc
+    run ctl exec cc true
     is "$status" 1
     has "$output" 'is not running'
 }
@@ -96,10 +96,10 @@ failures() {
 
 ends_with_container() {
     sleeper
-    $(ctl_words) exec c sleep 500 >"$T/tmp/out" 2>&1 3>&- &
+    $(ctl_words) exec cc sleep 500 >"$T/tmp/out" 2>&1 3>&- &
     local client=$! status=0
     within 5 pgrep -f 'sleep 500' >/dev/null
-    ctl kill c >/dev/null
+    ctl kill cc >/dev/null
     wait "$client" || status=$?
     is "$status" 137
     rm -f "$T/tmp/out"
@@ -110,16 +110,16 @@ ends_with_container() {
 
 @test "forty execs at once" {
     sleeper
-    local i
-    for i in $(seq 40); do pouch exec c echo "number $i" >"$T/tmp/out.$i" 2>&1 3>&- & done
-    wait
+    local i pids=()
+    for i in $(seq 40); do pouch exec cc echo "number $i" >"$T/tmp/out.$i" 2>&1 3>&- & pids+=($!); done
+    wait "${pids[@]}"
     for i in $(seq 40); do is "$(cat "$T/tmp/out.$i")" "number $i"; done
     rm -f "$T"/tmp/out.*
 }
 
 @test "exec through the API: create, inspect, start, inspect" {
     sleeper
-    api POST /containers/c/exec '{"AttachStdout":true,"Cmd":["sh","-c","echo hi; exit 3"]}'
+    api POST /containers/cc/exec '{"AttachStdout":true,"Cmd":["sh","-c","echo hi; exit 3"]}'
     is "$code" 201
     local id
     id=$(jq -r .Id <<<"$body")
@@ -135,7 +135,7 @@ ends_with_container() {
     is "$(jq -r '.Running, .ExitCode' <<<"$body" | xargs)" 'false 3'
     api POST "/exec/$id/start" '{"Detach":false}'
     is "$code" 409
-    api POST /containers/c/exec '{"Cmd":[]}'
+    api POST /containers/cc/exec '{"Cmd":[]}'
     is "$code" 400
     has "$body" 'No exec command specified'
     api GET /exec/nosuch/json
@@ -147,7 +147,7 @@ ends_with_container() {
     sleeper
     local start took
     start=$(now_ms)
-    pouch exec c sh -c 'sleep 30 >/dev/null 2>&1 & echo started'
+    pouch exec cc sh -c 'sleep 30 >/dev/null 2>&1 & echo started'
     took=$(($(now_ms) - start))
     [ "$took" -lt 5000 ] || fail "took $took ms"
 }

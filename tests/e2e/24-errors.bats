@@ -6,11 +6,11 @@ setup_file() { file_up; }
 teardown_file() { file_down; }
 
 not_found() {
-    run ctl run --network none --name c busybox nosuchcommand with arguments
+    run ctl run --network none --name cc busybox nosuchcommand with arguments
     is "$status" 127
     one_line 'nosuchcommand.*not found'
-    is "$(ctl inspect -f '{{.State.Status}} {{.State.ExitCode}}' c)" 'created 127'
-    has "$(ctl inspect -f '{{.State.Error}}' c)" nosuchcommand
+    is "$(ctl inspect -f '{{.State.Status}} {{.State.ExitCode}}' cc)" 'created 127'
+    has "$(ctl inspect -f '{{.State.Error}}' cc)" nosuchcommand
     run ctl run --rm --network none busybox /no/such/path
     is "$status" 127
     one_line '/no/such/path.*[Nn]o such file'
@@ -75,22 +75,22 @@ bad_options() {
 @test "options that make no sense are refused before anything is made" { each_cli bad_options; }
 
 @test "the daemon says which method, path and value was wrong" {
-    api POST '/containers/create?name=x' '{"Image":"busybox","HostConfig":{"Memory":"much"}}'
+    api POST '/containers/create?name=xx' '{"Image":"busybox","HostConfig":{"Memory":"much"}}'
     is "$code" 400
     has "$body" 'HostConfig.Memory'
-    api POST '/containers/create?name=x' '{"Image":"busybox","HostConfig":{"NetworkMode":7}}'
+    api POST '/containers/create?name=xx' '{"Image":"busybox","HostConfig":{"NetworkMode":7}}'
     is "$code" 400
     has "$body" 'NetworkMode'
-    api POST '/containers/create?name=x' '{"Image":"busybox","HostConfig":{"RestartPolicy":{"Name":"sometimes"}}}'
+    api POST '/containers/create?name=xx' '{"Image":"busybox","HostConfig":{"RestartPolicy":{"Name":"sometimes"}}}'
     is "$code" 400
     has "$body" 'sometimes|restart policy'
-    api POST '/containers/create?name=x' '{"Image":"busybox","HostConfig":{"IpcMode":"nonsense"}}'
+    api POST '/containers/create?name=xx' '{"Image":"busybox","HostConfig":{"IpcMode":"nonsense"}}'
     is "$code" 400
     has "$body" 'IPC|IpcMode|nonsense'
-    api POST '/containers/create?name=x' '{"Image":"nosuchimage"}'
+    api POST '/containers/create?name=xx' '{"Image":"nosuchimage"}'
     is "$code" 404
     has "$body" 'No such image: nosuchimage'
-    api POST '/containers/create?name=x' '{}'
+    api POST '/containers/create?name=xx' '{}'
     is "$code" 400
     is "$(pouch ps -aq)" ''
 }
@@ -101,11 +101,11 @@ s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 s.bind(("0.0.0.0", 18080)); s.listen(); time.sleep(60)' 3>&- &
     local holder=$!
     within 5 listening 18080
-    run pouch run --name p -p 18080:80 busybox true
+    run pouch run --name pp -p 18080:80 busybox true
     is "$status" 125
     one_line '18080.*(in use|allocated)'
     kill "$holder"
-    pouch rm -f p
+    pouch rm -f pp
     pouch run -d --name one -p 18081:80 busybox sleep 60 >/dev/null
     run pouch run -d --name two -p 18081:80 busybox sleep 60
     is "$status" 125
@@ -117,21 +117,21 @@ s.bind(("0.0.0.0", 18080)); s.listen(); time.sleep(60)' 3>&- &
 listening() { ss -Hltn "sport = :$1" | grep -q .; }
 
 @test "the monitor is killed: the container is ended and the state says why" {
-    pouch run -d --network none --name m busybox sleep 700 >/dev/null
+    pouch run -d --network none --name mm busybox sleep 700 >/dev/null
     local pid
-    pid=$(pouch inspect -f '{{.State.Pid}}' m)
+    pid=$(pouch inspect -f '{{.State.Pid}}' mm)
     kill -9 "$(ps -o ppid= -p "$pid" | tr -d ' ')"
-    within 10 not_running m
+    within 10 not_running mm
     [ ! -d "/proc/$pid" ] || gone "$pid"
-    is "$(pouch inspect -f '{{.State.Status}} {{.State.ExitCode}}' m)" 'exited 137'
-    has "$(pouch inspect -f '{{.State.Error}}' m)" 'monitor'
-    pouch start m
-    is "$(pouch exec m echo again)" again
+    is "$(pouch inspect -f '{{.State.Status}} {{.State.ExitCode}}' mm)" 'exited 137'
+    has "$(pouch inspect -f '{{.State.Error}}' mm)" 'monitor'
+    pouch start mm
+    is "$(pouch exec mm echo again)" again
 }
 not_running() { [ "$(pouch inspect -f '{{.State.Running}}' "$1")" = false ]; }
 
 @test "pid 1 is killed from outside" {
-    pouch run -d --network none --name k busybox sleep 700 >/dev/null
-    kill -9 "$(pouch inspect -f '{{.State.Pid}}' k)"
-    is "$(timeout 10 "$POUCH_BIN/pouch" -H "unix://$SOCK" wait k)" 137
+    pouch run -d --network none --name kk busybox sleep 700 >/dev/null
+    kill -9 "$(pouch inspect -f '{{.State.Pid}}' kk)"
+    is "$(timeout 10 "$POUCH_BIN/pouch" -H "unix://$SOCK" wait kk)" 137
 }

@@ -53,35 +53,35 @@ raw() { socat -t5 -T5 - "UNIX-CONNECT:$SOCK"; }
 }
 
 @test "status codes of the life of a container" {
-    api POST '/containers/create?name=c' '{"Image":"busybox","Cmd":["sleep","60"],"HostConfig":{"NetworkMode":"none"}}'
+    api POST '/containers/create?name=cc' '{"Image":"busybox","Cmd":["sleep","60"],"HostConfig":{"NetworkMode":"none"}}'
     is "$code" 201
     has "$(jq -r .Id <<<"$body")" '^[0-9a-f]{64}$'
     is "$(jq -r '.Warnings | type' <<<"$body")" array
-    api POST '/containers/create?name=c' '{"Image":"busybox"}'
+    api POST '/containers/create?name=cc' '{"Image":"busybox"}'
     is "$code" 409
-    api POST /containers/c/start
+    api POST /containers/cc/start
     is "$code" 204
     is "$body" ''
-    api POST /containers/c/start
+    api POST /containers/cc/start
     is "$code" 304
-    api DELETE /containers/c
+    api DELETE /containers/cc
     is "$code" 409
-    api POST /containers/c/pause
+    api POST /containers/cc/pause
     is "$code" 204
-    api POST /containers/c/unpause
+    api POST /containers/cc/unpause
     is "$code" 204
-    api POST '/containers/c/kill?signal=KILL'
+    api POST '/containers/cc/kill?signal=KILL'
     is "$code" 204
-    api POST /containers/c/wait
+    api POST /containers/cc/wait
     is "$code" 200
     is "$(jq -r .StatusCode <<<"$body")" 137
-    api POST /containers/c/kill
+    api POST /containers/cc/kill
     is "$code" 409
-    api POST '/containers/c/stop?t=1'
+    api POST '/containers/cc/stop?t=1'
     is "$code" 304
-    api POST '/containers/c/resize?h=10&w=10'
+    api POST '/containers/cc/resize?h=10&w=10'
     is "$code" 409
-    api DELETE '/containers/c?v=1'
+    api DELETE '/containers/cc?v=1'
     is "$code" 204
 }
 
@@ -190,13 +190,13 @@ EOF
 }
 
 @test "wait sends its headers before the container ends" {
-    pouch create --network none --name w busybox sleep 2 >/dev/null
-    ( printf 'POST /containers/w/wait?condition=next-exit HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'; sleep 6 ) 3>&- |
+    pouch create --network none --name ww busybox sleep 2 >/dev/null
+    ( printf 'POST /containers/ww/wait?condition=next-exit HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'; sleep 6 ) 3>&- |
         socat -t6 - "UNIX-CONNECT:$SOCK" >"$T/tmp/wait" 3>&- &
     local client=$!
     within 3 grep -q 'HTTP/1.1 200' "$T/tmp/wait"
     lacks "$(cat "$T/tmp/wait")" StatusCode
-    pouch start w >/dev/null
+    pouch start ww >/dev/null
     within 8 grep -q '"StatusCode":0' "$T/tmp/wait"
     kill "$client" 2>/dev/null || true
     wait "$client" || true
@@ -204,14 +204,14 @@ EOF
 }
 
 @test "attach upgrades with 101, frames stdout and stderr, and takes bytes sent early" {
-    api POST '/containers/create?name=a' \
+    api POST '/containers/create?name=aa' \
         '{"Image":"busybox","Cmd":["sh","-c","read x; echo got $x; echo err >&2"],"OpenStdin":true,"StdinOnce":true,"AttachStdin":true,"AttachStdout":true,"AttachStderr":true,"HostConfig":{"NetworkMode":"none"}}'
     is "$code" 201
-    ( printf 'POST /v1.44/containers/a/attach?stream=1&stdin=1&stdout=1&stderr=1 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\nearly\n'; sleep 2 ) 3>&- |
+    ( printf 'POST /v1.44/containers/aa/attach?stream=1&stdin=1&stdout=1&stderr=1 HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\nearly\n'; sleep 2 ) 3>&- |
         socat -t3 - "UNIX-CONNECT:$SOCK" >"$T/tmp/attach" 3>&- &
     local client=$!
     within 3 grep -q 'HTTP/1.1 101 UPGRADED' "$T/tmp/attach"
-    api POST /containers/a/start
+    api POST /containers/aa/start
     wait "$client" || true
     has "$(tr -d '\r' <"$T/tmp/attach" | strings -n 3)" '^Upgrade: tcp$'
     has "$(tr -d '\r' <"$T/tmp/attach" | strings -n 3)" '^Content-Type: application/vnd.docker.multiplexed-stream$'

@@ -8,18 +8,18 @@ life() {
     local since
     sleep 1.1
     since=$(date +%s)
-    ctl run --name e --network none --label k=v busybox sh -c 'exit 3' || true
-    ctl rm e >/dev/null
+    ctl run --name ee --network none --label k=v busybox sh -c 'exit 3' || true
+    ctl rm ee >/dev/null
     run timeout 10 $(ctl_words) events --since "$since" --until "$(($(date +%s) + 1))" --filter container=e \
         --format '{{.Type}} {{.Action}}'
     is "$(xargs <<<"$output")" 'container create container attach container start container die container destroy'
     run timeout 10 $(ctl_words) events --since "$since" --until "$(($(date +%s) + 1))" --filter event=die \
         --format '{{json .}}'
-    is "$(jq -r '.Actor.Attributes | .exitCode, .name, .image, .k' <<<"$output" | xargs)" '3 e busybox v'
+    is "$(jq -r '.Actor.Attributes | .exitCode, .name, .image, .k' <<<"$output" | xargs)" '3 ee busybox v'
     is "$(jq -r '.scope' <<<"$output")" local
     run timeout 10 $(ctl_words) events --since "$since" --until "$(($(date +%s) + 1))" --filter label=k=v \
         --filter event=start
-    has "$output" '^20[0-9-]+T.* container start [0-9a-f]{64} \(image=busybox, k=v, name=e\)$'
+    has "$output" '^20[0-9-]+T.* container start [0-9a-f]{64} \(image=busybox, k=v, name=ee\)$'
 }
 @test "the life of a container" { each_cli life; }
 
@@ -27,13 +27,13 @@ followed() {
     $(ctl_words) events --filter type=container --format '{{.Action}}' >"$T/tmp/events" 3>&- &
     local client=$!
     sleep 0.5
-    ctl run -d --name f --network none busybox sleep 60 >/dev/null
-    ctl pause f >/dev/null
-    ctl unpause f >/dev/null
-    ctl rename f g
-    ctl exec g true
-    ctl kill -s CONT g >/dev/null
-    ctl rm -f g >/dev/null
+    ctl run -d --name ff --network none busybox sleep 60 >/dev/null
+    ctl pause ff >/dev/null
+    ctl unpause ff >/dev/null
+    ctl rename ff gg
+    ctl exec gg true
+    ctl kill -s CONT gg >/dev/null
+    ctl rm -f gg >/dev/null
     within 5 grep -q destroy "$T/tmp/events"
     kill "$client"
     wait "$client" || true

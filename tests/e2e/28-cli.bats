@@ -71,13 +71,13 @@ verbs() { "$POUCH_BIN/pouch" --help | awk '/ommands:/ {on=1; next} /^[^ ]/ {on=0
 }
 
 @test "tables line up" {
-    pouch run -d --name a --network none busybox sleep 60 >/dev/null
+    pouch run -d --name aa --network none busybox sleep 60 >/dev/null
     pouch run -d --name a-much-longer-name --network none busybox sleep 60 >/dev/null
     run pouch ps
     local column
     column=$(head -n 1 <<<"$output" | grep -bo NAMES | cut -d: -f1)
     is "$(sed -n 2p <<<"$output" | cut -c $((column + 1))-)" a-much-longer-name
-    is "$(sed -n 3p <<<"$output" | cut -c $((column + 1))-)" a
+    is "$(sed -n 3p <<<"$output" | cut -c $((column + 1))-)" aa
 }
 
 @test "completion for bash, zsh and fish comes from the command table" {

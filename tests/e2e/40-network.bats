@@ -30,23 +30,23 @@ fetch() { curl -s --max-time 5 "http://$1/"; }
 address_of() { pouch inspect -f '{{.NetworkSettings.IPAddress}}' "$1"; }
 
 addresses() {
-    serve --name a >/dev/null
-    serve --name b >/dev/null
+    serve --name aa >/dev/null
+    serve --name bb >/dev/null
     local ip gateway
-    ip=$(ctl inspect -f '{{.NetworkSettings.IPAddress}}' a)
-    gateway=$(ctl inspect -f '{{.NetworkSettings.Gateway}}' a)
+    ip=$(ctl inspect -f '{{.NetworkSettings.IPAddress}}' aa)
+    gateway=$(ctl inspect -f '{{.NetworkSettings.Gateway}}' aa)
     has "$ip" '^[0-9]+(\.[0-9]+){3}$'
-    is "$(ctl inspect -f '{{.NetworkSettings.Networks.bridge.IPAddress}}' a)" "$ip"
-    has "$(ctl inspect -f '{{.NetworkSettings.MacAddress}}' a)" '^([0-9a-f]{2}:){5}[0-9a-f]{2}$'
-    has "$(ctl exec a ip -o -4 address show eth0)" " $ip/"
-    has "$(ctl exec a ip route)" "^default via $gateway dev eth0"
-    [ "$(address_of b)" != "$ip" ]
+    is "$(ctl inspect -f '{{.NetworkSettings.Networks.bridge.IPAddress}}' aa)" "$ip"
+    has "$(ctl inspect -f '{{.NetworkSettings.MacAddress}}' aa)" '^([0-9a-f]{2}:){5}[0-9a-f]{2}$'
+    has "$(ctl exec aa ip -o -4 address show eth0)" " $ip/"
+    has "$(ctl exec aa ip route)" "^default via $gateway dev eth0"
+    [ "$(address_of bb)" != "$ip" ]
     is "$(fetch "$ip")" 'it works'
-    is "$(ctl exec b wget -q -O - "http://$ip/")" 'it works'
-    ctl exec b ping -c 1 -w 3 "$gateway" >/dev/null
-    ctl exec a ip link show lo | grep -q UP
-    is "$(ctl exec a ls /sys/class/net | xargs)" 'eth0 lo'
-    has "$(ctl exec a cat /etc/hosts)" "^$ip"$'\t'
+    is "$(ctl exec bb wget -q -O - "http://$ip/")" 'it works'
+    ctl exec bb ping -c 1 -w 3 "$gateway" >/dev/null
+    ctl exec aa ip link show lo | grep -q UP
+    is "$(ctl exec aa ls /sys/class/net | xargs)" 'eth0 lo'
+    has "$(ctl exec aa cat /etc/hosts)" "^$ip"$'\t'
 }
 @test "containers have addresses and reach each other, the host, and are reached" { each_cli addresses; }
 
@@ -66,7 +66,7 @@ masquerade() {
 @test "masquerading to the outside" { each_cli masquerade; }
 
 published() {
-    serve --name p -p 18080:80 -p 127.0.0.1:18081:80 >/dev/null
+    serve --name pp -p 18080:80 -p 127.0.0.1:18081:80 >/dev/null
     is "$(fetch 127.0.0.1:18080)" 'it works'
     is "$(fetch 127.0.0.1:18081)" 'it works'
     is "$(fetch 192.0.2.1:18080)" 'it works'
@@ -75,21 +75,21 @@ published() {
     [ "$status" -ne 0 ]
     # From another container, by the host's address; and from the container itself.
     is "$(ctl run --rm busybox wget -q -T 5 -O - http://192.0.2.1:18080/)" 'it works'
-    is "$(ctl exec p wget -q -T 5 -O - http://192.0.2.1:18080/)" 'it works'
+    is "$(ctl exec pp wget -q -T 5 -O - http://192.0.2.1:18080/)" 'it works'
     has "$(ctl ps --format '{{.Ports}}')" '0.0.0.0:18080->80/tcp.*127.0.0.1:18081->80/tcp|127.0.0.1:18081->80/tcp.*0.0.0.0:18080->80/tcp'
-    is "$(ctl inspect -f '{{(index (index .NetworkSettings.Ports "80/tcp") 0).HostPort}}' p | tr -d '\n' | head -c 4)" 1808
-    ctl stop -t 0 p >/dev/null
+    is "$(ctl inspect -f '{{(index (index .NetworkSettings.Ports "80/tcp") 0).HostPort}}' pp | tr -d '\n' | head -c 4)" 1808
+    ctl stop -t 0 pp >/dev/null
     run fetch 127.0.0.1:18080
     [ "$status" -ne 0 ]
-    ctl start p >/dev/null
+    ctl start pp >/dev/null
     is "$(fetch 127.0.0.1:18080)" 'it works'
 }
 @test "published ports: from the host, loopback, outside and other containers" { each_cli published; }
 
 random_ports() {
-    serve --name r -P --expose 80 --expose 8000-8001 >/dev/null
+    serve --name rr -P --expose 80 --expose 8000-8001 >/dev/null
     local port
-    port=$(ctl inspect -f '{{(index (index .NetworkSettings.Ports "80/tcp") 0).HostPort}}' r)
+    port=$(ctl inspect -f '{{(index (index .NetworkSettings.Ports "80/tcp") 0).HostPort}}' rr)
     has "$port" '^[0-9]+$'
     is "$(fetch "127.0.0.1:$port")" 'it works'
     ctl run -d --name range -p 18100-18102:80-82 busybox sh -c 'httpd -p 81 -h /www; sleep 60' >/dev/null
@@ -102,12 +102,12 @@ fetch_ok() { [ "$(fetch "$1")" = 'it works' ]; }
 @test "ports: -P, ranges, a port of the daemon's choice" { each_cli random_ports; }
 
 udp() {
-    ctl run -d --name u -p 18200:5000/udp busybox sh -c 'nc -u -l -p 5000 | head -n 1 >/got; sleep 60' >/dev/null
+    ctl run -d --name uu -p 18200:5000/udp busybox sh -c 'nc -u -l -p 5000 | head -n 1 >/got; sleep 60' >/dev/null
     sleep 0.4
     echo hello | busybox nc -u -w 1 127.0.0.1 18200 || true
     within 5 got_udp
 }
-got_udp() { [ "$(ctl exec u cat /got 2>/dev/null)" = hello ]; }
+got_udp() { [ "$(ctl exec uu cat /got 2>/dev/null)" = hello ]; }
 @test "UDP ports" { each_cli udp; }
 
 none() {
@@ -201,9 +201,9 @@ out_again() { [ "$(pouch exec back wget -q -T 2 -O - http://192.0.2.2/)" = outsi
     ip address add 172.17.0.9/16 dev clash
     ip link set clash up
     pouchd_start
-    pouch run -d --name p busybox sleep 60 >/dev/null
+    pouch run -d --name pp busybox sleep 60 >/dev/null
     lacks "$(ip -o -4 address show | grep -v clash)" ' 172\.17\.'
-    pouch rm -f p >/dev/null
+    pouch rm -f pp >/dev/null
     ip link del clash
     [ -n "$gateway" ]
 }

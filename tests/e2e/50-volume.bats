@@ -109,11 +109,11 @@ links() {
 
 @test "inspect tells the mounts" {
     mkdir "$T/tmp/m"
-    pouch run -d --name m --network none -v "$T/tmp/m:/data:ro" --tmpfs /t busybox sleep 60 >/dev/null
-    run pouch inspect m
+    pouch run -d --name mm --network none -v "$T/tmp/m:/data:ro" --tmpfs /t busybox sleep 60 >/dev/null
+    run pouch inspect mm
     is "$(jq -r '.[0].Mounts[] | select(.Destination == "/data") | .Type, .Source, .RW' <<<"$output" | xargs)" \
         "bind $T/tmp/m false"
     is "$(jq -r '.[0].HostConfig.Binds[0]' <<<"$output")" "$T/tmp/m:/data:ro"
-    pouch rm -f m >/dev/null
+    pouch rm -f mm >/dev/null
     rm -rf "$T/tmp/m"
 }

@@ -92,86 +92,86 @@ no_workers() { ! pgrep -x 'pouch-image|pouch-unpack' >/dev/null; }
 @test "killed while starting, with a network and a port" {
     local i
     for i in $(seq "$ROUNDS"); do
-        pouch create --name s -p 18400:80 busybox httpd -f -h /www >/dev/null
-        pouch start s >/dev/null 2>&1 3>&- &
+        pouch create --name ss -p 18400:80 busybox httpd -f -h /www >/dev/null
+        pouch start ss >/dev/null 2>&1 3>&- &
         at_random 40
         revive
         wait $! || true
         settled_all
-        if [ "$(state_of s)" != running ]; then pouch start s >/dev/null; fi
+        if [ "$(state_of ss)" != running ]; then pouch start ss >/dev/null; fi
         within 5 fetched
-        pouch rm -f s >/dev/null
+        pouch rm -f ss >/dev/null
     done
 }
 fetched() { [ "$(curl -s --max-time 3 http://127.0.0.1:18400/)" = 'it works' ]; }
 
 @test "killed while execs run" {
     local i
-    pouch run -d --name e --network none busybox sleep 6000 >/dev/null
+    pouch run -d --name ee --network none busybox sleep 6000 >/dev/null
     for i in $(seq "$ROUNDS"); do
-        pouch exec e sh -c 'echo a; sleep 0.1; echo b' >/dev/null 2>&1 3>&- &
+        pouch exec ee sh -c 'echo a; sleep 0.1; echo b' >/dev/null 2>&1 3>&- &
         at_random 150
         revive
         wait $! || true
-        is "$(pouch exec e echo "after $i")" "after $i"
+        is "$(pouch exec ee echo "after $i")" "after $i"
     done
     # Execs whose daemon died come to their end and are no more.
     within 5 only_sleep
-    pouch rm -f e >/dev/null
+    pouch rm -f ee >/dev/null
 }
-only_sleep() { [ "$(pouch top e -o comm | tail -n +2 | sort | xargs)" = sleep ]; }
+only_sleep() { [ "$(pouch top ee -o comm | tail -n +2 | sort | xargs)" = sleep ]; }
 
 @test "killed while logs are followed: no line is lost, none is doubled" {
     local i last
-    pouch run -d --name l --network none busybox \
+    pouch run -d --name ll --network none busybox \
         sh -c 'i=0; while [ ! -e /stop ]; do echo $i; i=$((i+1)); usleep 2000; done; echo end $i; exit 21' >/dev/null
     for i in $(seq "$ROUNDS"); do
-        pouch logs -f l >"$T/tmp/follow" 2>/dev/null 3>&- &
+        pouch logs -f ll >"$T/tmp/follow" 2>/dev/null 3>&- &
         at_random 300
         revive
         wait $! || true
         is "$(awk '$1 != NR - 1 { bad++ } END { print bad + 0 }' <(sed '$d' "$T/tmp/follow"))" 0
     done
-    pouch exec l touch /stop
-    is "$(pouch wait l)" 21
-    last=$(pouch logs --tail 1 l | cut -d' ' -f2)
-    is "$(pouch logs l | grep -vc end)" "$last"
-    is "$(pouch logs l | sed '$d' | awk '$1 != NR - 1 { bad++ } END { print bad + 0 }')" 0
+    pouch exec ll touch /stop
+    is "$(pouch wait ll)" 21
+    last=$(pouch logs --tail 1 ll | cut -d' ' -f2)
+    is "$(pouch logs ll | grep -vc end)" "$last"
+    is "$(pouch logs ll | sed '$d' | awk '$1 != NR - 1 { bad++ } END { print bad + 0 }')" 0
     rm -f "$T/tmp/follow"
-    pouch rm l >/dev/null
+    pouch rm ll >/dev/null
 }
 
 @test "killed while stopping" {
     local i
     for i in $(seq "$ROUNDS"); do
-        pouch run -d --name p -p 18401:80 busybox \
+        pouch run -d --name pp -p 18401:80 busybox \
             sh -c 'trap "sleep 0.05; exit 17" TERM; while :; do usleep 20000; done' >/dev/null
         sleep 0.1
-        pouch stop -t 5 p >/dev/null 2>&1 3>&- &
+        pouch stop -t 5 pp >/dev/null 2>&1 3>&- &
         at_random 120
         revive
         wait $! || true
         settled_all
-        if [ "$(state_of p)" = running ]; then pouch stop -t 5 p >/dev/null; fi
-        is "$(pouch inspect -f '{{.State.Status}} {{.State.ExitCode}}' p)" 'exited 17'
-        pouch start p >/dev/null
-        pouch rm -f p >/dev/null
+        if [ "$(state_of pp)" = running ]; then pouch stop -t 5 pp >/dev/null; fi
+        is "$(pouch inspect -f '{{.State.Status}} {{.State.ExitCode}}' pp)" 'exited 17'
+        pouch start pp >/dev/null
+        pouch rm -f pp >/dev/null
     done
 }
 
 @test "killed while removing" {
     local i
     for i in $(seq "$ROUNDS"); do
-        pouch run -d --name r -p 18402:80 busybox sleep 600 >/dev/null
-        pouch rm -f r >/dev/null 2>&1 3>&- &
+        pouch run -d --name rr -p 18402:80 busybox sleep 600 >/dev/null
+        pouch rm -f rr >/dev/null 2>&1 3>&- &
         at_random 60
         revive
         wait $! || true
         settled_all
-        if pouch inspect r >/dev/null 2>&1; then pouch rm -f r >/dev/null; fi
+        if pouch inspect rr >/dev/null 2>&1; then pouch rm -f rr >/dev/null; fi
         # Name and port are free.
-        pouch run -d --name r -p 18402:80 busybox sleep 600 >/dev/null
-        pouch rm -f r >/dev/null
+        pouch run -d --name rr -p 18402:80 busybox sleep 600 >/dev/null
+        pouch rm -f rr >/dev/null
     done
     is "$(pouch ps -aq)" ''
 }

@@ -1,0 +1,575 @@
+#!/usr/bin/python3
+"""Measure this build beside Docker, runc and crun; print one table of ratios.
+
+usage: ./dev bench [--install] [--rounds N] [--list] [ROW...]
+
+Every engine has its own root and its own daemon, ended by its pid; all of it runs in private
+network and mount namespaces, so that bridges and rules stay away from the machine. The contenders of a row take turns (A B C, A B C …), so that what else the machine does hits all alike;
+the table shows the median and the minimum of each and the ratio of the medians. A contender that is
+not installed is left out (./dev bench --install gets all from Debian).
+"""
+import argparse
+import glob
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+POUCH_BIN = os.environ.get("POUCH_BIN", os.path.join(TOP, "build", "bin"))
+
+
+def run(argv, **kwargs):
+    return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          check=False, **kwargs)
+
+
+def must(argv, **kwargs):
+    done = run(argv, **kwargs)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(argv[:6])}: status {done.returncode}: "
+                           f"{(done.stderr or done.stdout).strip()[-400:]}")
+    return done.stdout.strip()
+
+
+def timed(argv):
+    """Milliseconds that a command took; it must succeed."""
+    start = time.perf_counter()
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE, check=False)
+    took = (time.perf_counter() - start) * 1000
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(argv[:8])}: {done.stderr.decode()[-300:].strip()}")
+    return took
+
+
+def pss(pid):
+    """PSS of a process in KiB."""
+    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as text:
+        for line in text:
+            if line.startswith("Pss:"):
+                return int(line.split()[1])
+    return 0
+
+
+def children_named(name, under):
+    """Pids of processes with this command name whose command line or state folder is ours."""
+    found = []
+    for path in glob.glob("/proc/[0-9]*/comm"):
+        pid = path.split("/")[2]
+        try:
+            with open(path, encoding="utf-8") as text:
+                if not text.read().strip().startswith(name[:15]):
+                    continue
+            with open(f"/proc/{pid}/cmdline", "rb") as text:
+                if under.encode() in text.read():
+                    found.append(int(pid))
+        except OSError:
+            continue
+    return found
+
+
+class Engine:
+    """A daemon with a Docker-like command line."""
+
+    name = ""
+
+    def __init__(self, work):
+        self.work = os.path.join(work, self.name)
+        os.makedirs(self.work)
+        self.socket = os.path.join(self.work, "sock")
+        self.log = open(os.path.join(self.work, "log"), "wb")
+        self.processes = []
+
+    def spawn(self, argv, **kwargs):
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+                                   **kwargs)
+        self.processes.append(process)
+        return process
+
+    def wait_ready(self):
+        end = time.time() + 60
+        while time.time() < end:
+            if run([*self.cli(), "version"]).returncode == 0:
+                return
+            if self.processes[-1].poll() is not None:
+                break
+            time.sleep(0.1)
+        with open(self.log.name, encoding="utf-8", errors="replace") as text:
+            raise RuntimeError(f"{self.name} did not start:\n" + text.read()[-2000:])
+
+    def cli(self):
+        raise NotImplementedError
+
+    def ctl(self, *words):
+        return must([*self.cli(), *words])
+
+    def remove_all(self):
+        ids = self.ctl("ps", "-aq").split()
+        for at in range(0, len(ids), 50):
+            run([*self.cli(), "rm", "-f", *ids[at:at + 50]])
+
+    def stop(self):
+        try:
+            self.remove_all()
+        except RuntimeError as err:
+            print(f"bench: {err}", file=sys.stderr)
+        for process in reversed(self.processes):
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.log.close()
+
+
+class Pouch(Engine):
+    name = "pouch"
+
+    def start(self, registry):
+        self.spawn([os.path.join(POUCH_BIN, "pouchd"), "--root", self.work + "/root",
+                    "--state", self.work + "/run", "--host", "unix://" + self.socket,
+                    "--cgroup-parent", "pouch-bench", "--bridge-name", "pouchbench0",
+                    "--bip", "10.213.0.1/20", "--log-level", "warn"])
+        self.daemon = self.processes[-1].pid
+        self.wait_ready()
+
+    def cli(self):
+        return [os.path.join(POUCH_BIN, "pouch"), "-H", "unix://" + self.socket]
+
+    def daemon_pss(self):
+        return pss(self.daemon)
+
+    def monitor_pss(self):
+        return [pss(pid) for pid in children_named("pouch-monitor", self.work)]
+
+    def stop(self):
+        super().stop()
+        run(["ip", "link", "del", "pouchbench0"])
+
+
+class Docker(Engine):
+    name = "docker"
+
+    @staticmethod
+    def installed():
+        return shutil.which("dockerd") and shutil.which("containerd")
+
+    def start(self, registry):
+        config = os.path.join(self.work, "containerd.toml")
+        with open(config, "w", encoding="utf-8") as out:
+            out.write(f'version = 2\nroot = "{self.work}/ctd"\nstate = "{self.work}/ctd-run"\n'
+                      f'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
+                      f'[grpc]\naddress = "{self.work}/ctd.sock"\n')
+        self.spawn(["containerd", "--config", config])
+        end = time.time() + 30
+        while not os.path.exists(self.work + "/ctd.sock") and time.time() < end:
+            time.sleep(0.1)
+        self.spawn(["dockerd", "--data-root", self.work + "/root", "--exec-root",
+                    self.work + "/exec", "-H", "unix://" + self.socket, "-p", self.work + "/pid",
+                    "--containerd", self.work + "/ctd.sock", "--bip", "10.214.0.1/20",
+                    "--insecure-registry", registry])
+        self.daemon = self.processes[-1].pid
+        self.wait_ready()
+
+    def cli(self):
+        return ["/usr/bin/docker", "-H", "unix://" + self.socket]
+
+    def daemon_pss(self):
+        return pss(self.daemon) + pss(self.processes[0].pid)
+
+    def monitor_pss(self):
+        return [pss(pid) for pid in children_named("containerd-shim", self.work)]
+
+
+class Bare:
+    """runc or crun alone, on a bundle: `run`, nothing else. An overlay root, as engines have."""
+
+    def __init__(self, name, work, rootfs):
+        self.name = name
+        self.work = os.path.join(work, name)
+        self.bundle = os.path.join(self.work, "bundle")
+        self.root = rootfs
+        for part in ("upper", "work", "bundle/rootfs", "state"):
+            os.makedirs(os.path.join(self.work, part))
+        self.number = 0
+        self.prefix = []
+        must(["runc", "spec", "--bundle", self.bundle] if shutil.which("runc") else
+             ["crun", "spec", "--bundle", self.bundle])
+        path = os.path.join(self.bundle, "config.json")
+        with open(path, encoding="utf-8") as text:
+            spec = json.load(text)
+        spec["process"]["terminal"] = False
+        spec["process"]["args"] = ["true"]
+        spec["process"]["rlimits"] = []
+        spec["root"]["readonly"] = False
+        spec["linux"]["cgroupsPath"] = f"/bench-{name}/x"
+        with open(path, "w", encoding="utf-8") as out:
+            json.dump(spec, out)
+
+    def command(self):
+        """A shell that waits for lines, so that its namespaces are set up once, not measured."""
+        self.number += 1
+        return [self.name, "--root", self.work + "/state", "run", "--bundle", self.bundle,
+                f"bench{self.number}"]
+
+
+class BareShell:
+    """Runs commands in a private mount namespace; crun gets one without the unified cgroup mount."""
+
+    def __init__(self, bare):
+        self.bare = bare
+        self.helper = subprocess.Popen(
+            ["unshare", "--mount", "--propagation", "private", sys.executable, "-c", HELPER,
+             bare.name, bare.work, bare.root], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            text=True)
+        ready = self.helper.stdout.readline().strip()
+        if ready != "ready":
+            raise RuntimeError(f"{bare.name}: {ready}")
+
+    def measure(self):
+        self.helper.stdin.write(json.dumps(self.bare.command()) + "\n")
+        self.helper.stdin.flush()
+        answer = json.loads(self.helper.stdout.readline())
+        if answer["status"] != 0:
+            raise RuntimeError(f"{self.bare.name}: {answer['said'][-300:]}")
+        return answer["ms"]
+
+    def close(self):
+        self.helper.stdin.close()
+        self.helper.wait()
+
+
+HELPER = r'''
+import json, os, subprocess, sys, time
+name, work, root = sys.argv[1:]
+try:
+    if name == "crun" and os.path.ismount("/sys/fs/cgroup/unified"):
+        subprocess.run(["umount", "/sys/fs/cgroup/unified"], check=True)
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o",
+                    f"lowerdir={root},upperdir={work}/upper,workdir={work}/work",
+                    f"{work}/bundle/rootfs"], check=True)
+except (OSError, subprocess.CalledProcessError) as err:
+    print(err, flush=True)
+    sys.exit(1)
+print("ready", flush=True)
+for line in sys.stdin:
+    start = time.perf_counter()
+    done = subprocess.run(json.loads(line), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE)
+    took = (time.perf_counter() - start) * 1000
+    print(json.dumps({"ms": took, "status": done.returncode,
+                      "said": done.stderr.decode(errors="replace")}), flush=True)
+'''
+
+
+class Bench:
+    """Everything one invocation owns, and the rows of the table."""
+
+    def __init__(self, args):
+        self.args = args
+        self.work = tempfile.mkdtemp(prefix="pouch-bench-")
+        self.lines = []
+        self.engines = []
+        self.shells = []
+        self.registry = None
+        self.registry_process = None
+        self.reasons = []
+
+    # ------------------------------------------------------------ set-up
+
+    def start_registry(self):
+        port = must([sys.executable, "-c", "import socket; s = socket.socket(); "
+                     "s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])"])
+        self.registry = "127.0.0.1:" + port
+        config = os.path.join(self.work, "registry.yml")
+        with open(config, "w", encoding="utf-8") as out:
+            out.write(f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: "
+                      f"{{rootdirectory: {self.work}/registry}}}}\n"
+                      f"http: {{addr: \"{self.registry}\"}}\n")
+        with open(os.path.join(self.work, "registry.log"), "wb") as log:
+            self.registry_process = subprocess.Popen(["docker-registry", "serve", config],
+                                                     stdout=log, stderr=log)
+        time.sleep(1)
+
+    def setup(self):
+        images = must([os.path.join(TOP, "tools", "make-images"), "small"])
+        kinds = [Pouch]
+        if Docker.installed() and "docker" not in self.args.without:
+            kinds.append(Docker)
+        else:
+            self.reasons.append("docker is not installed (./dev bench --install)")
+        for kind in kinds:
+            engine = kind(self.work)
+            self.engines.append(engine)
+            engine.start(self.registry or "127.0.0.0/8")
+            engine.ctl("load", "-q", "-i", os.path.join(images, "busybox.docker.tar"))
+        rootfs = os.path.join(self.work, "rootfs")
+        os.mkdir(rootfs)
+        must(["tar", "-xf", os.path.join(images, "busybox-root.tar"), "-C", rootfs])
+        self.rootfs = rootfs
+
+    def bare_shells(self):
+        if not self.shells:
+            for name in ("runc", "crun"):
+                if not shutil.which(name) or name in self.args.without:
+                    self.reasons.append(f"{name} is not installed (./dev bench --install)")
+                    continue
+                try:
+                    self.shells.append(BareShell(Bare(name, self.work, self.rootfs)))
+                    self.shells[-1].measure()
+                except (RuntimeError, OSError) as err:
+                    self.reasons.append(f"{name} could not be measured: {err}")
+                    self.shells = [one for one in self.shells if one.bare.name != name]
+        return self.shells
+
+    def close(self):
+        for shell in self.shells:
+            shell.close()
+        for engine in self.engines:
+            engine.stop()
+        if self.registry_process:
+            self.registry_process.terminate()
+            self.registry_process.wait()
+        for mount in glob.glob("/sys/fs/cgroup/*/bench-*") + glob.glob("/sys/fs/cgroup/bench-*"):
+            try:
+                os.rmdir(mount)
+            except OSError:
+                pass
+        if self.args.keep:
+            print(f"kept: {self.work}")
+        else:
+            shutil.rmtree(self.work, ignore_errors=True)
+
+    # ------------------------------------------------------------ the table
+
+    def add(self, row, unit, samples, targets):
+        """samples: {contender: [number...]}; targets: [(other, factor, "<=" or ">=")] or
+        [(None, limit, "<=")] for an absolute one."""
+        ours = statistics.median(samples["pouch"])
+        for name, values in samples.items():
+            median, low = statistics.median(values), min(values)
+            ratio = f"{median / ours:.2f}" if ours else "-"
+            wanted, verdict = [], []
+            if name == "pouch":
+                for other, factor, how in targets:
+                    if other is None:
+                        wanted.append(f"{how} {factor:g} {unit}")
+                        good = ours <= factor if how == "<=" else ours >= factor
+                    elif other in samples:
+                        theirs = statistics.median(samples[other])
+                        share = f"1/{1 / factor:.0f}" if factor < 0.5 else f"{factor:g}"
+                        wanted.append(f"{how} {share} x {other}")
+                        good = ours <= theirs * factor if how == "<=" else ours >= theirs * factor
+                    else:
+                        wanted.append(f"({other} absent)")
+                        continue
+                    verdict.append("reached" if good else "MISSED")
+            self.lines.append((row, name, f"{median:.2f} {unit}", f"{low:.2f}", str(len(values)),
+                               ratio, "; ".join(wanted), "; ".join(verdict)))
+        print(f"  {row}: " + ", ".join(f"{name} {statistics.median(values):.2f} {unit}"
+                                       for name, values in samples.items()), file=sys.stderr)
+
+    def table(self):
+        head = ("what", "who", "median", "min", "n", "ratio to pouch", "target", "verdict")
+        rows = [head] + self.lines
+        widths = [max(len(row[at]) for row in rows) for at in range(len(head))]
+        for number, row in enumerate(rows):
+            print("| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths)) + " |")
+            if number == 0:
+                print("|" + "|".join("-" * (width + 2) for width in widths) + "|")
+        for reason in dict.fromkeys(self.reasons):
+            print(f"\nleft out: {reason}")
+
+    def rounds(self, wanted):
+        return max(1, int(wanted * self.args.rounds / 20))
+
+    def interleave(self, contenders, rounds):
+        """contenders: {name: function that returns one number}; first rounds are warm-up."""
+        samples = {name: [] for name in contenders}
+        for number in range(rounds + 2):
+            for name, measure in contenders.items():
+                value = measure()
+                if number >= 2:
+                    samples[name].append(value)
+        return samples
+
+    # ------------------------------------------------------------ rows
+
+    def row_run(self):
+        contenders = {engine.name: (lambda cli=engine.cli(): timed(
+            [*cli, "run", "--rm", "--network", "none", "busybox", "true"]))
+            for engine in self.engines}
+        for shell in self.bare_shells():
+            contenders[shell.bare.name] = shell.measure
+        self.add("run --rm true, no network", "ms", self.interleave(contenders, self.rounds(20)),
+                 [("docker", 1 / 15, "<="), ("crun", 1.3, "<="), (None, 8, "<=")])
+
+    def row_bridge(self):
+        self.add("run --rm true, bridge", "ms", self.interleave(
+            {engine.name: (lambda cli=engine.cli(): timed([*cli, "run", "--rm", "busybox", "true"]))
+             for engine in self.engines}, self.rounds(20)),
+            [("docker", 1 / 12, "<="), (None, 15, "<=")])
+
+    def row_exec(self):
+        for engine in self.engines:
+            engine.ctl("run", "-d", "--network", "none", "--name", "execs", "busybox", "sleep",
+                       "3600")
+        self.add("exec true", "ms", self.interleave(
+            {engine.name: (lambda cli=engine.cli(): timed([*cli, "exec", "execs", "true"]))
+             for engine in self.engines}, self.rounds(30)),
+            [("docker", 1 / 8, "<="), (None, 5, "<=")])
+        for engine in self.engines:
+            engine.remove_all()
+
+    def rate(self, engine, clients, count):
+        """Containers a second when several clients start them."""
+        lock, left, errors = threading.Lock(), [count], []
+
+        def client():
+            while True:
+                with lock:
+                    if left[0] == 0:
+                        return
+                    left[0] -= 1
+                done = run([*engine.cli(), "run", "-d", "--network", "none", "busybox", "sleep",
+                            "3600"])
+                if done.returncode != 0:
+                    errors.append(done.stderr.strip())
+        threads = [threading.Thread(target=client) for _ in range(clients)]
+        start = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        took = time.perf_counter() - start
+        if errors:
+            raise RuntimeError(f"{engine.name}: {len(errors)} of {count} failed: {errors[0][-200:]}")
+        return count / took
+
+    def row_rate(self):
+        samples = {engine.name: [] for engine in self.engines}
+        for number in range(self.rounds(3) if self.args.rounds >= 20 else 1):
+            for engine in self.engines:
+                if engine.name == "docker" and number > 0:
+                    continue  # 200 starts take it half a minute
+                samples[engine.name].append(self.rate(engine, 8, 200))
+                engine.remove_all()
+        self.add("run -d, 8 clients, 200 containers", "/s", samples,
+                 [("docker", 10, ">="), (None, 150, ">=")])
+
+    def row_memory(self):
+        at_rest = {engine.name: [engine.daemon_pss() / 1024] for engine in self.engines}
+        for engine in self.engines:
+            for _ in range(10 if engine.name == "docker" else 100):
+                engine.ctl("run", "-d", "--network", "none", "busybox", "sleep", "3600")
+        time.sleep(1)
+        monitors = {engine.name: [value / 1024 for value in engine.monitor_pss()]
+                    for engine in self.engines}
+        loaded = {engine.name: [engine.daemon_pss() / 1024] for engine in self.engines}
+        for engine in self.engines:
+            engine.remove_all()
+        self.add("engine at rest (PSS)", "MiB", at_rest, [(None, 10, "<=")])
+        self.add("monitor of a running container (PSS)", "MiB",
+                 {name: values for name, values in monitors.items() if values},
+                 [(None, 0.4, "<=")])
+        self.add("engine, 100 containers (docker: 10) (PSS)", "MiB", loaded, [(None, 16, "<=")])
+
+    def row_pull(self):
+        must([os.path.join(TOP, "tools", "make-images"), "push", self.registry, "big:latest"])
+
+        def pull(engine):
+            took = timed([*engine.cli(), "pull", "-q", f"{self.registry}/big:latest"]) / 1000
+            engine.ctl("rmi", f"{self.registry}/big:latest")
+            return took
+        self.add("pull and unpack 80 MB gzip, 8,900 files", "s", self.interleave(
+            {engine.name: (lambda one=engine: pull(one)) for engine in self.engines},
+            self.rounds(4)), [(None, 0.6, "<=")])
+
+    def row_load(self):
+        folder = must([os.path.join(TOP, "tools", "make-images"), "bench"])
+        archive = os.path.join(folder, "big.docker.tar")
+
+        def load(engine):
+            took = timed([*engine.cli(), "load", "-q", "-i", archive]) / 1000
+            engine.ctl("rmi", "big:latest")
+            return took
+        self.add("load 220 MB, 8,900 files", "s", self.interleave(
+            {engine.name: (lambda one=engine: load(one)) for engine in self.engines},
+            self.rounds(3)), [])
+
+    def row_ps(self):
+        count = 500 if self.args.rounds < 20 else 1000
+        ours = self.engines[0]
+        names = [f"many{number}" for number in range(count)]
+        subprocess.run(["xargs", "-P", "8", "-I{}", *ours.cli(), "create", "--name", "{}",
+                        "--network", "none", "busybox", "true"], input="\n".join(names),
+                       text=True, stdout=subprocess.DEVNULL, check=True)
+        samples = self.interleave({"pouch": lambda: timed([*ours.cli(), "ps", "-a"])},
+                                  self.rounds(10))
+        self.add(f"ps -a, {count} containers", "ms", samples, [(None, 50, "<=")])
+        ours.remove_all()
+
+    ROWS = {"run": row_run, "bridge": row_bridge, "exec": row_exec, "rate": row_rate,
+            "memory": row_memory, "pull": row_pull, "load": row_load, "ps": row_ps}
+
+
+def isolate():
+    """Run this program again inside namespaces of its own."""
+    if os.environ.get("POUCH_BENCH_INSIDE"):
+        must(["ip", "link", "set", "lo", "up"])
+        return
+    os.environ["POUCH_BENCH_INSIDE"] = "1"
+    os.execvp("unshare", ["unshare", "--net", "--mount", "--propagation", "private",
+                          sys.executable, *sys.argv])
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="./dev bench", description="measure beside other engines")
+    parser.add_argument("--rounds", type=int, default=20, help="20 is the full measure")
+    parser.add_argument("--without", action="append", default=[], help="leave a contender out")
+    parser.add_argument("--keep", action="store_true", help="keep the work folder")
+    parser.add_argument("--list", action="store_true", help="name the rows and end")
+    parser.add_argument("rows", nargs="*", metavar="ROW")
+    args = parser.parse_args()
+    if args.list:
+        print("\n".join(Bench.ROWS))
+        return 0
+    for row in args.rows:
+        if row not in Bench.ROWS:
+            parser.error(f"no row '{row}' (rows: {', '.join(Bench.ROWS)})")
+    isolate()
+    bench = Bench(args)
+    failed = False
+    try:
+        rows = args.rows or list(Bench.ROWS)
+        if "pull" in rows:
+            bench.start_registry()
+        bench.setup()
+        for row in rows:
+            print(f"bench: {row}", file=sys.stderr)
+            try:
+                Bench.ROWS[row](bench)
+            except (RuntimeError, subprocess.CalledProcessError, OSError) as err:
+                failed = True
+                bench.reasons.append(f"row {row} could not be measured: {err}")
+                for engine in bench.engines:
+                    engine.remove_all()
+    except RuntimeError as err:
+        print(f"bench: {err}", file=sys.stderr)
+        failed = True
+    finally:
+        bench.close()
+    bench.table()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
