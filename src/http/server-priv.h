@@ -62,7 +62,7 @@ struct http_request {
     struct buf reply_body;
     struct http_pair *headers;
     size_t nheaders;
-    bool stream_gone;    /* the client is gone, or the handler gave the stream up */
+    bool stream_gone; /* the client is gone, or the handler gave the stream up */
     bool stream_chunked;
 
     http_hijack_fn hijack;

@@ -86,8 +86,8 @@ static void *watchdog(void *data)
 
 static struct http_conn *conn_new(struct http_server *s, struct MHD_Connection *mhd, bool verify)
 {
-    const union MHD_ConnectionInfo *fd =
-        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+    const union MHD_ConnectionInfo *fd = MHD_get_connection_info(mhd,
+                                                                 MHD_CONNECTION_INFO_CONNECTION_FD);
     const union MHD_ConnectionInfo *tls =
         MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_GNUTLS_SESSION);
     struct http_conn *c = xcalloc(1, sizeof(*c));
@@ -210,8 +210,9 @@ static enum MHD_Result queue_whole(struct http_request *req)
 {
     size_t len = req->reply_body.len;
     char *data = len ? buf_take(&req->reply_body) : NULL;
-    struct MHD_Response *resp = MHD_create_response_from_buffer(
-        len, data, data ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_PERSISTENT);
+    struct MHD_Response *resp = MHD_create_response_from_buffer(len, data,
+                                                                data ? MHD_RESPMEM_MUST_FREE
+                                                                     : MHD_RESPMEM_PERSISTENT);
     enum MHD_Result ok;
 
     if (!resp) {
@@ -492,10 +493,9 @@ static int listener_start(struct http_server *s, size_t i, const struct http_lis
 
     s->listeners[i] = (struct http_listener){.server = s, .verify = l->tls && l->tls->verify};
 #define OPTION(option_, value_, pointer_)                                                          \
-    options[n++] = (struct MHD_OptionItem)                                                         \
-    {                                                                                              \
-        .option = (option_), .value = (intptr_t)(value_), .ptr_value = (pointer_)                  \
-    }
+    options[n++] = (struct MHD_OptionItem){.option = (option_),                                    \
+                                           .value = (intptr_t)(value_),                            \
+                                           .ptr_value = (pointer_)}
     OPTION(MHD_OPTION_LISTEN_SOCKET, l->fd, NULL);
     OPTION(MHD_OPTION_NOTIFY_CONNECTION, on_connection, &s->listeners[i]);
     OPTION(MHD_OPTION_NOTIFY_COMPLETED, on_completed, s);
