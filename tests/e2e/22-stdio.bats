@@ -56,15 +56,15 @@ EOF
 @test "a terminal: size, resizing, exit status" { each_cli terminal; }
 
 terminal_keys() {
-    run tty run -it --rm --network none busybox cat <<'EOF'
-sleep 0.5
+    run tty run -it --rm --network none busybox sh -c 'trap "exit 130" INT; echo ready; cat' <<'EOF'
+expect ready
 send hello\r
 expect hello\s+hello
 send \x03
 EOF
     is "$status" 130
-    run tty run -it --rm --network none busybox cat <<'EOF'
-sleep 0.5
+    run tty run -it --rm --network none busybox sh -c 'echo ready; cat' <<'EOF'
+expect ready
 send abc\r
 expect abc\s+abc
 eof
