@@ -80,7 +80,8 @@ int log_reader_open(const char *path, const struct log_reader_params *p, struct 
 /* 1 with an entry, 0 at the end, -ECANCELED after cancel_fd, else -errno. One thread a reader.
  * Damaged lines (a crash, a full disk) are skipped. */
 int log_reader_next(struct log_reader *r, struct log_entry *ret) MUST_CHECK;
-/* How the caller knows that the next call would wait (follow only): time to flush to the client. */
+/* True when the next call would wait (follow only): time to flush to the client. The entry got
+ * before is invalid afterwards. */
 bool log_reader_would_wait(struct log_reader *r);
 void log_reader_free(struct log_reader *r);
 DEFINE_AUTOPTR(struct log_reader, log_reader)
