@@ -161,7 +161,7 @@ removing() {
 auto_removed() {
     ctl run -d --rm --network none --name fleeting busybox sleep 0.3 >/dev/null
     within 10 absent fleeting
-    run ctl run --rm --network none busybox nosuchcommand
+    run -127 ctl run --rm --network none busybox nosuchcommand
     is "$status" 127
     is "$(ctl ps -aq)" ''
 }

@@ -72,7 +72,7 @@ grep_in() { pouch exec "$1" grep -q "$2" "$3" 2>/dev/null; }
 
 failures() {
     sleeper
-    run ctl exec cc nosuchcommand
+    run -127 ctl exec cc nosuchcommand
     is "$status" 127
     has "$output" 'nosuchcommand.*not found'
     run ctl exec cc /etc/passwd

@@ -6,12 +6,12 @@ setup_file() { file_up; }
 teardown_file() { file_down; }
 
 not_found() {
-    run ctl run --network none --name cc busybox nosuchcommand with arguments
+    run -127 ctl run --network none --name cc busybox nosuchcommand with arguments
     is "$status" 127
     one_line 'nosuchcommand.*not found'
     is "$(ctl inspect -f '{{.State.Status}} {{.State.ExitCode}}' cc)" 'created 127'
     has "$(ctl inspect -f '{{.State.Error}}' cc)" nosuchcommand
-    run ctl run --rm --network none busybox /no/such/path
+    run -127 ctl run --rm --network none busybox /no/such/path
     is "$status" 127
     one_line '/no/such/path.*[Nn]o such file'
 }
@@ -55,7 +55,7 @@ bad_options() {
     run ctl run --rm -p 99999:80 busybox true
     is "$status" 125
     one_line '99999'
-    run ctl run --rm --restart nonsense busybox true
+    run ctl run --restart nonsense busybox true
     is "$status" 125
     one_line 'nonsense'
     run ctl run --rm --runtime nosuch busybox true

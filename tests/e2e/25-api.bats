@@ -140,7 +140,7 @@ raw() { socat -t5 -T5 - "UNIX-CONNECT:$SOCK"; }
         'GET /_ping HTTP/1.1\r\nContent-Length: -5\r\n\r\n' \
         'GET /_ping HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n' \
         'GET /../../etc/passwd HTTP/1.1\r\nHost: x\r\n\r\n' \
-        'GET /containers/%00%ff%2e%2e/json HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'; do
+        'GET /containers/%%00%%ff%%2e%%2e/json HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'; do
         printf "$text" | socat -t1 -T2 - "UNIX-CONNECT:$SOCK" >/dev/null 2>&1 || true
     done
     { printf 'GET /_ping HTTP/1.1\r\nX: '; head -c 3000000 /dev/zero | tr '\0' a; } |
