@@ -353,6 +353,9 @@ class Bench:
     def add(self, row, unit, samples, targets):
         """samples: {contender: [number...]}; targets: [(other, factor, "<=" or ">=")] or
         [(None, limit, "<=")] for an absolute one."""
+        if not samples.get("pouch"):
+            self.reasons.append(f"{row}: nothing was measured for pouch")
+            return
         ours = statistics.median(samples["pouch"])
         for name, values in samples.items():
             median, low = statistics.median(values), min(values)

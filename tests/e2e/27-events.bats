@@ -10,7 +10,7 @@ life() {
     since=$(date +%s)
     ctl run --name ee --network none --label k=v busybox sh -c 'exit 3' || true
     ctl rm ee >/dev/null
-    run timeout 10 $(ctl_words) events --since "$since" --until "$(($(date +%s) + 1))" --filter container=e \
+    run timeout 10 $(ctl_words) events --since "$since" --until "$(($(date +%s) + 1))" --filter container=ee --filter type=container \
         --format '{{.Type}} {{.Action}}'
     is "$(xargs <<<"$output")" 'container create container attach container start container die container destroy'
     run timeout 10 $(ctl_words) events --since "$since" --until "$(($(date +%s) + 1))" --filter event=die \

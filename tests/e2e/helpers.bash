@@ -308,8 +308,8 @@ fail() {
 }
 
 # has TEXT REGEX / lacks TEXT REGEX
-has() { grep -qE -- "$2" <<<"$1" || fail "expected /$2/ in: $1"; }
-lacks() { ! grep -qE -- "$2" <<<"$1" || fail "did not expect /$2/ in: $1"; }
+has() { grep -qE -- "$2" <<<"$1" || fail "expected /$2/ in: ${1:0:800}"; }
+lacks() { ! grep -qE -- "$2" <<<"$1" || fail "did not expect /$2/ in: ${1:0:800}"; }
 is() { [ "$1" = "$2" ] || fail "expected '$2', got '$1'"; }
 
 # within SECONDS COMMAND...: until it succeeds.
