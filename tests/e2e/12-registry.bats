@@ -78,7 +78,7 @@ mended() {
 }
 
 @test "plain HTTP is only spoken to loopback and to registries named insecure" {
-    ip link add dummy0 type dummy
+    ip link add dummy0 type bridge
     ip address add 192.0.2.77/24 dev dummy0
     ip link set dummy0 up
     run timeout 60 "$POUCH_BIN/pouch" -H "unix://$SOCK" pull "192.0.2.77:${FAULTY##*:}/ok/busybox:latest"
