@@ -1,0 +1,305 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* From a request and an image to a container on record. */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/strv.h"
+#include "base/time.h"
+#include "engine/engine-priv.h"
+
+/* Docker's rule: what the container says wins, environment and labels are merged by name. */
+static void merge_image(struct container_config *config, const struct oci_image_config *img)
+{
+    AUTOPTR(strv) char **env = strv_copy(img->env);
+
+    for (size_t i = 0; config->env && config->env[i]; i++)
+        env_set(&env, config->env[i]);
+    strv_free(config->env);
+    config->env = take_ptr(env);
+    for (size_t i = 0; i < img->labels.len; i++)
+        if (!json_map_get(&config->labels, img->labels.items[i].key))
+            json_map_set(&config->labels, img->labels.items[i].key, img->labels.items[i].value);
+    for (size_t i = 0; img->exposed_ports && img->exposed_ports[i]; i++)
+        if (!strv_contains(config->exposed_ports, img->exposed_ports[i]))
+            strv_push(&config->exposed_ports, img->exposed_ports[i]);
+    for (size_t i = 0; img->volumes && img->volumes[i]; i++)
+        if (!strv_contains(config->volumes, img->volumes[i]))
+            strv_push(&config->volumes, img->volumes[i]);
+    if (str_is_empty(config->user))
+        str_replace(&config->user, img->user);
+    if (str_is_empty(config->working_dir))
+        str_replace(&config->working_dir, img->working_dir);
+    if (str_is_empty(config->stop_signal))
+        str_replace(&config->stop_signal, img->stop_signal);
+    /* An entrypoint of one's own drops the image's command too. */
+    if (!strv_len(config->entrypoint)) {
+        bool cleared = config->entrypoint && config->entrypoint[0];
+
+        if (!strv_len(config->cmd) && !cleared) {
+            strv_free(config->cmd);
+            config->cmd = strv_copy(img->cmd);
+        }
+        strv_free(config->entrypoint);
+        config->entrypoint = strv_copy(img->entrypoint);
+    } else if (!*config->entrypoint[0] && !config->entrypoint[1]) {
+        /* --entrypoint "": none at all */
+        strv_free(config->entrypoint);
+        config->entrypoint = NULL;
+        if (!strv_len(config->cmd)) {
+            strv_free(config->cmd);
+            config->cmd = strv_copy(img->cmd);
+        }
+    }
+}
+
+static int fill_command(struct container_definition *def, struct error *e)
+{
+    AUTOPTR(strv) char **argv = strv_copy(def->config.entrypoint);
+
+    for (size_t i = 0; def->config.cmd && def->config.cmd[i]; i++)
+        strv_push(&argv, def->config.cmd[i]);
+    if (!strv_len(argv) || !*argv[0])
+        return error_set(e, ERR_INVALID, "no command specified");
+    def->path = xstrdup(argv[0]);
+    def->args = xcalloc(1, sizeof(char *));
+    for (size_t i = 1; argv[i]; i++)
+        strv_push(&def->args, argv[i]);
+    return 0;
+}
+
+/* The mounts of the containers that --volumes-from names. */
+static int collect_from(struct engine *en, char *const *volumes_from, struct volume_mounts *ret,
+                        struct error *e)
+{
+    for (size_t i = 0; volumes_from && volumes_from[i]; i++) {
+        AUTOPTR(container_view) struct container_view *v = NULL;
+        AUTOFREE char *ref = NULL;
+        bool read_only = false;
+        int r = volume_from_parse(volumes_from[i], &ref, &read_only, e);
+
+        if (r == 0)
+            r = engine_inspect(en, ref, &v, e);
+        if (r < 0)
+            return r;
+        for (size_t j = 0; j < v->def->mounts.len; j++) {
+            const struct volume_mount *m = &v->def->mounts.items[j];
+            struct volume_mount *copy;
+
+            if (STREQ(m->type, "tmpfs"))
+                continue;
+            ret->items = xreallocarray(ret->items, ret->len + 1, sizeof(*ret->items));
+            copy = &ret->items[ret->len++];
+            json_copy(&volume_mount_json, copy, m);
+            copy->anonymous = false; /* it belongs to the other container */
+            if (read_only && copy->rw) {
+                copy->rw = false;
+                strv_push(&copy->options, "ro");
+            }
+        }
+    }
+    return 0;
+}
+
+static int parse_mounts(struct engine *en, struct container_definition *def, struct error *e)
+{
+    struct host_config *hc = &def->host_config;
+    struct volume_mounts from = {0};
+    struct volume_request req = {
+        .binds = hc->binds,
+        .mounts = hc->mounts.items,
+        .n_mounts = hc->mounts.len,
+        .tmpfs = &hc->tmpfs,
+        .volumes = def->config.volumes,
+        .volumes_from = hc->volumes_from,
+        .from = &from,
+    };
+    int r = collect_from(en, hc->volumes_from, &from, e);
+
+    if (r == 0)
+        r = volume_mounts_parse(&req, &def->mounts, e);
+    volume_mounts_done(&from);
+    return r;
+}
+
+/* Makes the volumes and fills the new ones with what the image has at their place. */
+static int prepare_volumes(struct engine *en, struct container_definition *def,
+                           const struct image *img, struct error *e)
+{
+    AUTOFREE bool *copy_up = xcalloc(def->mounts.len + 1, sizeof(bool));
+    struct rootfs_mount view = {0};
+    AUTOFD int fd = -EBADF;
+    int r;
+
+    if (!def->mounts.len)
+        return 0;
+    r = volume_mounts_prepare(en->volumes, def->id, &def->mounts, copy_up, e);
+    for (size_t i = 0; r == 0 && i < def->mounts.len; i++) {
+        if (!copy_up[i])
+            continue;
+        if (fd < 0) {
+            r = rootfs_view(en->rootfs, img->layer_dirs, &view, e);
+            if (r == 0)
+                r = rootfs_mount_detached(&view, &fd, e);
+        }
+        if (r == 0)
+            r = volume_copy_up(&def->mounts.items[i], fd, e);
+    }
+    rootfs_mount_done(&view);
+    return r;
+}
+
+static int make_definition(struct engine *en, struct container_config *config,
+                           struct create_extra *extra, const struct image *img,
+                           struct container_definition *def, struct error *e)
+{
+    int r;
+
+    random_hex(def->id, 32);
+    def->created = time_now_ns();
+    def->image_id = xstrdup(img->id);
+    def->image_ref = xstrdup(config->image);
+    def->config = *config;
+    def->host_config = extra->host_config;
+    def->networking = extra->networking_config;
+    *config = (struct container_config){0};
+    *extra = (struct create_extra){0};
+    merge_image(&def->config, &img->doc.config);
+    def->driver = xstrdup(rootfs_driver_name(en->rootfs));
+    def->platform = xstrdup("linux");
+    def->dir = xasprintf("%s/containers/%s", en->root, def->id);
+    def->log_path = STREQ(def->host_config.log_config.type, "json-file")
+                        ? xasprintf("%s/%s-json.log", def->dir, def->id)
+                        : xstrdup("");
+    if (str_is_empty(def->config.hostname) && !STREQ(def->host_config.network_mode, "host") &&
+        !(def->host_config.uts_mode && STREQ(def->host_config.uts_mode, "host")))
+        str_replace(&def->config.hostname, "");
+    r = fill_command(def, e);
+    return r < 0 ? r : parse_mounts(en, def, e);
+}
+
+/* The name is reserved: puts the container on disk, on record and into the registry. */
+static int install(struct engine *en, struct container_definition *def, const struct image *img,
+                   const char *name, struct container **ret, struct error *e)
+{
+    struct container *c;
+    int r;
+
+    if (mkdir(def->dir, 0710) < 0) {
+        r = error_set_errno(e, errno, "cannot create %s", def->dir);
+        container_definition_free(def);
+        return r;
+    }
+    r = prepare_volumes(en, def, img, e);
+    c = container_new(en, def, name);
+    if (r == 0)
+        r = record_insert(en, c, e);
+    if (r < 0) {
+        (void)volume_mounts_release(en->volumes, def->id, &def->mounts, true, NULL);
+        (void)fs_remove_tree(AT_FDCWD, def->dir);
+        container_unref(c);
+        return r;
+    }
+    (void)pthread_mutex_lock(&c->mutex);
+    container_publish(c);
+    (void)pthread_mutex_unlock(&c->mutex);
+    *ret = container_ref(c);
+    registry_add(en, c);
+    return 0;
+}
+
+static int resolve_image(struct engine *en, const struct container_config *config,
+                         const char *platform, struct image **ret, struct error *e)
+{
+    int r;
+
+    if (str_is_empty(config->image))
+        return error_set(e, ERR_INVALID, "no image specified");
+    r = image_resolve(en->images, config->image, ret, e);
+    if (r < 0)
+        return r;
+    if (!str_is_empty(platform)) {
+        const struct oci_image *doc = &(*ret)->doc;
+        AUTOFREE char *have = xasprintf("%s/%s", doc->os, doc->architecture);
+
+        if (!str_has_prefix(platform, have) && !STREQ(platform, doc->os)) {
+            r = error_set(e, ERR_NOT_FOUND,
+                          "image with reference %s was found but does not match the specified "
+                          "platform: wanted %s, actual: %s",
+                          config->image, platform, have);
+            image_unref(*ret);
+            *ret = NULL;
+        }
+    }
+    return r;
+}
+
+static int create_checked(struct engine *en, const char *name, const char *platform,
+                          struct container_config *config, struct create_extra *extra,
+                          struct engine_created *ret, struct container **ret_container,
+                          struct error *e)
+{
+    AUTOPTR(image) struct image *img = NULL;
+    struct container_definition *def;
+    AUTOFREE char *reserved = NULL;
+    int r = name ? name_check(name, e) : 0;
+
+    if (r == 0)
+        r = resolve_image(en, config, platform, &img, e);
+    if (r == 0)
+        r = validate_create(en, config, &extra->host_config, &ret->warnings, e);
+    if (r < 0)
+        return r;
+    if (img->doc.config.healthcheck && !config->healthcheck)
+        strv_push(&ret->warnings, "The image has a HEALTHCHECK: this version of Pouch does not run "
+                                  "health checks");
+    if (name) {
+        r = name_reserve(en, name, NULL, e);
+        if (r < 0)
+            return r;
+        reserved = xstrdup(name);
+    } else {
+        reserved = name_generate(en);
+    }
+    def = xcalloc(1, sizeof(*def));
+    r = make_definition(en, config, extra, img, def, e);
+    if (r < 0) {
+        container_definition_free(def);
+    } else {
+        (void)memcpy(ret->id, def->id, sizeof(ret->id));
+        r = install(en, def, img, reserved, ret_container, e);
+    }
+    if (r < 0)
+        name_unreserve(en, reserved);
+    return r;
+}
+
+int engine_create(struct engine *en, const char *name, const char *platform,
+                  struct container_config *config, struct create_extra *extra,
+                  struct engine_created *ret, struct error *e)
+{
+    AUTOPTR(container) struct container *c = NULL;
+    int r;
+
+    *ret = (struct engine_created){0};
+    if (name && name[0] == '/')
+        name++;
+    if (name && !*name)
+        name = NULL;
+    r = create_checked(en, name, platform, config, extra, ret, &c, e);
+    json_free(&container_config_json, config);
+    json_free(&create_extra_json, extra);
+    if (r < 0) {
+        strv_free(ret->warnings);
+        *ret = (struct engine_created){0};
+        return r;
+    }
+    events_container(c, "create", NULL);
+    return 0;
+}

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Inside the engine.
+ *
+ * Locks, in the order in which they may be taken:
+ *   engine.mutex     the maps of containers, names and execs; reference counts found through them
+ *   container.mutex  one container's state, its view, its waiters, its execs
+ *   events.mutex     the event ring and its readers
+ * None of them is ever held across a system call that may block. What excludes two operations on
+ * one container from each other is container.op, a claim with a deadline, not a lock.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "base/map.h"
+#include "engine/engine.h"
+#include "io/loop.h"
+#include "monitor/monitor.h"
+#include "rootfs/rootfs.h"
+#include "store/store.h"
+
+#define ENGINE_OP_DEADLINE_NS (30 * NSEC_PER_SEC) /* how long a second operation waits */
+
+struct events;
+struct workers;
+
+struct engine {
+    char *root;
+    char *state;
+    char *cgroup_parent;
+    char *id_file;
+    char id[65];
+    char *default_log_driver;
+    struct json_map log_opts;
+    char **insecure_registries;
+    char **dns;
+    char **dns_search;
+    char **dns_options;
+    char **labels;
+    char *init_path;
+    char *monitor_program;
+    struct json_list default_ulimits;
+    bool no_new_privileges;
+    bool debug;
+
+    struct store *store;
+    struct image_store *images;
+    const struct rootfs_driver *rootfs;
+    struct volume_store *volumes;
+    struct network_manager *network;
+
+    pthread_mutex_t mutex;
+    struct map *by_id;   /* struct container * (one reference each) */
+    struct map *by_name; /* struct container * (borrowed from by_id) or RESERVED_NAME */
+    struct map *execs;   /* struct exec * (one reference each) */
+
+    struct events *events;
+    struct loop *loop; /* one thread: monitors' news, timers */
+    pthread_t loop_thread;
+    struct workers *workers; /* handle exits: they block */
+    atomic_bool closing;
+    atomic_uint nevent_readers;
+    struct source *network_source;
+    struct map *seccomp; /* capability list -> struct buf * of BPF; under mutex */
+};
+
+enum container_op { OP_NONE, OP_START, OP_REMOVE, OP_PAUSE, OP_RENAME, OP_EXIT, OP_MAX };
+
+/* A running container's monitor, shared by the threads that talk to it. */
+struct live {
+    atomic_uint refs;
+    struct monitor *monitor;
+    struct source *source; /* in engine.loop */
+};
+struct live *live_ref(struct live *l);
+void live_unref(struct live *l);
+
+struct pending_attach {
+    struct pending_attach *next;
+    int fd;
+    struct attach_params params; /* detach_keys and early are owned copies */
+};
+
+struct engine_wait {
+    struct engine_wait *next;
+    struct container *container; /* referenced */
+    enum wait_condition cond;
+    int fd;
+    bool done; /* result is set, no longer in the list */
+    int64_t exit_code;
+    char *error;
+};
+
+struct exec {
+    atomic_uint refs;
+    char id[65];
+    struct container *container; /* referenced */
+    struct exec_config config;
+    /* under container->mutex: */
+    bool started;
+    bool running;
+    bool has_exit_code;
+    int64_t exit_code;
+    pid_t pid;
+    int64_t finished; /* monotonic ns */
+};
+
+struct container {
+    atomic_uint refs;
+    struct engine *en;
+    struct container_definition *def; /* never changes; freed with the last view and container */
+    pthread_mutex_t mutex;
+    pthread_cond_t cond; /* op has ended, or the status changed */
+
+    enum container_op op;
+    bool removed;
+
+    char *name;
+    enum container_status status;
+    pid_t pid;
+    int64_t exit_code;
+    bool oom_killed;
+    char *error;
+    int64_t started;
+    int64_t finished;
+    int64_t restart_count;
+    bool has_endpoint;
+    struct network_endpoint endpoint;
+    bool stop_requested;    /* the user ended it: no restart until the next start by a user */
+    uint64_t exits;         /* counts ends, for WAIT_NEXT_EXIT */
+    int64_t restart_delay;  /* ns, of the next restart by policy */
+    struct source *restart_timer;
+    bool remove_volumes;    /* with an automatic removal */
+
+    struct live *live; /* while it runs */
+    struct engine_wait *waits;
+    struct pending_attach *pending;
+    struct exec **execs;
+    size_t nexecs;
+    struct container_view *view;
+};
+
+/* --- container.c: objects, claims, views, the registry ------------------------------------------- */
+
+struct container *container_ref(struct container *c);
+void container_unref(struct container *c);
+DEFINE_AUTOPTR(struct container, container)
+static inline void container_free(struct container *c)
+{
+    container_unref(c);
+}
+struct container *container_new(struct engine *en, struct container_definition *def /* taken */,
+                                const char *name);
+void container_definition_free(struct container_definition *def);
+
+/* Finds by ref; the result is referenced. ERR_NOT_FOUND "No such container: x", ERR_INVALID for an
+ * ambiguous prefix. */
+int container_find(struct engine *en, const char *ref, struct container **ret, struct error *e);
+
+/* Claims the container for one operation; waits for the one in flight at most until the deadline.
+ * ERR_CONFLICT when that passes, ERR_NOT_FOUND when it was removed meanwhile. */
+int container_claim(struct container *c, enum container_op op, struct error *e) MUST_CHECK;
+void container_release_claim(struct container *c);
+
+/* Publishes a new view from the state. c->mutex is held. */
+void container_publish(struct container *c);
+struct container_view *container_get_view(struct container *c); /* referenced */
+
+/* Wakes waiters whose condition holds now. c->mutex is held. */
+void container_wake_waiters(struct container *c);
+
+/* Names: reserve before a container exists; ERR_CONFLICT in Docker's words. */
+int name_check(const char *name, struct error *e);
+int name_reserve(struct engine *en, const char *name, const char *id, struct error *e);
+void name_unreserve(struct engine *en, const char *name);
+/* A free random name ("brave_otter"), reserved. The caller frees it. */
+char *name_generate(struct engine *en);
+void registry_add(struct engine *en, struct container *c);    /* takes over the reference */
+void registry_remove(struct engine *en, struct container *c);
+
+/* --- record.c: the database ----------------------------------------------------------------------- */
+
+int record_migrate(struct store *s, struct error *e);
+int record_insert(struct engine *en, struct container *c, struct error *e);
+/* Writes the state that changes (status, name, pid, exit code, times). Not under c->mutex. */
+int record_update(struct container *c, struct error *e);
+int record_delete(struct engine *en, const char *id, struct error *e);
+/* Calls back for each stored container, which the callback takes over. */
+int record_load(struct engine *en, void (*each)(struct engine *, struct container *),
+                struct error *e);
+
+/* --- create.c, spec.c -------------------------------------------------------------------------------- */
+
+int signal_parse(const char *name, int *ret); /* "KILL", "SIGKILL", "9"; -EINVAL */
+const char *signal_name(int sig);             /* "KILL"; NULL when unknown */
+
+struct oci_spec;
+struct start_context;
+/* Fills the runtime spec of a container about to start. */
+int spec_build(struct container *c, const struct start_context *ctx, struct oci_spec *ret,
+               struct error *e);
+/* The spec's process object for an exec, as JSON the caller frees. */
+int spec_exec_process(struct container *c, const struct exec_config *config, char **ret_json,
+                      struct error *e);
+/* What --security-opt says. profile is borrowed from the host config: JSON text, or NULL. */
+struct spec_security {
+    bool no_new_privileges;
+    bool unconfined;
+    const char *profile;
+};
+int spec_security(const struct engine *en, const struct host_config *hc, struct spec_security *ret,
+                  struct error *e);
+/* The bounding set, "CAP_…" names; the caller frees it. */
+int spec_capabilities(const struct host_config *hc, char ***ret, struct error *e);
+/* The compiled filter of a container, kept by the engine; *ret_bpf NULL: unconfined. */
+int engine_seccomp(struct engine *en, const struct host_config *hc, const void **ret_bpf,
+                   size_t *ret_len, struct error *e);
+int validate_create(struct engine *en, struct container_config *config, struct host_config *hc,
+                    char ***warnings, struct error *e);
+
+const char *mode_container(const char *mode); /* "container:x" -> "x", else NULL */
+
+/* --- start.c, exit.c ---------------------------------------------------------------------------------- */
+
+struct start_context {
+    struct container *c;
+    const char *bundle; /* <state>/c/<id> */
+    struct image *image;
+    struct rootfs_mount rootfs;
+    struct network_endpoint endpoint;
+    bool reserved;
+    struct oci_spec *spec;
+    struct monitor *monitor;
+    char *cgroup; /* "/pouch/<id>" */
+    char **warnings;
+    pid_t netns_pid; /* container:ID: whose namespaces are joined */
+    pid_t ipc_pid;
+    pid_t pid_pid;
+};
+/* Starts a claimed container. */
+int container_start_claimed(struct container *c, struct error *e);
+/* Registers a monitor that runs with the loop. */
+void container_adopt(struct container *c, struct monitor *m /* taken */, pid_t pid);
+/* The monitor is gone, or said that the container ended: called on a worker thread. */
+void container_handle_exit(struct container *c, const struct monitor_exit *exit_info);
+/* Removes all kernel and disk state of one run (cgroup, bundle, network). */
+void container_clean_run(struct container *c);
+char *container_state_dir(const struct engine *en, const char *id);
+char *container_cgroup(const struct engine *en, const struct container_definition *def);
+/* Removes a claimed container that does not run. */
+int container_remove_claimed(struct container *c, bool volumes, struct error *e);
+void container_schedule_restart(struct container *c);
+void exec_unref(struct exec *x);
+struct exec *exec_find(struct engine *en, const char *id);
+void exec_handle_exit(struct container *c, const char *exec_id, int64_t code);
+/* All execs of an ended container have ended. */
+void exec_all_ended(struct container *c);
+
+/* --- streams.c --------------------------------------------------------------------------------------- */
+
+int attach_to_monitor(struct monitor *m, const struct attach_params *p, int client_fd,
+                      struct error *e);
+void pending_attach_free(struct pending_attach *p); /* closes its socket */
+
+/* --- workers.c ------------------------------------------------------------------------------------------ */
+
+struct workers *workers_new(unsigned n);
+void workers_free(struct workers *w); /* waits for what runs */
+void workers_post(struct workers *w, void (*fn)(void *), void *data);
+
+/* --- events.c -------------------------------------------------------------------------------------------- */
+
+struct events *events_new(struct engine *en);
+void events_free(struct events *ev);
+/* attributes is taken over (zeroed). */
+void events_emit(struct engine *en, const char *type, const char *action, const char *id,
+                 struct json_map *attributes);
+/* A container's event with its labels, image and name; extra pairs NULL-ended: key, value, … */
+void events_container(struct container *c, const char *action, ...) __attribute__((sentinel));

@@ -1,0 +1,558 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* stop, kill, restart, pause, remove, resize, top. */
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/strv.h"
+#include "base/time.h"
+#include "engine/engine-priv.h"
+#include "io/spawn.h"
+#include "sys/cgroup.h"
+
+#define KILL_WAIT_MS 10000 /* how long SIGKILL may take before we say that something is stuck */
+
+/* The monitor of a running container, referenced; NULL when it does not run. */
+static struct live *get_live(struct container *c)
+{
+    struct live *live;
+
+    (void)pthread_mutex_lock(&c->mutex);
+    live = c->live ? live_ref(c->live) : NULL;
+    (void)pthread_mutex_unlock(&c->mutex);
+    return live;
+}
+
+static int not_running(struct container *c, const char *what, struct error *e)
+{
+    return error_set(e, ERR_CONFLICT, "%sContainer %s is not running", what, c->def->id);
+}
+
+/* Waits for the end that is being asked for. 0, or -ETIMEDOUT. timeout_ms -1: for ever. */
+static int wait_end(struct engine_wait *w, int timeout_ms)
+{
+    struct pollfd p = {.fd = engine_wait_fd(w), .events = POLLIN};
+    int64_t until = timeout_ms < 0 ? 0 : time_monotonic_ns() + timeout_ms * NSEC_PER_MSEC;
+
+    for (;;) {
+        int r = poll(&p, 1, timeout_ms);
+
+        if (r > 0)
+            return 0;
+        if (r == 0)
+            return -ETIMEDOUT;
+        if (timeout_ms >= 0) {
+            int64_t left = (until - time_monotonic_ns()) / NSEC_PER_MSEC;
+
+            timeout_ms = left < 0 ? 0 : (int)left;
+        }
+    }
+}
+
+/* SIGKILL to init, and to all when it shares the host's pids; returns when it has ended. */
+static int kill_and_wait(struct container *c, struct live *live, struct engine_wait *w,
+                         struct error *e)
+{
+    AUTOFREE char *cgroup = container_cgroup(c->en, c->def);
+
+    (void)monitor_signal(live->monitor, SIGKILL, false, NULL);
+    (void)cgroup_thaw(cgroup, NULL);
+    if (wait_end(w, 2000) == 0)
+        return 0;
+    (void)cgroup_kill(cgroup, NULL);
+    if (wait_end(w, KILL_WAIT_MS) == 0)
+        return 0;
+    return error_set(e, ERR_TIMEOUT,
+                     "container %s did not end %d s after SIGKILL: a process of it is stuck in the "
+                     "kernel (see `pouch top` and dmesg)",
+                     c->def->id, KILL_WAIT_MS / 1000 + 2);
+}
+
+static int stop_signal_of(const struct container_definition *def, const char *asked, int *ret,
+                          struct error *e)
+{
+    const char *name = !str_is_empty(asked)                     ? asked
+                       : !str_is_empty(def->config.stop_signal) ? def->config.stop_signal
+                                                                : "TERM";
+
+    if (signal_parse(name, ret) < 0)
+        return error_set(e, ERR_INVALID, "Invalid signal: %s", name);
+    return 0;
+}
+
+/* A container that waits for its next restart is not running: forget the restart. */
+static bool cancel_restart(struct container *c)
+{
+    bool was;
+
+    (void)pthread_mutex_lock(&c->mutex);
+    c->stop_requested = true;
+    was = c->status == CONTAINER_RESTARTING && !c->live;
+    if (was) {
+        c->status = CONTAINER_EXITED;
+        container_publish(c);
+        container_wake_waiters(c);
+    }
+    (void)pthread_mutex_unlock(&c->mutex);
+    if (was)
+        (void)record_update(c, NULL);
+    return was;
+}
+
+static int stop_container(struct container *c, const char *signal, struct opt_int timeout,
+                          struct error *e)
+{
+    struct live *live;
+    struct engine_wait *w = NULL;
+    AUTOFREE char *cgroup = container_cgroup(c->en, c->def);
+    int64_t seconds = timeout.set                         ? timeout.value
+                      : c->def->config.stop_timeout.set ? c->def->config.stop_timeout.value
+                                                        : 10;
+    int sig = SIGTERM;
+    int r = stop_signal_of(c->def, signal, &sig, e);
+
+    if (r < 0)
+        return r;
+    r = engine_wait_begin(c->en, c->def->id, WAIT_NEXT_EXIT, &w, e);
+    if (r < 0)
+        return r;
+    live = get_live(c);
+    if (!live) {
+        engine_wait_free(w);
+        if (cancel_restart(c))
+            return 0;
+        return error_set(e, ERR_NOT_MODIFIED, "container %s is not running", c->def->id);
+    }
+    (void)cancel_restart(c);
+    (void)cgroup_thaw(cgroup, NULL);
+    (void)monitor_signal(live->monitor, sig, false, NULL);
+    if (seconds > 1000000)
+        seconds = 1000000;
+    if (wait_end(w, seconds < 0 ? -1 : (int)(seconds * 1000)) < 0)
+        r = kill_and_wait(c, live, w, e);
+    live_unref(live);
+    engine_wait_free(w);
+    if (r == 0)
+        events_container(c, "stop", NULL);
+    return r;
+}
+
+int engine_stop(struct engine *en, const char *ref, const char *signal, struct opt_int timeout,
+                struct error *e)
+{
+    AUTOPTR(container) struct container *c = NULL;
+    int r = container_find(en, ref, &c, e);
+
+    return r < 0 ? r : stop_container(c, signal, timeout, e);
+}
+
+int engine_restart(struct engine *en, const char *ref, const char *signal, struct opt_int timeout,
+                   struct error *e)
+{
+    AUTOPTR(container) struct container *c = NULL;
+    CLEANUP(error_done) struct error why = ERROR_INIT;
+    int r = container_find(en, ref, &c, e);
+
+    if (r < 0)
+        return r;
+    r = stop_container(c, signal, timeout, &why);
+    if (r < 0 && why.code != ERR_NOT_MODIFIED) {
+        error_move(e, &why);
+        return r;
+    }
+    r = container_claim(c, OP_START, e);
+    if (r < 0)
+        return r;
+    (void)pthread_mutex_lock(&c->mutex);
+    r = c->live ? 1 : 0;
+    (void)pthread_mutex_unlock(&c->mutex);
+    /* Somebody else started it in between: it runs, which is what was asked for. */
+    if (r == 0)
+        r = container_start_claimed(c, e);
+    else
+        r = 0;
+    container_release_claim(c);
+    if (r == 0)
+        events_container(c, "restart", NULL);
+    return r;
+}
+
+int engine_kill(struct engine *en, const char *ref, const char *signal, struct error *e)
+{
+    AUTOPTR(container) struct container *c = NULL;
+    AUTOFREE char *cgroup = NULL;
+    char number[8];
+    struct live *live;
+    int stop_sig = SIGTERM;
+    int sig = SIGKILL;
+    int r = container_find(en, ref, &c, e);
+
+    if (r < 0)
+        return r;
+    if (!str_is_empty(signal) && signal_parse(signal, &sig) < 0)
+        return error_set(e, ERR_INVALID, "Invalid signal: %s", signal);
+    live = get_live(c);
+    if (!live) {
+        if (sig == SIGKILL && cancel_restart(c))
+            return 0;
+        return not_running(c, "Cannot kill container: ", e);
+    }
+    (void)stop_signal_of(c->def, NULL, &stop_sig, NULL);
+    if (sig == SIGKILL || sig == stop_sig)
+        (void)cancel_restart(c);
+    r = monitor_signal(live->monitor, sig, false, e);
+    cgroup = container_cgroup(en, c->def);
+    if (r == 0 && sig == SIGKILL)
+        (void)cgroup_thaw(cgroup, NULL);
+    live_unref(live);
+    if (r < 0)
+        return r;
+    (void)snprintf(number, sizeof(number), "%d", sig);
+    events_container(c, "kill", "signal", number, NULL);
+    return 0;
+}
+
+static int set_paused(struct engine *en, const char *ref, bool pause, struct error *e)
+{
+    AUTOPTR(container) struct container *c = NULL;
+    AUTOFREE char *cgroup = NULL;
+    enum container_status status;
+    int r = container_find(en, ref, &c, e);
+
+    if (r == 0)
+        r = container_claim(c, OP_PAUSE, e);
+    if (r < 0)
+        return r;
+    (void)pthread_mutex_lock(&c->mutex);
+    status = c->status;
+    (void)pthread_mutex_unlock(&c->mutex);
+    if (status != CONTAINER_RUNNING && status != CONTAINER_PAUSED)
+        r = not_running(c, "", e);
+    else if (pause && status == CONTAINER_PAUSED)
+        r = error_set(e, ERR_CONFLICT, "Container %s is already paused", c->def->id);
+    else if (!pause && status == CONTAINER_RUNNING)
+        r = error_set(e, ERR_CONFLICT, "Container %s is not paused", c->def->id);
+    if (r == 0) {
+        cgroup = container_cgroup(en, c->def);
+        r = pause ? cgroup_freeze(cgroup, e) : cgroup_thaw(cgroup, e);
+    }
+    if (r == 0) {
+        (void)pthread_mutex_lock(&c->mutex);
+        if (c->live)
+            c->status = pause ? CONTAINER_PAUSED : CONTAINER_RUNNING;
+        container_publish(c);
+        (void)pthread_mutex_unlock(&c->mutex);
+        r = record_update(c, e);
+    }
+    container_release_claim(c);
+    if (r == 0)
+        events_container(c, pause ? "pause" : "unpause", NULL);
+    return r;
+}
+
+int engine_pause(struct engine *en, const char *ref, struct error *e)
+{
+    return set_paused(en, ref, true, e);
+}
+
+int engine_unpause(struct engine *en, const char *ref, struct error *e)
+{
+    return set_paused(en, ref, false, e);
+}
+
+/* --- removal ------------------------------------------------------------------------------------ */
+
+/* Files and kernel objects of a container that is off the record. Failures are swept at the next
+ * start of the engine; they are logged, the removal itself has happened. */
+static void remove_remains(struct container *c, bool volumes)
+{
+    CLEANUP(error_done) struct error e = ERROR_INIT;
+    struct engine *en = c->en;
+    AUTOFREE char *dir = container_state_dir(en, c->def->id);
+    AUTOFREE char *cgroup = container_cgroup(en, c->def);
+    int r;
+
+    (void)cgroup_kill(cgroup, NULL);
+    if (cgroup_remove(cgroup, &e) < 0) {
+        log_warn("cgroup left behind", "id=%s error=\"%s\"", c->def->id, error_message(&e));
+        error_done(&e);
+    }
+    if (c->def->mounts.len &&
+        volume_mounts_release(en->volumes, c->def->id, &c->def->mounts, volumes, &e) < 0) {
+        log_warn("volume left behind", "id=%s error=\"%s\"", c->def->id, error_message(&e));
+        error_done(&e);
+    }
+    if (rootfs_remove(en->rootfs, c->def->dir, &e) < 0)
+        log_warn("writable layer left behind", "id=%s error=\"%s\"", c->def->id, error_message(&e));
+    r = fs_remove_tree(AT_FDCWD, c->def->dir);
+    if (r < 0)
+        log_warn("container folder left behind", "path=%s error=\"%s\"", c->def->dir, strerror(-r));
+    (void)fs_remove_tree(AT_FDCWD, dir);
+    image_released(en->images, c->def->image_id);
+}
+
+int container_remove_claimed(struct container *c, bool volumes, struct error *e)
+{
+    struct pending_attach *pending;
+    int r = record_delete(c->en, c->def->id, e);
+
+    if (r < 0) {
+        (void)pthread_mutex_lock(&c->mutex);
+        c->status = CONTAINER_DEAD;
+        container_publish(c);
+        (void)pthread_mutex_unlock(&c->mutex);
+        return r;
+    }
+    (void)pthread_mutex_lock(&c->mutex);
+    c->removed = true;
+    pending = take_ptr(c->pending);
+    (void)pthread_mutex_unlock(&c->mutex);
+    while (pending) {
+        struct pending_attach *next = pending->next;
+
+        pending_attach_free(pending);
+        pending = next;
+    }
+    network_release(c->en->network, c->def->id);
+    events_container(c, "destroy", NULL);
+    registry_remove(c->en, container_ref(c));
+    (void)pthread_mutex_lock(&c->mutex);
+    container_wake_waiters(c);
+    (void)pthread_mutex_unlock(&c->mutex);
+    remove_remains(c, volumes);
+    exec_all_ended(c);
+    container_unref(c);
+    return 0;
+}
+
+/* Ends a running container before its removal. */
+static int kill_for_removal(struct container *c, struct error *e)
+{
+    struct engine_wait *w = NULL;
+    struct live *live;
+    int r = engine_wait_begin(c->en, c->def->id, WAIT_NEXT_EXIT, &w, e);
+
+    if (r < 0)
+        return r;
+    live = get_live(c);
+    if (live) {
+        (void)cancel_restart(c);
+        events_container(c, "kill", "signal", "9", NULL);
+        r = kill_and_wait(c, live, w, e);
+        live_unref(live);
+    } else {
+        (void)cancel_restart(c);
+    }
+    engine_wait_free(w);
+    return r;
+}
+
+int engine_remove(struct engine *en, const char *ref, bool force, bool volumes, struct error *e)
+{
+    AUTOPTR(container) struct container *c = NULL;
+    AUTOPTR(container_view) struct container_view *v = NULL;
+    CLEANUP(error_done) struct error why = ERROR_INIT;
+    bool runs;
+    int r = container_find(en, ref, &c, e);
+
+    if (r < 0)
+        return r;
+    v = container_get_view(c);
+    runs = v->status == CONTAINER_RUNNING || v->status == CONTAINER_PAUSED ||
+           v->status == CONTAINER_RESTARTING;
+    if (runs && !force)
+        return error_set(e, ERR_CONFLICT,
+                         "You cannot remove a %s container %s. Stop the container before "
+                         "attempting removal or force remove",
+                         container_status_name(v->status), c->def->id);
+    if (runs) {
+        r = kill_for_removal(c, e);
+        if (r < 0)
+            return r;
+    }
+    r = container_claim(c, OP_REMOVE, &why);
+    if (r < 0) {
+        /* With --rm the end itself removed it: that is what was asked for. */
+        if (force && why.code == ERR_NOT_FOUND)
+            return 0;
+        error_move(e, &why);
+        return r;
+    }
+    (void)pthread_mutex_lock(&c->mutex);
+    runs = c->live != NULL;
+    if (!runs) {
+        c->status = CONTAINER_REMOVING;
+        container_publish(c);
+    }
+    (void)pthread_mutex_unlock(&c->mutex);
+    if (runs)
+        r = error_set(e, ERR_CONFLICT, "container %s was started meanwhile; not removed",
+                      c->def->id);
+    else
+        r = container_remove_claimed(c, volumes, e);
+    container_release_claim(c);
+    return r;
+}
+
+/* --- terminal and processes ---------------------------------------------------------------------- */
+
+int engine_resize(struct engine *en, const char *ref, unsigned rows, unsigned cols, struct error *e)
+{
+    AUTOPTR(container) struct container *c = NULL;
+    char text[2][16];
+    struct live *live;
+    int r = container_find(en, ref, &c, e);
+
+    if (r < 0)
+        return r;
+    live = get_live(c);
+    if (!live)
+        return not_running(c, "", e);
+    r = monitor_resize(live->monitor, rows, cols, e);
+    live_unref(live);
+    if (r == 0) {
+        (void)snprintf(text[0], sizeof(text[0]), "%u", rows);
+        (void)snprintf(text[1], sizeof(text[1]), "%u", cols);
+        events_container(c, "resize", "height", text[0], "width", text[1], NULL);
+    }
+    return r;
+}
+
+/* Runs the host's ps(1); its output, at most 4 MiB. */
+static int run_ps(char *const *args, char **ret, struct error *e)
+{
+    AUTOPTR(strv) char **argv = NULL;
+    struct buf out = BUF_INIT(4 << 20);
+    int pipes[2];
+    struct spawn_params p = SPAWN_PARAMS_INIT;
+    pid_t pid = 0;
+    int status = 0;
+    int r;
+
+    strv_push(&argv, "ps");
+    for (size_t i = 0; args && args[i]; i++)
+        strv_push(&argv, args[i]);
+    if (pipe2(pipes, O_CLOEXEC) < 0)
+        return error_set_errno(e, errno, "cannot run ps");
+    p.path = "/bin/ps";
+    p.argv = argv;
+    p.stdout_fd = pipes[1];
+    p.stderr_fd = pipes[1];
+    r = spawn_program(&p, &pid, e);
+    (void)close(pipes[1]);
+    while (r == 0) {
+        char *space = buf_reserve(&out, 4096);
+        ssize_t n = space ? read(pipes[0], space, 4096) : 0;
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            break;
+        buf_commit(&out, (size_t)n);
+    }
+    (void)close(pipes[0]);
+    if (r == 0) {
+        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+            ;
+        if (status != 0)
+            r = error_set(e, ERR_INVALID, "ps: %s", buf_str(&out));
+    }
+    if (r == 0)
+        *ret = buf_take(&out);
+    buf_done(&out);
+    return r;
+}
+
+/* Splits a line into n columns, the last one keeping its spaces. */
+static char **split_columns(const char *line, size_t n)
+{
+    char **v = NULL;
+
+    for (size_t i = 1; i < n && *line; i++) {
+        size_t len;
+
+        line += strspn(line, " \t");
+        len = strcspn(line, " \t");
+        if (len)
+            strv_push_take(&v, xstrndup(line, len));
+        line += len;
+    }
+    line += strspn(line, " \t");
+    strv_push(&v, line);
+    return v;
+}
+
+static bool has_pid(const pid_t *pids, size_t n, const char *text)
+{
+    int64_t pid;
+
+    if (parse_i64(text, &pid) < 0)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (pids[i] == (pid_t)pid)
+            return true;
+    return false;
+}
+
+static int filter_ps(const char *text, const pid_t *pids, size_t npids, char ***ret_titles,
+                     char ****ret_rows, struct error *e)
+{
+    AUTOPTR(strv) char **lines = strv_split(text, "\n", true);
+    char **titles = strv_len(lines) ? strv_split(lines[0], " \t", true) : NULL;
+    size_t ncols = strv_len(titles);
+    size_t column = 0;
+    size_t kept = 0;
+    char ***rows;
+
+    while (column < ncols && !STREQ(titles[column], "PID"))
+        column++;
+    if (column == ncols) {
+        strv_free(titles);
+        return error_set(e, ERR_INVALID, "Couldn't find PID field in ps output");
+    }
+    rows = xcalloc(strv_len(lines) + 1, sizeof(*rows));
+    for (size_t i = 1; lines[i]; i++) {
+        char **row = split_columns(lines[i], ncols);
+
+        if (strv_len(row) > column && has_pid(pids, npids, row[column]))
+            rows[kept++] = row;
+        else
+            strv_free(row);
+    }
+    *ret_titles = titles;
+    *ret_rows = rows;
+    return 0;
+}
+
+int engine_top(struct engine *en, const char *ref, const char *ps_args, char ***ret_titles,
+               char ****ret_rows, struct error *e)
+{
+    AUTOPTR(container) struct container *c = NULL;
+    AUTOPTR(container_view) struct container_view *v = NULL;
+    AUTOPTR(strv) char **args = strv_split(str_is_empty(ps_args) ? "-ef" : ps_args, " ", true);
+    AUTOFREE char *text = NULL;
+    AUTOFREE pid_t *pids = NULL;
+    AUTOFREE char *cgroup = NULL;
+    size_t n = 0;
+    int r = container_find(en, ref, &c, e);
+
+    if (r < 0)
+        return r;
+    v = container_get_view(c);
+    if (!v->pid)
+        return not_running(c, "", e);
+    cgroup = container_cgroup(en, c->def);
+    r = cgroup_pids(cgroup, &pids, &n, e);
+    if (r == 0)
+        r = run_ps(args, &text, e);
+    return r < 0 ? r : filter_ps(text, pids, n, ret_titles, ret_rows, e);
+}

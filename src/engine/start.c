@@ -1,0 +1,540 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Starting a container: a table of steps, each with what undoes it. What a killed pouchd leaves of
+ * them is found and undone at the next start by looking at what is there (recover.c), not by a
+ * journal: every step's result is named after the container's id.
+ */
+#include <assert.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/portspec.h"
+#include "base/str.h"
+#include "base/strv.h"
+#include "base/time.h"
+#include "engine/engine-priv.h"
+#include "log/driver.h"
+#include "oci/spec.h"
+#include "sys/cgroup.h"
+
+char *container_state_dir(const struct engine *en, const char *id)
+{
+    return xasprintf("%s/c/%s", en->state, id);
+}
+
+char *container_cgroup(const struct engine *en, const struct container_definition *def)
+{
+    const char *parent = def->host_config.cgroup_parent;
+
+    if (str_is_empty(parent))
+        parent = en->cgroup_parent;
+    return xasprintf("%s%s/%s", parent[0] == '/' ? "" : "/", parent, def->id);
+}
+
+/* --- steps --------------------------------------------------------------------------------------- */
+
+/* Pids of the containers whose namespaces are joined: they must run. */
+static int join_target(struct engine *en, const char *mode, const char *what, pid_t *ret,
+                       struct error *e)
+{
+    AUTOPTR(container_view) struct container_view *v = NULL;
+    const char *ref = mode_container(mode);
+    int r;
+
+    if (!ref)
+        return 0;
+    r = engine_inspect(en, ref, &v, e);
+    if (r < 0)
+        return r;
+    if (!v->pid)
+        return error_set(e, ERR_CONFLICT, "cannot join %s of a non running container: %s", what,
+                         v->def->id);
+    *ret = v->pid;
+    return 0;
+}
+
+static int do_resolve(struct start_context *ctx, struct error *e)
+{
+    struct engine *en = ctx->c->en;
+    const struct host_config *hc = &ctx->c->def->host_config;
+    int r = image_get(en->images, ctx->c->def->image_id, &ctx->image, e);
+
+    if (r == 0)
+        r = join_target(en, hc->network_mode, "network", &ctx->netns_pid, e);
+    if (r == 0)
+        r = join_target(en, hc->ipc_mode, "IPC", &ctx->ipc_pid, e);
+    if (r == 0)
+        r = join_target(en, hc->pid_mode, "PID", &ctx->pid_pid, e);
+    return r;
+}
+
+static void undo_resolve(struct start_context *ctx)
+{
+    image_unref(ctx->image);
+    ctx->image = NULL;
+}
+
+static int do_rootfs(struct start_context *ctx, struct error *e)
+{
+    const struct container_definition *def = ctx->c->def;
+    AUTOFREE char *mount_point = xasprintf("%s/rootfs", ctx->bundle);
+    AUTOFREE char *parent = xasprintf("%s/c", ctx->c->en->state);
+
+    /* What an earlier run left (its exit.json) goes first. */
+    if (mkdir(ctx->bundle, 0700) < 0) {
+        int r = errno == EEXIST ? fs_remove_tree(AT_FDCWD, ctx->bundle) : 0;
+
+        if (r == 0)
+            r = fs_mkdir_p(parent, 0700);
+        if (r < 0 || mkdir(ctx->bundle, 0700) < 0)
+            return error_set_errno(e, r < 0 ? r : errno, "cannot create %s", ctx->bundle);
+    }
+    if (mkdir(mount_point, 0755) < 0)
+        return error_set_errno(e, errno, "cannot create %s", mount_point);
+    return rootfs_prepare(ctx->c->en->rootfs, def->dir, ctx->image->layer_dirs, &ctx->rootfs, e);
+}
+
+static void undo_rootfs(struct start_context *ctx)
+{
+    /* The writable layer is the container's and stays. */
+    (void)fs_remove_tree(AT_FDCWD, ctx->bundle);
+}
+
+/* All published ports: PortBindings, and with -P every exposed port that has none. */
+static int collect_ports(const struct container_definition *def, struct port_specs *out,
+                         struct error *e)
+{
+    const struct host_config *hc = &def->host_config;
+    const struct json_named_list *named = hc->port_bindings.items;
+    struct json_list list = {0};
+    struct port_spec *p;
+
+    for (size_t i = 0; i < hc->port_bindings.len; i++) {
+        const struct port_binding *b = named[i].list.items;
+
+        for (size_t j = 0; j < named[i].list.len; j++) {
+            int r;
+
+            p = json_list_add(&list, sizeof(*p));
+            r = portspec_parse_port(named[i].key, &p->container_port, &p->proto, e);
+            if (r == 0)
+                r = portspec_parse_host_port(b[j].host_port ? b[j].host_port : "", &p->host_first,
+                                             &p->host_last, e);
+            if (r < 0) {
+                free(list.items);
+                return r;
+            }
+            (void)snprintf(p->host_ip, sizeof(p->host_ip), "%s", b[j].host_ip ? b[j].host_ip : "");
+        }
+    }
+    for (size_t i = 0; hc->publish_all_ports && def->config.exposed_ports &&
+                       def->config.exposed_ports[i];
+         i++) {
+        struct port_spec want = {0};
+        struct port_spec *have = list.items;
+        bool published = false;
+
+        if (portspec_parse_port(def->config.exposed_ports[i], &want.container_port, &want.proto,
+                                NULL) < 0)
+            continue;
+        for (size_t j = 0; j < list.len; j++)
+            published |= have[j].container_port == want.container_port &&
+                         have[j].proto == want.proto;
+        if (!published) {
+            p = json_list_add(&list, sizeof(*p));
+            *p = want;
+        }
+    }
+    *out = (struct port_specs){list.items, list.len};
+    return 0;
+}
+
+static int do_reserve(struct start_context *ctx, struct error *e)
+{
+    const struct container_definition *def = ctx->c->def;
+    const struct endpoint_config *wanted = def->networking.endpoints_config.items;
+    struct port_specs ports = {0};
+    struct network_request req = {.mode = def->host_config.network_mode,
+                                  .mac = str_is_empty(def->config.mac_address)
+                                             ? NULL
+                                             : def->config.mac_address};
+    int r = collect_ports(def, &ports, e);
+
+    if (r < 0)
+        return r;
+    if (def->networking.endpoints_config.len) {
+        if (!str_is_empty(wanted->ipam_config.ipv4_address))
+            req.ip = wanted->ipam_config.ipv4_address;
+        if (!str_is_empty(wanted->ipam_config.ipv6_address))
+            req.ip6 = wanted->ipam_config.ipv6_address;
+        if (!str_is_empty(wanted->mac_address))
+            req.mac = wanted->mac_address;
+    }
+    req.ports = ports.items;
+    req.nports = ports.len;
+    r = network_reserve(ctx->c->en->network, def->id, &req, &ctx->endpoint, e);
+    ctx->reserved = r == 0;
+    free(ports.items);
+    return r;
+}
+
+static void undo_reserve(struct start_context *ctx)
+{
+    network_release(ctx->c->en->network, ctx->c->def->id);
+    network_endpoint_done(&ctx->endpoint);
+    ctx->reserved = false;
+}
+
+/* With container:ID the other's files are used, as Docker does. */
+static int copy_name_files(struct start_context *ctx, struct error *e)
+{
+    static const char *const names[] = {"hosts", "hostname", "resolv.conf"};
+    AUTOPTR(container_view) struct container_view *other = NULL;
+    int r = engine_inspect(ctx->c->en, mode_container(ctx->c->def->host_config.network_mode),
+                           &other, e);
+
+    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(names); i++) {
+        AUTOFREE char *from = xasprintf("%s/%s", other->def->dir, names[i]);
+        AUTOFREE char *to = xasprintf("%s/%s", ctx->c->def->dir, names[i]);
+        AUTOFREE char *text = NULL;
+        size_t len = 0;
+
+        r = fs_read_file(AT_FDCWD, from, 1 << 20, &text, &len);
+        if (r == 0)
+            r = fs_write_atomic(AT_FDCWD, to, text, len, 0644, FS_NO_SYNC);
+        if (r < 0)
+            r = error_set_errno(e, r, "cannot copy %s to %s", from, to);
+    }
+    return r;
+}
+
+static int do_files(struct start_context *ctx, struct error *e)
+{
+    const struct container_definition *def = ctx->c->def;
+    const struct host_config *hc = &def->host_config;
+    struct engine *en = ctx->c->en;
+    char short_id[13];
+    struct network_files f = {
+        .hostname = def->config.hostname,
+        .domainname = str_is_empty(def->config.domainname) ? NULL : def->config.domainname,
+        .ip = ctx->endpoint.ip,
+        .ip6 = ctx->endpoint.ip6,
+        .extra_hosts = hc->extra_hosts,
+        .host_gateway = ctx->endpoint.gateway[0] ? ctx->endpoint.gateway : NULL,
+        .dns = strv_len(hc->dns) ? hc->dns : en->dns,
+        .dns_search = strv_len(hc->dns_search) ? hc->dns_search : en->dns_search,
+        .dns_options = strv_len(hc->dns_options) ? hc->dns_options : en->dns_options,
+        .host_network = STREQ(hc->network_mode, "host"),
+    };
+    char host[256] = "localhost";
+
+    if (ctx->netns_pid)
+        return copy_name_files(ctx, e);
+    (void)snprintf(short_id, sizeof(short_id), "%s", def->id);
+    if (str_is_empty(f.hostname)) {
+        (void)gethostname(host, sizeof(host) - 1);
+        f.hostname = f.host_network ? host : short_id;
+    }
+    return network_write_files(def->dir, &f, e);
+}
+
+static int do_spec(struct start_context *ctx, struct error *e)
+{
+    AUTOFREE char *path = xasprintf("%s/config.json", ctx->bundle);
+    AUTOFREE char *text = NULL;
+    int r;
+
+    ctx->spec = xcalloc(1, sizeof(*ctx->spec));
+    r = spec_build(ctx->c, ctx, ctx->spec, e);
+    if (r < 0)
+        return r;
+    text = json_print_str(&oci_spec_json, ctx->spec);
+    r = fs_write_atomic(AT_FDCWD, path, text, strlen(text), 0600, FS_NO_SYNC);
+    return r < 0 ? error_set_errno(e, r, "cannot write %s", path) : 0;
+}
+
+static int do_volumes(struct start_context *ctx, struct error *e)
+{
+    struct container_definition *def = ctx->c->def;
+    int r = 0;
+
+    /* Bind sources and volumes may have gone since the container was created. */
+    if (def->mounts.len)
+        r = volume_mounts_prepare(ctx->c->en->volumes, def->id, &def->mounts, NULL, e);
+    return r;
+}
+
+static int do_monitor(struct start_context *ctx, struct error *e)
+{
+    const struct container_definition *def = ctx->c->def;
+    struct log_options log = {.max_size = -1, .max_files = 1};
+    unsigned size[2] = {0, 0};
+    struct monitor_params p = {
+        .program = ctx->c->en->monitor_program,
+        .id = def->id,
+        .state_dir = ctx->bundle,
+        .bundle = ctx->bundle,
+        .container_dir = def->dir,
+        .tty = def->config.tty,
+        .open_stdin = def->config.open_stdin,
+        .stdin_once = def->config.stdin_once,
+        .log_driver = def->host_config.log_config.type,
+        .log_path = def->log_path,
+    };
+    int r = log_driver_options(p.log_driver, &def->host_config.log_config.config, &log, e);
+
+    if (r == 0)
+        r = engine_seccomp(ctx->c->en, &def->host_config, &p.seccomp_bpf, &p.seccomp_len, e);
+    if (r < 0)
+        return r;
+    if (def->host_config.console_size)
+        (void)sscanf(def->host_config.console_size, "[%u,%u]", &size[0], &size[1]);
+    p.rows = size[0];
+    p.cols = size[1];
+    p.log_max_size = log.max_size;
+    p.log_max_files = (unsigned)log.max_files;
+    return monitor_spawn(&p, &ctx->monitor, e);
+}
+
+static void undo_monitor(struct start_context *ctx)
+{
+    const struct container_definition *def = ctx->c->def;
+    struct monitor_event ev;
+
+    (void)monitor_signal(ctx->monitor, SIGKILL, true, NULL);
+    (void)cgroup_kill(ctx->cgroup, NULL);
+    /* The monitor ends by itself; its end is not waited for longer than a moment. */
+    for (int i = 0; i < 200; i++) {
+        int r = monitor_read_event(ctx->monitor, &ev);
+
+        if (r < 0 || (r > 0 && ev.type == MONITOR_EVENT_HANGUP))
+            break;
+        if (r == 0)
+            (void)usleep(5000);
+    }
+    monitor_free(ctx->monitor);
+    ctx->monitor = NULL;
+    if (cgroup_remove(ctx->cgroup, NULL) < 0)
+        log_warn("cgroup left behind by a failed start", "id=%s cgroup=%s", def->id, ctx->cgroup);
+}
+
+static int do_attach(struct start_context *ctx, struct error *e)
+{
+    return network_attach_pid(ctx->c->en->network, &ctx->endpoint,
+                              monitor_init_pid(ctx->monitor), e);
+}
+
+/* Clients that attached before the start. */
+static int do_clients(struct start_context *ctx, struct error *e)
+{
+    struct pending_attach *list;
+
+    (void)e;
+    (void)pthread_mutex_lock(&ctx->c->mutex);
+    list = take_ptr(ctx->c->pending);
+    (void)pthread_mutex_unlock(&ctx->c->mutex);
+    while (list) {
+        struct pending_attach *next = list->next;
+        CLEANUP(error_done) struct error why = ERROR_INIT;
+
+        /* One client that is gone must not keep the container from starting. */
+        if (attach_to_monitor(ctx->monitor, &list->params, list->fd, &why) < 0)
+            log_warn("client could not be attached", "id=%s error=\"%s\"", ctx->c->def->id,
+                     error_message(&why));
+        pending_attach_free(list);
+        list = next;
+    }
+    return 0;
+}
+
+static int do_go(struct start_context *ctx, struct error *e)
+{
+    return monitor_start(ctx->monitor, e);
+}
+
+struct start_step {
+    const char *name;
+    int (*run)(struct start_context *, struct error *);
+    void (*undo)(struct start_context *);
+};
+
+static const struct start_step steps[] = {
+    {"resolve", do_resolve, undo_resolve},
+    {"volumes", do_volumes, NULL},
+    {"rootfs", do_rootfs, undo_rootfs},
+    {"address", do_reserve, undo_reserve},
+    {"files", do_files, NULL},
+    {"spec", do_spec, NULL},
+    {"monitor", do_monitor, undo_monitor},
+    {"network", do_attach, NULL},
+    {"clients", do_clients, NULL},
+    {"go", do_go, NULL},
+};
+
+static void context_done(struct start_context *ctx)
+{
+    image_unref(ctx->image);
+    rootfs_mount_done(&ctx->rootfs);
+    network_endpoint_done(&ctx->endpoint);
+    if (ctx->spec)
+        json_free(&oci_spec_json, ctx->spec);
+    free(ctx->spec);
+    free(ctx->cgroup);
+    strv_free(ctx->warnings);
+    free((char *)(uintptr_t)ctx->bundle);
+}
+
+static int run_steps(struct start_context *ctx, struct error *e)
+{
+    size_t i;
+    int r = 0;
+
+    for (i = 0; i < ARRAY_SIZE(steps); i++) {
+        int64_t before = time_monotonic_ns();
+
+        r = steps[i].run(ctx, e);
+        log_debug("start step", "id=%.12s step=%s result=%d us=%lld", ctx->c->def->id,
+                  steps[i].name, r, (long long)((time_monotonic_ns() - before) / 1000));
+        if (r < 0)
+            break;
+    }
+    /* The failed step has undone its own part, but for what a monitor already made. */
+    while (r < 0 && i-- > 0)
+        if (steps[i].undo)
+            steps[i].undo(ctx);
+    return r;
+}
+
+/* The exit code a user sees when the command could not be run. */
+static int64_t failed_start_code(const struct error *e)
+{
+    return e->code == ERR_COMMAND_NOT_FOUND        ? 127
+           : e->code == ERR_COMMAND_NOT_EXECUTABLE ? 126
+                                                   : 128;
+}
+
+static void drop_pending(struct container *c)
+{
+    struct pending_attach *list;
+
+    (void)pthread_mutex_lock(&c->mutex);
+    list = take_ptr(c->pending);
+    (void)pthread_mutex_unlock(&c->mutex);
+    while (list) {
+        struct pending_attach *next = list->next;
+
+        pending_attach_free(list);
+        list = next;
+    }
+}
+
+/* A start that failed: on record, like Docker, with its reason and exit code. */
+static void publish_failure(struct container *c, const struct error *e)
+{
+    CLEANUP(error_done) struct error ignored = ERROR_INIT;
+
+    (void)pthread_mutex_lock(&c->mutex);
+    str_replace(&c->error, error_message(e));
+    c->exit_code = failed_start_code(e);
+    if (c->status == CONTAINER_RESTARTING)
+        c->status = CONTAINER_EXITED;
+    container_publish(c);
+    (void)pthread_mutex_unlock(&c->mutex);
+    if (record_update(c, &ignored) < 0)
+        log_error("container state not saved", "id=%s error=\"%s\"", c->def->id,
+                  error_message(&ignored));
+    drop_pending(c);
+}
+
+static int publish_running(struct start_context *ctx, struct error *e)
+{
+    struct container *c = ctx->c;
+
+    (void)pthread_mutex_lock(&c->mutex);
+    c->status = CONTAINER_RUNNING;
+    c->pid = monitor_init_pid(ctx->monitor);
+    c->started = time_now_ns();
+    c->finished = c->finished ? c->finished : 0;
+    c->exit_code = 0;
+    c->oom_killed = false;
+    str_replace(&c->error, NULL);
+    c->stop_requested = false;
+    network_endpoint_done(&c->endpoint);
+    network_endpoint_copy(&c->endpoint, &ctx->endpoint);
+    c->has_endpoint = true;
+    container_publish(c);
+    (void)pthread_mutex_unlock(&c->mutex);
+    return record_update(c, e);
+}
+
+int container_start_claimed(struct container *c, struct error *e)
+{
+    struct start_context ctx = {.c = c};
+    CLEANUP(error_done) struct error why = ERROR_INIT;
+    int r;
+
+    ctx.bundle = container_state_dir(c->en, c->def->id);
+    ctx.cgroup = container_cgroup(c->en, c->def);
+    r = run_steps(&ctx, &why);
+    if (r == 0) {
+        char *const *warnings = monitor_warnings(ctx.monitor);
+        pid_t pid = monitor_init_pid(ctx.monitor);
+
+        for (size_t i = 0; warnings && warnings[i]; i++)
+            log_warn("container started with less than was asked for", "id=%s warning=\"%s\"",
+                     c->def->id, warnings[i]);
+        r = publish_running(&ctx, &why);
+        if (r < 0) {
+            /* It runs, but is not on record: a restart of the engine finds it by its monitor. */
+            log_error("container state not saved", "id=%s error=\"%s\"", c->def->id,
+                      error_message(&why));
+            error_done(&why);
+            r = 0;
+        }
+        events_container(c, "start", NULL);
+        container_adopt(c, take_ptr(ctx.monitor), pid);
+    } else {
+        publish_failure(c, &why);
+        error_move(e, &why);
+    }
+    context_done(&ctx);
+    return r;
+}
+
+int engine_start(struct engine *en, const char *ref, const char *detach_keys, struct error *e)
+{
+    AUTOPTR(container) struct container *c = NULL;
+    enum container_status status;
+    int r = container_find(en, ref, &c, e);
+
+    (void)detach_keys; /* they belong to attach requests; start has no stream */
+    if (r == 0)
+        r = container_claim(c, OP_START, e);
+    if (r < 0)
+        return r;
+    (void)pthread_mutex_lock(&c->mutex);
+    status = c->status;
+    if (c->live == NULL)
+        c->restart_delay = 0;
+    (void)pthread_mutex_unlock(&c->mutex);
+    if (status == CONTAINER_PAUSED)
+        r = error_set(e, ERR_CONFLICT,
+                      "cannot start a paused container, try unpause instead");
+    else if (status == CONTAINER_RUNNING)
+        r = error_set(e, ERR_NOT_MODIFIED, "container %s is already running", c->def->id);
+    else if (status == CONTAINER_REMOVING || status == CONTAINER_DEAD)
+        r = error_set(e, ERR_CONFLICT,
+                      "container is marked for removal and cannot be started");
+    else
+        r = container_start_claimed(c, e);
+    container_release_claim(c);
+    return r;
+}
