@@ -6,7 +6,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -431,11 +430,10 @@ int engine_resize(struct engine *en, const char *ref, unsigned rows, unsigned co
 static int run_ps(char *const *args, char **ret, struct error *e)
 {
     AUTOPTR(strv) char **argv = NULL;
-    struct buf out = BUF_INIT(4 << 20);
+    AUTO(buf) struct buf out = BUF_INIT(4 << 20);
     int pipes[2];
-    struct spawn_params p = SPAWN_PARAMS_INIT;
+    struct spawn_params p = {.stdin_fd = -1};
     pid_t pid = 0;
-    int status = 0;
     int r;
 
     strv_push(&argv, "ps");
@@ -443,7 +441,6 @@ static int run_ps(char *const *args, char **ret, struct error *e)
         strv_push(&argv, args[i]);
     if (pipe2(pipes, O_CLOEXEC) < 0)
         return error_set_errno(e, errno, "cannot run ps");
-    p.path = "/bin/ps";
     p.argv = argv;
     p.stdout_fd = pipes[1];
     p.stderr_fd = pipes[1];
@@ -460,15 +457,10 @@ static int run_ps(char *const *args, char **ret, struct error *e)
         buf_commit(&out, (size_t)n);
     }
     (void)close(pipes[0]);
-    if (r == 0) {
-        while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-            ;
-        if (status != 0)
-            r = error_set(e, ERR_INVALID, "ps: %s", buf_str(&out));
-    }
+    if (r == 0 && spawn_wait(pid) != 0)
+        r = error_set(e, ERR_INVALID, "ps: %s", buf_str(&out));
     if (r == 0)
         *ret = buf_take(&out);
-    buf_done(&out);
     return r;
 }
 

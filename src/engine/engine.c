@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Opening and closing the engine. */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/self.h"
+#include "base/str.h"
+#include "base/strv.h"
+#include "engine/engine-priv.h"
+#include "engine/recover.h"
+#include "log/driver.h"
+
+#define WORKER_THREADS 8
+
+static const char *const meta_migrations[] = {
+    "CREATE TABLE engine_meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID", NULL};
+
+/* --- small facts kept in the database ------------------------------------------------------------- */
+
+static char *meta_get(struct store *s, const char *key)
+{
+    CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
+
+    if (store_query(s, &rows, NULL, "SELECT value FROM engine_meta WHERE key = ?", "s", key) < 0 ||
+        store_rows_next(&rows, NULL) <= 0)
+        return NULL;
+    return xstrdup_or_null(store_col_str(&rows, 0));
+}
+
+static int meta_set(struct store *s, const char *key, const char *value, struct error *e)
+{
+    int r = store_exec(s, e, "INSERT OR REPLACE INTO engine_meta VALUES (?, ?)", "ss", key, value);
+
+    return r < 0 ? r : 0;
+}
+
+/* The engine's id is made once; a changed boot id says that the host was restarted. */
+static int load_meta(struct engine *en, bool *ret_rebooted, struct error *e)
+{
+    AUTOFREE char *id = NULL;
+    AUTOFREE char *old_boot = NULL;
+    AUTOFREE char *boot = NULL;
+    int r = store_migrate(en->store, "engine", meta_migrations, e);
+
+    if (r < 0)
+        return r;
+    id = meta_get(en->store, "id");
+    if (!id) {
+        id = xcalloc(1, 65);
+        random_hex(id, 16);
+        r = meta_set(en->store, "id", id, e);
+    }
+    if (r < 0)
+        return r;
+    (void)strncpy(en->id, id, sizeof(en->id) - 1);
+    r = fs_read_file(AT_FDCWD, "/proc/sys/kernel/random/boot_id", 64, &boot, NULL);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot read the boot id");
+    old_boot = meta_get(en->store, "boot_id");
+    *ret_rebooted = old_boot && !STREQ(old_boot, boot);
+    return meta_set(en->store, "boot_id", boot, e);
+}
+
+/* --- opening ------------------------------------------------------------------------------------------ */
+
+static int make_folder(const char *base, const char *name, mode_t mode, struct error *e)
+{
+    AUTOFREE char *path = name ? xasprintf("%s/%s", base, name) : xstrdup(base);
+    int r = fs_mkdir_p(path, mode);
+
+    return r < 0 ? error_set_errno(e, r, "cannot create %s", path) : 0;
+}
+
+static int make_folders(const struct engine_params *p, struct error *e)
+{
+    int r = make_folder(p->root, NULL, 0711, e);
+
+    if (r == 0)
+        r = make_folder(p->root, "containers", 0710, e);
+    if (r == 0)
+        r = make_folder(p->state, NULL, 0711, e);
+    if (r == 0)
+        r = make_folder(p->state, "c", 0700, e);
+    return r;
+}
+
+enum image_use engine_image_in_use(void *data, const char *image_id, char ret_container[65]);
+
+static void copy_params(struct engine *en, const struct engine_params *p)
+{
+    const char *driver = str_is_empty(p->log_driver) ? LOG_DRIVER_DEFAULT : p->log_driver;
+
+    en->root = xstrdup(p->root);
+    en->state = xstrdup(p->state);
+    en->cgroup_parent = xstrdup(str_is_empty(p->cgroup_parent) ? "/pouch" : p->cgroup_parent);
+    en->default_log_driver = xstrdup(driver);
+    for (size_t i = 0; i < p->log_opts.len; i++)
+        json_map_set(&en->log_opts, p->log_opts.items[i].key, p->log_opts.items[i].value);
+    en->insecure_registries = strv_copy(p->insecure_registries);
+    en->dns = strv_copy(p->dns);
+    en->dns_search = strv_copy(p->dns_search);
+    en->dns_options = strv_copy(p->dns_options);
+    en->labels = strv_copy(p->labels);
+    en->no_new_privileges = p->no_new_privileges;
+    en->debug = p->debug;
+    en->monitor_program = self_program_path("pouch-monitor");
+    for (size_t i = 0; i < p->default_ulimits.len; i++) {
+        struct ulimit *u = json_list_add(&en->default_ulimits, sizeof(*u));
+        const struct ulimit *from = (const struct ulimit *)p->default_ulimits.items + i;
+
+        *u = *from;
+        u->name = xstrdup(from->name);
+    }
+}
+
+static int open_parts(struct engine *en, const struct engine_params *p, bool *ret_rebooted,
+                      struct error *e)
+{
+    AUTOFREE char *db = xasprintf("%s/pouch.db", en->root);
+    struct log_options log;
+    struct image_store_params ip = {
+        .root = en->root,
+        .insecure_registries = en->insecure_registries,
+        .in_use = engine_image_in_use,
+        .in_use_data = en,
+    };
+    int r = log_driver_options(en->default_log_driver, &en->log_opts, &log, e);
+
+    if (r == 0)
+        r = store_open(db, &en->store, e);
+    if (r == 0)
+        r = load_meta(en, ret_rebooted, e);
+    if (r == 0)
+        r = record_migrate(en->store, e);
+    if (r == 0)
+        r = rootfs_driver_find(p->rootfs_driver, &en->rootfs, e);
+    if (r == 0)
+        r = rootfs_driver_probe(en->rootfs, en->root, e);
+    ip.store = en->store;
+    if (r == 0)
+        r = image_store_open(&ip, &en->images, e);
+    if (r == 0)
+        r = volume_store_open(en->root, &en->volumes, e);
+    if (r == 0)
+        r = network_open(&p->network, en->store, &en->network, e);
+    return r;
+}
+
+static void add_loaded(struct engine *en, struct container *c)
+{
+    (void)pthread_mutex_lock(&c->mutex);
+    container_publish(c);
+    (void)pthread_mutex_unlock(&c->mutex);
+    registry_add(en, c);
+}
+
+static void *loop_main(void *data)
+{
+    struct engine *en = data;
+
+    if (loop_run(en->loop) < 0)
+        abort(); /* epoll cannot fail but by a bug; without news from monitors nothing is right */
+    return NULL;
+}
+
+static void on_network(struct source *s, int fd, uint32_t revents, void *data)
+{
+    struct engine *en = data;
+
+    (void)s;
+    (void)fd;
+    (void)revents;
+    network_handle_event(en->network);
+}
+
+static int start_threads(struct engine *en, struct error *e)
+{
+    pthread_attr_t attr;
+    int fd = network_watch_fd(en->network);
+    int r;
+
+    if (fd >= 0) {
+        r = loop_add_fd(en->loop, fd, EPOLLIN, on_network, en, &en->network_source);
+        if (r < 0)
+            return error_set_errno(e, r, "cannot watch the firewall's rules");
+    }
+    (void)pthread_attr_init(&attr);
+    (void)pthread_attr_setstacksize(&attr, 512 << 10);
+    r = pthread_create(&en->loop_thread, &attr, loop_main, en);
+    (void)pthread_attr_destroy(&attr);
+    return r ? error_set_errno(e, r, "cannot start a thread") : 0;
+}
+
+/* All containers on record, referenced. */
+static struct container **all_containers(struct engine *en, size_t *ret_n)
+{
+    struct container **list;
+    size_t n = 0;
+    size_t pos = 0;
+    void *value;
+
+    (void)pthread_mutex_lock(&en->mutex);
+    list = xcalloc(map_len(en->by_id) + 1, sizeof(struct container *));
+    while (map_next(en->by_id, &pos, NULL, &value))
+        list[n++] = container_ref(value);
+    (void)pthread_mutex_unlock(&en->mutex);
+    *ret_n = n;
+    return list;
+}
+
+/* After a restart of the host, "always" starts again even what a user had stopped. */
+static void mark_restarts(struct container *c, bool rebooted)
+{
+    const char *policy = c->def->host_config.restart_policy.name;
+    bool wanted = c->status == CONTAINER_RESTARTING ||
+                  (rebooted && STREQ(policy, "always") && c->status == CONTAINER_EXITED);
+
+    if (!wanted)
+        return;
+    (void)pthread_mutex_lock(&c->mutex);
+    c->status = CONTAINER_RESTARTING;
+    c->stop_requested = false;
+    container_publish(c);
+    (void)pthread_mutex_unlock(&c->mutex);
+}
+
+static void recover_all(struct engine *en, bool rebooted)
+{
+    size_t n = 0;
+    struct container **list = all_containers(en, &n);
+
+    for (size_t i = 0; i < n; i++) {
+        recover_container(list[i], rebooted);
+        mark_restarts(list[i], rebooted);
+        container_unref(list[i]);
+    }
+    free(list);
+    recover_sweep(en);
+}
+
+int engine_open(const struct engine_params *p, struct engine **ret, struct error *e)
+{
+    struct engine *en;
+    bool rebooted = false;
+    int r = make_folders(p, e);
+
+    if (r < 0)
+        return r;
+    en = xcalloc(1, sizeof(*en));
+    (void)pthread_mutex_init(&en->mutex, NULL);
+    en->by_id = map_new();
+    en->by_name = map_new();
+    en->execs = map_new();
+    en->seccomp = map_new();
+    en->events = events_new(en);
+    en->workers = workers_new(WORKER_THREADS);
+    copy_params(en, p);
+    r = loop_new(&en->loop);
+    if (r < 0)
+        r = error_set_errno(e, r, "cannot make an event loop");
+    if (r == 0)
+        r = open_parts(en, p, &rebooted, e);
+    if (r == 0)
+        r = record_load(en, add_loaded, e);
+    if (r == 0)
+        r = start_threads(en, e);
+    if (r < 0) {
+        engine_close(en);
+        return r;
+    }
+    recover_all(en, rebooted);
+    *ret = en;
+    return 0;
+}
+
+void engine_start_restarts(struct engine *en)
+{
+    size_t n = 0;
+    struct container **list = all_containers(en, &n);
+
+    for (size_t i = 0; i < n; i++) {
+        AUTOPTR(container_view) struct container_view *v = container_get_view(list[i]);
+
+        if (v->status == CONTAINER_RESTARTING && !list[i]->restart_timer)
+            container_schedule_restart(list[i]);
+        container_unref(list[i]);
+    }
+    free(list);
+}
+
+/* --- closing -------------------------------------------------------------------------------------------- */
+
+static void free_bpf(void *p)
+{
+    buf_done(p);
+    free(p);
+}
+
+static void close_containers(struct engine *en, size_t *ret_live)
+{
+    size_t n = 0;
+    struct container **list = all_containers(en, &n);
+
+    *ret_live = 0;
+    for (size_t i = 0; i < n; i++) {
+        struct container *c = list[i];
+
+        (void)pthread_mutex_lock(&c->mutex);
+        *ret_live += c->live != NULL;
+        live_unref(take_ptr(c->live));
+        (void)pthread_mutex_unlock(&c->mutex);
+        while (c->pending) {
+            struct pending_attach *next = c->pending->next;
+
+            pending_attach_free(c->pending);
+            c->pending = next;
+        }
+        c->removed = true;
+        exec_all_ended(c);
+        registry_remove(en, c);
+        container_unref(c);
+    }
+    free(list);
+}
+
+static void free_engine(struct engine *en)
+{
+    struct ulimit *u = en->default_ulimits.items;
+
+    for (size_t i = 0; i < en->default_ulimits.len; i++)
+        free(u[i].name);
+    free(u);
+    free(en->root);
+    free(en->state);
+    free(en->cgroup_parent);
+    free(en->default_log_driver);
+    json_map_done(&en->log_opts);
+    strv_free(en->insecure_registries);
+    strv_free(en->dns);
+    strv_free(en->dns_search);
+    strv_free(en->dns_options);
+    strv_free(en->labels);
+    free(en->monitor_program);
+    (void)pthread_mutex_destroy(&en->mutex);
+    free(en);
+}
+
+void engine_close(struct engine *en)
+{
+    size_t live = 0;
+
+    if (!en)
+        return;
+    atomic_store(&en->closing, true);
+    if (en->loop_thread) {
+        loop_quit(en->loop, 0);
+        (void)pthread_join(en->loop_thread, NULL);
+    }
+    workers_free(en->workers);
+    close_containers(en, &live);
+    network_close(en->network, live == 0);
+    volume_store_free(en->volumes);
+    if (en->images)
+        image_store_close(en->images);
+    events_free(en->events);
+    loop_free(en->loop);
+    store_close(en->store);
+    map_free(en->by_id, NULL);
+    map_free(en->by_name, NULL);
+    map_free(en->execs, NULL);
+    map_free(en->seccomp, free_bpf);
+    free_engine(en);
+}

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Images, with the engine's events and use counts. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/str.h"
+#include "engine/engine-priv.h"
+
+struct image_store *engine_images(struct engine *en)
+{
+    return en->images;
+}
+
+struct volume_store *engine_volumes(struct engine *en)
+{
+    return en->volumes;
+}
+
+void engine_network_info(struct engine *en, struct network_info *ret)
+{
+    network_info(en->network, ret);
+}
+
+/* For image_store: who uses this image? */
+enum image_use engine_image_in_use(void *data, const char *image_id, char ret_container[65])
+{
+    struct engine *en = data;
+    enum image_use use = IMAGE_UNUSED;
+    size_t pos = 0;
+    void *value;
+
+    (void)pthread_mutex_lock(&en->mutex);
+    while (use != IMAGE_USED_RUNNING && map_next(en->by_id, &pos, NULL, &value)) {
+        struct container *c = value;
+
+        if (!STREQ(c->def->image_id, image_id))
+            continue;
+        (void)pthread_mutex_lock(&c->mutex);
+        use = c->live || c->op == OP_START ? IMAGE_USED_RUNNING : IMAGE_USED_STOPPED;
+        (void)pthread_mutex_unlock(&c->mutex);
+        (void)memcpy(ret_container, c->def->id, 65);
+    }
+    (void)pthread_mutex_unlock(&en->mutex);
+    return use;
+}
+
+static void image_event(struct engine *en, const char *action, const char *id, const char *name)
+{
+    struct json_map attributes = {0};
+
+    json_map_set(&attributes, "name", name);
+    events_emit(en, "image", action, id, &attributes);
+}
+
+int engine_image_pull(struct engine *en, const struct image_pull_params *p, struct error *e)
+{
+    int r = image_pull(en->images, p, NULL, e);
+
+    if (r == 0)
+        image_event(en, "pull", p->reference, p->reference);
+    return r < 0 ? r : 0;
+}
+
+int engine_image_load(struct engine *en, const struct image_load_params *p, struct error *e)
+{
+    int r = image_load(en->images, p, e);
+
+    if (r == 0)
+        image_event(en, "load", "", "");
+    return r;
+}
+
+int engine_image_import(struct engine *en, const struct image_import_params *p, char **ret_id,
+                        struct error *e)
+{
+    int r = image_import(en->images, p, ret_id, e);
+
+    if (r == 0)
+        image_event(en, "import", *ret_id, p->repo ? p->repo : *ret_id);
+    return r;
+}
+
+int engine_image_tag(struct engine *en, const char *source, const char *repo, const char *tag,
+                     struct error *e)
+{
+    AUTOPTR(image) struct image *img = NULL;
+    AUTOFREE char *name = xasprintf("%s:%s", repo, str_is_empty(tag) ? "latest" : tag);
+    int r = image_tag(en->images, source, repo, str_is_empty(tag) ? NULL : tag, e);
+
+    if (r == 0 && image_resolve(en->images, source, &img, NULL) == 0)
+        image_event(en, "tag", img->id, name);
+    return r;
+}
+
+int engine_image_remove(struct engine *en, const char *ref, bool force, bool prune,
+                        struct image_removed *ret, struct error *e)
+{
+    const struct image_removed_item *items;
+    int r = image_remove(en->images, ref, force, prune, ret, e);
+
+    items = ret->items.items;
+    for (size_t i = 0; r == 0 && i < ret->items.len; i++)
+        image_event(en, items[i].untagged ? "untag" : "delete",
+                    items[i].untagged ? items[i].untagged : items[i].deleted,
+                    items[i].untagged ? items[i].untagged : items[i].deleted);
+    return r;
+}

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * After a start of pouchd: what lives is adopted again through its monitor, what ended meanwhile
+ * gets its true exit code, what a killed pouchd left half-made is undone. Everything a container
+ * has carries its id, so looking at what is there is enough.
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/strv.h"
+#include "base/time.h"
+#include "engine/engine-priv.h"
+#include "engine/recover.h"
+#include "sys/cgroup.h"
+
+/* The end of a container that nobody was there to see. */
+static void note_lost(const struct container *c, bool rebooted, struct monitor_exit *x)
+{
+    AUTOFREE char *cgroup = container_cgroup(c->en, c->def);
+
+    *x = (struct monitor_exit){.exit_code = rebooted ? 255 : 137};
+    x->oom_killed = !rebooted && cgroup_oom_count(cgroup) > 0;
+    (void)snprintf(x->error, sizeof(x->error), "%s",
+                   rebooted ? "the host was restarted while the container ran"
+                            : "the container's monitor died, so the container was killed");
+}
+
+static bool was_up(const struct container *c)
+{
+    return c->status == CONTAINER_RUNNING || c->status == CONTAINER_PAUSED;
+}
+
+/* A container that passed the gate but was not on record yet, or whose record is right. */
+static void adopt_running(struct container *c, struct monitor *m)
+{
+    AUTOFREE char *cgroup = container_cgroup(c->en, c->def);
+    bool changed = !was_up(c) || c->pid != monitor_init_pid(m);
+
+    (void)pthread_mutex_lock(&c->mutex);
+    if (!was_up(c))
+        c->started = time_now_ns();
+    c->status = cgroup_is_frozen(cgroup) ? CONTAINER_PAUSED : CONTAINER_RUNNING;
+    c->pid = monitor_init_pid(m);
+    c->has_endpoint = network_lookup(c->en->network, c->def->id, &c->endpoint) == 0;
+    container_publish(c);
+    (void)pthread_mutex_unlock(&c->mutex);
+    if (changed)
+        (void)record_update(c, NULL);
+    container_adopt(c, m, c->pid);
+    log_info("container adopted", "id=%s pid=%d", c->def->id, (int)c->pid);
+}
+
+/* A start that was cut off before the gate opened. */
+static void undo_half_start(struct container *c, struct monitor *m)
+{
+    AUTOFREE char *cgroup = container_cgroup(c->en, c->def);
+
+    log_info("half-made start undone", "id=%s", c->def->id);
+    (void)monitor_signal(m, SIGKILL, true, NULL);
+    (void)cgroup_kill(cgroup, NULL);
+    monitor_free(m);
+    container_clean_run(c);
+}
+
+static void end_of_old_run(struct container *c, const char *dir, bool rebooted)
+{
+    struct monitor_exit x;
+    bool known = monitor_read_exit(dir, &x, NULL) == 0;
+
+    if (!was_up(c) && !known) {
+        if (c->status == CONTAINER_CREATED || c->status == CONTAINER_EXITED ||
+            c->status == CONTAINER_DEAD)
+            container_clean_run(c);
+        return;
+    }
+    /* exit.json of a start that failed: the record says it already. */
+    if (!was_up(c) && x.error_code) {
+        container_clean_run(c);
+        return;
+    }
+    if (!known)
+        note_lost(c, rebooted, &x);
+    container_handle_exit(c, &x);
+}
+
+void recover_container(struct container *c, bool rebooted)
+{
+    AUTOFREE char *dir = container_state_dir(c->en, c->def->id);
+    CLEANUP(error_done) struct error e = ERROR_INIT;
+    struct monitor *m = NULL;
+
+    for (size_t i = 0; i < c->def->mounts.len; i++)
+        if (c->def->mounts.items[i].name)
+            volume_ref(c->en->volumes, c->def->mounts.items[i].name, c->def->id);
+    if (c->status == CONTAINER_REMOVING) {
+        /* Its removal had begun: finish it. */
+        if (container_claim(c, OP_REMOVE, &e) == 0) {
+            container_clean_run(c);
+            (void)container_remove_claimed(c, c->def->host_config.auto_remove, &e);
+            container_release_claim(c);
+        }
+        return;
+    }
+    if (access(dir, F_OK) == 0 && monitor_connect(dir, &m, &e) == 0) {
+        enum monitor_state state = monitor_get_state(m);
+
+        if (state == MONITOR_RUNNING) {
+            adopt_running(c, m);
+            return;
+        }
+        if (state == MONITOR_GATE) {
+            undo_half_start(c, m);
+            m = NULL;
+        }
+        monitor_free(m);
+        if (state == MONITOR_GATE && !was_up(c))
+            return;
+    }
+    if (was_up(c) || access(dir, F_OK) == 0)
+        end_of_old_run(c, dir, rebooted);
+}
+
+/* --- what belongs to no container ------------------------------------------------------------------ */
+
+/* Removes every entry of a folder whose name is not in live. */
+static void sweep_folder(const char *path, char *const *live)
+{
+    DIR *d = opendir(path);
+    struct dirent *de;
+
+    while (d && (de = readdir(d))) {
+        int r;
+
+        if (de->d_name[0] == '.' || strv_contains(live, de->d_name))
+            continue;
+        r = fs_remove_tree(dirfd(d), de->d_name);
+        if (r < 0)
+            log_warn("leftover not removed", "path=%s/%s error=\"%s\"", path, de->d_name,
+                     strerror(-r));
+        else
+            log_info("leftover removed", "path=%s/%s", path, de->d_name);
+    }
+    if (d)
+        (void)closedir(d);
+}
+
+/* State folders without a container: a monitor there (its container was removed from the record
+ * by a pouchd that was killed before it could do the rest) is ended first. */
+static void sweep_states(struct engine *en, char *const *live)
+{
+    AUTOFREE char *path = xasprintf("%s/c", en->state);
+    DIR *d = opendir(path);
+    struct dirent *de;
+
+    while (d && (de = readdir(d))) {
+        AUTOFREE char *dir = xasprintf("%s/%s", path, de->d_name);
+        AUTOFREE char *cgroup = xasprintf("%s/%s", en->cgroup_parent, de->d_name);
+        AUTOPTR(monitor) struct monitor *m = NULL;
+
+        if (de->d_name[0] == '.' || strv_contains(live, de->d_name))
+            continue;
+        if (monitor_connect(dir, &m, NULL) == 0)
+            (void)monitor_signal(m, SIGKILL, true, NULL);
+        (void)cgroup_kill(cgroup, NULL);
+        (void)cgroup_remove(cgroup, NULL);
+    }
+    if (d)
+        (void)closedir(d);
+    sweep_folder(path, live);
+}
+
+static void sweep_cgroups(struct engine *en, char *const *live)
+{
+    const char *mount = cgroup_mount_point(cgroup_host_layout() == CGROUP_V2 ? "" : "pids");
+    AUTOFREE char *path = mount ? xasprintf("%s%s", mount, en->cgroup_parent) : NULL;
+    DIR *d = path ? opendir(path) : NULL;
+    struct dirent *de;
+
+    while (d && (de = readdir(d))) {
+        AUTOFREE char *cgroup = xasprintf("%s/%s", en->cgroup_parent, de->d_name);
+
+        if (!str_is_hex(de->d_name, 64) || strv_contains(live, de->d_name))
+            continue;
+        (void)cgroup_kill(cgroup, NULL);
+        if (cgroup_remove(cgroup, NULL) == 0)
+            log_info("leftover cgroup removed", "cgroup=%s", cgroup);
+    }
+    if (d)
+        (void)closedir(d);
+}
+
+void recover_sweep(struct engine *en)
+{
+    CLEANUP(error_done) struct error e = ERROR_INIT;
+    AUTOFREE char *containers = xasprintf("%s/containers", en->root);
+    AUTOPTR(strv) char **known = NULL; /* on record */
+    AUTOPTR(strv) char **live = NULL;  /* running */
+    size_t pos = 0;
+    void *value;
+
+    (void)pthread_mutex_lock(&en->mutex);
+    known = xcalloc(map_len(en->by_id) + 1, sizeof(char *));
+    live = xcalloc(map_len(en->by_id) + 1, sizeof(char *));
+    for (size_t n = 0, m = 0; map_next(en->by_id, &pos, NULL, &value);) {
+        struct container *c = value;
+
+        known[n++] = xstrdup(c->def->id);
+        if (c->live)
+            live[m++] = xstrdup(c->def->id);
+    }
+    (void)pthread_mutex_unlock(&en->mutex);
+    network_sweep(en->network, live);
+    sweep_states(en, known);
+    sweep_cgroups(en, live);
+    if (rootfs_sweep(en->rootfs, en->root, known, &e) < 0)
+        log_warn("writable layers not swept", "error=\"%s\"", error_message(&e));
+    error_done(&e);
+    sweep_folder(containers, known);
+    if (image_sweep(en->images, &e) < 0)
+        log_warn("images not swept", "error=\"%s\"", error_message(&e));
+}
