@@ -146,11 +146,11 @@ struct container {
 
 struct container *container_ref(struct container *c);
 void container_unref(struct container *c);
-DEFINE_AUTOPTR(struct container, container)
 static inline void container_free(struct container *c)
 {
     container_unref(c);
 }
+DEFINE_AUTOPTR(struct container, container)
 struct container *container_new(struct engine *en, struct container_definition *def /* taken */,
                                 const char *name);
 void container_definition_free(struct container_definition *def);

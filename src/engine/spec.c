@@ -18,7 +18,7 @@
 #include "base/strv.h"
 #include "engine/engine-priv.h"
 #include "oci/spec.h"
-#include "sys/capability.h"
+#include "sys/caps.h"
 
 static const char *const default_caps[] = {
     "CAP_CHOWN",  "CAP_DAC_OVERRIDE", "CAP_FSETID",           "CAP_FOWNER",  "CAP_MKNOD",
@@ -36,48 +36,61 @@ static const char *const default_readonly[] = {"/proc/bus", "/proc/fs", "/proc/i
 
 /* --- capabilities --------------------------------------------------------------------------- */
 
-static bool names_all(const char *name)
+/* Adds up a list of names; `all` is told apart, as ALL does not override what is named beside it. */
+static int sum_caps(char *const *names, const char *what, uint64_t *ret, bool *ret_all,
+                    struct error *e)
 {
-    return strcasecmp(name, "ALL") == 0 || strcasecmp(name, "CAP_ALL") == 0;
+    *ret = 0;
+    *ret_all = false;
+    for (size_t i = 0; names && names[i]; i++) {
+        uint64_t bits = 0;
+
+        if (caps_parse(names[i], &bits) < 0)
+            return error_set(e, ERR_INVALID, "invalid %s: unknown capability: \"%s\"", what,
+                             names[i]);
+        if (bits & (bits - 1))
+            *ret_all = true;
+        else
+            *ret |= bits;
+    }
+    return 0;
 }
 
-/* default, + cap_add, - cap_drop, with ALL in either; privileged has everything. */
+/* Docker's rule: default, + CapAdd, - CapDrop, ALL in either, what is named beside ALL wins;
+ * privileged has everything. */
 int spec_capabilities(const struct host_config *hc, char ***ret, struct error *e)
 {
-    bool has[CAPABILITY_LAST + 1] = {false};
-    AUTOPTR(strv) char **v = xcalloc(1, sizeof(*v));
+    char **v = xcalloc(1, sizeof(*v));
+    uint64_t set = 0;
+    uint64_t add;
+    uint64_t drop;
+    bool add_all;
+    bool drop_all;
+    int r = sum_caps(hc->cap_add, "CapAdd", &add, &add_all, e);
 
-    for (size_t i = 0; hc->privileged && i <= CAPABILITY_LAST; i++)
-        has[i] = true;
-    for (size_t i = 0; !hc->privileged && default_caps[i]; i++)
-        has[capability_parse(default_caps[i])] = !strv_contains(hc->cap_drop, "ALL") &&
-                                                 !strv_contains(hc->cap_drop, "all");
-    for (size_t i = 0; hc->cap_add && hc->cap_add[i]; i++) {
-        int cap = capability_parse(hc->cap_add[i]);
-
-        if (names_all(hc->cap_add[i]))
-            for (size_t j = 0; j <= CAPABILITY_LAST; j++)
-                has[j] = true;
-        else if (cap < 0)
-            return error_set(e, ERR_INVALID, "invalid CapAdd: unknown capability: \"%s\"",
-                             hc->cap_add[i]);
-        else
-            has[cap] = true;
+    if (r == 0)
+        r = sum_caps(hc->cap_drop, "CapDrop", &drop, &drop_all, e);
+    if (r < 0) {
+        strv_free(v);
+        return r;
     }
-    for (size_t i = 0; hc->cap_drop && hc->cap_drop[i]; i++) {
-        int cap = capability_parse(hc->cap_drop[i]);
+    for (size_t i = 0; default_caps[i]; i++) {
+        uint64_t bit = 0;
 
-        if (names_all(hc->cap_drop[i]))
-            continue;
-        if (cap < 0)
-            return error_set(e, ERR_INVALID, "invalid CapDrop: unknown capability: \"%s\"",
-                             hc->cap_drop[i]);
-        has[cap] = false;
+        (void)!caps_parse(default_caps[i], &bit);
+        set |= bit;
     }
-    for (int i = 0; i <= CAPABILITY_LAST; i++)
-        if (has[i])
-            strv_push(&v, capability_name(i));
-    *ret = take_ptr(v);
+    if (drop_all)
+        set = 0;
+    if (add_all)
+        set = CAPS_ALL;
+    set = (set & ~drop) | add;
+    if (hc->privileged)
+        set = CAPS_ALL;
+    for (unsigned i = 0; i <= caps_last(); i++)
+        if (set & (UINT64_C(1) << i))
+            strv_push(&v, caps_name(i));
+    *ret = v;
     return 0;
 }
 
