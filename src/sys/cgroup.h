@@ -113,6 +113,22 @@ int cgroup_open_unified(const char *path) MUST_CHECK;
 /* Moves process pid (0: the caller) into the cgroup in every hierarchy where it exists. */
 int cgroup_join(const char *path, pid_t pid, struct error *e) MUST_CHECK;
 
+/*
+ * For a process that joins after clone(), when names may not be reachable any more: opens what it
+ * has to write to. Then, in the single-threaded process: cgroup_join_fds(). The unified hierarchy
+ * is left out when the process was born in it (CLONE_INTO_CGROUP). Writing "0" to v1's "tasks"
+ * spares the kernel's global lock, which costs 10 ms and more when "cgroup.procs" is written.
+ */
+#define CGROUP_JOIN_MAX 16
+struct cgroup_join {
+    int fds[CGROUP_JOIN_MAX];
+    size_t n;
+};
+int cgroup_join_open(const char *path, bool with_unified, struct cgroup_join *ret,
+                     struct error *e) MUST_CHECK;
+int cgroup_join_fds(struct cgroup_join *j) MUST_CHECK; /* writes and closes; 0 or -errno */
+void cgroup_join_done(struct cgroup_join *j);
+
 /* SIGKILLs everything in it and below, also what forks meanwhile. 0 also when it is gone. */
 int cgroup_kill(const char *path, struct error *e) MUST_CHECK;
 /* Sends sig to every process in it and below. */
