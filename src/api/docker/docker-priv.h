@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by the handlers; one file a family of routes. */
+#pragma once
+
+#include <stdint.h>
+
+#include "api/docker/decode.h"
+#include "api/docker/docker.h"
+#include "base/buf.h"
+#include "base/json.h"
+#include "engine/engine.h"
+#include "http/server.h"
+
+/* Answers are sized by what the engine holds, not by the peer. */
+#define ANSWER_INIT BUF_INIT(BUF_UNLIMITED)
+
+static inline struct engine *api_engine(void *ctx)
+{
+    return ((struct docker_api *)ctx)->engine;
+}
+
+/* Replies with `status` and no body, or with the error. Empties e. */
+void api_done(struct http_request *req, int r, int status, struct error *e);
+/* The body as JSON of this type; replies 400 and returns < 0 when it is not. An empty body leaves
+ * *obj as it is. */
+int api_body(struct http_request *req, const struct json_desc *type, void *obj) MUST_CHECK;
+/* Refuses bodies that are declared to be something else than JSON (replies then). */
+int api_want_json(struct http_request *req) MUST_CHECK;
+/* filters= of the query; replies and returns < 0 when it is bad. */
+int api_filters(struct http_request *req, struct filter_set *ret) MUST_CHECK;
+
+/* encode.c: Docker's documents */
+void encode_container(const struct container_view *v, bool sizes, uint64_t rw, uint64_t rootfs,
+                      struct buf *out);
+void encode_container_summary(struct jsonw *w, const struct container_view *v, int64_t now,
+                              bool sizes, uint64_t rw, uint64_t rootfs);
+void encode_exec(const struct exec_view *v, struct buf *out);
+void encode_image(const struct image *img, unsigned version, struct buf *out);
+void encode_image_summary(struct jsonw *w, const struct image *img, unsigned version);
+void encode_event(const struct engine_event *ev, unsigned version, struct buf *out);
+
+/* system.c */
+void api_ping(struct http_request *req, void *ctx);
+void api_version(struct http_request *req, void *ctx);
+void api_info(struct http_request *req, void *ctx);
+void api_events(struct http_request *req, void *ctx);
+void api_plugins(struct http_request *req, void *ctx);
+void api_plugin_inspect(struct http_request *req, void *ctx);
+
+/* container.c */
+void api_container_list(struct http_request *req, void *ctx);
+void api_container_create(struct http_request *req, void *ctx);
+void api_container_inspect(struct http_request *req, void *ctx);
+void api_container_start(struct http_request *req, void *ctx);
+void api_container_stop(struct http_request *req, void *ctx);
+void api_container_restart(struct http_request *req, void *ctx);
+void api_container_kill(struct http_request *req, void *ctx);
+void api_container_pause(struct http_request *req, void *ctx);
+void api_container_unpause(struct http_request *req, void *ctx);
+void api_container_rename(struct http_request *req, void *ctx);
+void api_container_resize(struct http_request *req, void *ctx);
+void api_container_remove(struct http_request *req, void *ctx);
+void api_container_top(struct http_request *req, void *ctx);
+
+/* stream.c */
+void api_container_wait(struct http_request *req, void *ctx);
+void api_container_attach(struct http_request *req, void *ctx);
+void api_container_logs(struct http_request *req, void *ctx);
+void api_exec_create(struct http_request *req, void *ctx);
+void api_exec_start(struct http_request *req, void *ctx);
+void api_exec_resize(struct http_request *req, void *ctx);
+void api_exec_inspect(struct http_request *req, void *ctx);
+
+/* image.c */
+void api_image_list(struct http_request *req, void *ctx);
+void api_image_create(struct http_request *req, void *ctx);
+void api_image_load(struct http_request *req, void *ctx);
+void api_image_inspect(struct http_request *req, void *ctx);
+void api_image_history(struct http_request *req, void *ctx);
+void api_image_tag(struct http_request *req, void *ctx);
+void api_image_remove(struct http_request *req, void *ctx);
+
+/* network.c: networks and volumes, for reading */
+void api_network_list(struct http_request *req, void *ctx);
+void api_network_inspect(struct http_request *req, void *ctx);
+void api_volume_list(struct http_request *req, void *ctx);
+void api_volume_inspect(struct http_request *req, void *ctx);

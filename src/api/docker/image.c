@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Images: list, pull, import, load, inspect, history, tag, remove. */
+#include <fnmatch.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/docker/docker-priv.h"
+#include "base/alloc.h"
+#include "base/str.h"
+#include "base/strv.h"
+#include "base/time.h"
+
+/* --- The list and its filters ---------------------------------------------------------------------- */
+
+/* `reference`: a pattern for "name" or "name:tag". */
+static bool tag_matches(const char *tag, const char *pattern)
+{
+    const char *colon = strrchr(tag, ':');
+    AUTOFREE char *name = NULL;
+
+    if (fnmatch(pattern, tag, FNM_PATHNAME) == 0)
+        return true;
+    if (!colon || strchr(colon, '/'))
+        return false;
+    name = xstrndup(tag, (size_t)(colon - tag));
+    return fnmatch(pattern, name, FNM_PATHNAME) == 0;
+}
+
+static bool any_reference_matches(const struct image *img, char *const *patterns)
+{
+    for (; *patterns; patterns++)
+        for (char **t = img->repo_tags; t && *t; t++)
+            if (tag_matches(*t, *patterns))
+                return true;
+    return false;
+}
+
+/* "name" or "name=value", all of them. */
+static bool labels_match(const struct json_map *labels, char *const *wanted)
+{
+    for (; *wanted; wanted++) {
+        const char *eq = strchr(*wanted, '='), *have;
+        AUTOFREE char *name = xstrndup(*wanted, eq ? (size_t)(eq - *wanted) : strlen(*wanted));
+
+        have = json_map_get(labels, name);
+        if (!have || (eq && !STREQ(have, eq + 1)))
+            return false;
+    }
+    return true;
+}
+
+struct image_filter {
+    char *const *references;
+    char *const *labels;
+    bool has_dangling, dangling;
+    int64_t before, since; /* creation times, ns; 0: not asked */
+};
+
+static bool image_wanted(const struct image *img, const struct image_filter *f)
+{
+    bool dangling = !img->repo_tags || !img->repo_tags[0];
+
+    return (!f->references || any_reference_matches(img, f->references)) &&
+           (!f->labels || labels_match(&img->doc.config.labels, f->labels)) &&
+           (!f->has_dangling || f->dangling == dangling) &&
+           (!f->before || img->doc.created < f->before) &&
+           (!f->since || img->doc.created > f->since);
+}
+
+static int filter_image_time(struct engine *en, char *const *names, int64_t *ret, struct error *e)
+{
+    AUTOPTR(image) struct image *img = NULL;
+    int r;
+
+    if (!names || !names[0])
+        return 0;
+    r = image_resolve(engine_images(en), names[0], &img, e);
+    if (r == 0)
+        *ret = img->doc.created;
+    return r;
+}
+
+static int image_filter_read(struct engine *en, const struct filter_set *set,
+                             struct image_filter *f, struct error *e)
+{
+    static const char *const known[] = {"reference", "label", "dangling", "before", "since"};
+    char *const *dangling = filter_set_get(set, "dangling");
+    int r;
+
+    for (size_t i = 0; i < set->items.len; i++) {
+        const char *key = ((const struct filter *)set->items.items)[i].key;
+        bool ok = false;
+
+        for (size_t n = 0; n < ARRAY_SIZE(known); n++)
+            ok = ok || STREQ(known[n], key);
+        if (!ok)
+            return error_set(e, ERR_INVALID, "invalid filter '%s'", key);
+    }
+    f->references = filter_set_get(set, "reference");
+    f->labels = filter_set_get(set, "label");
+    f->has_dangling = dangling && dangling[0];
+    f->dangling = f->has_dangling && parse_bool_query(dangling[0], false);
+    r = filter_image_time(en, filter_set_get(set, "before"), &f->before, e);
+    return r < 0 ? r : filter_image_time(en, filter_set_get(set, "since"), &f->since, e);
+}
+
+void api_image_list(struct http_request *req, void *ctx)
+{
+    AUTO(error) struct error e = ERROR_INIT;
+    AUTO(filter_set) struct filter_set set = {0};
+    struct image_filter f = {0};
+    struct image_list list = {0};
+    struct buf b = ANSWER_INIT;
+    struct jsonw w = {.out = &b};
+    const char *old = http_query(req, "filter"); /* a reference, until 1.40 */
+
+    if (api_filters(req, &set) < 0)
+        return;
+    if (!str_is_empty(old))
+        filter_set_add(&set, "reference", old);
+    if (image_filter_read(api_engine(ctx), &set, &f, &e) < 0 ||
+        image_list(engine_images(api_engine(ctx)), &list, &e) < 0) {
+        http_reply_error(req, &e);
+        return;
+    }
+    jsonw_list_begin(&w, NULL);
+    for (size_t i = 0; i < list.len; i++)
+        if (image_wanted(list.items[i], &f))
+            encode_image_summary(&w, list.items[i], http_version(req));
+    jsonw_list_end(&w);
+    (void)buf_putc(&b, '\n');
+    image_list_done(&list);
+    http_reply_json(req, 200, &b);
+}
+
+/* --- Bringing images in: answers that are streams of progress -------------------------------------- */
+
+/* The stream begins with the first word of progress, so that what fails before it still gets a
+ * status of its own. Called on the handler's thread. */
+static int progress_send(void *data, const struct image_progress *p)
+{
+    AUTO(buf) struct buf b = ANSWER_INIT;
+    struct http_request *req = data;
+
+    if (!http_replied(req) && http_stream_begin(req, 200, "application/json") < 0)
+        return -ECANCELED;
+    image_progress_print(p, &b);
+    return http_stream_write(req, b.data, b.len) < 0 ? -ECANCELED : 0;
+}
+
+/* The end: an error after the stream has begun is its last line. */
+static void progress_end(struct http_request *req, int r, struct error *e)
+{
+    AUTO(buf) struct buf b = ANSWER_INIT;
+    struct jsonw w = {.out = &b};
+
+    if (r >= 0) {
+        if (!http_replied(req))
+            (void)http_stream_begin(req, 200, "application/json");
+        return;
+    }
+    if (!http_replied(req)) {
+        http_reply_error(req, e);
+        return;
+    }
+    jsonw_begin(&w, NULL);
+    jsonw_begin(&w, "errorDetail");
+    jsonw_str(&w, "message", error_message(e));
+    jsonw_end(&w);
+    jsonw_str(&w, "error", error_message(e));
+    jsonw_end(&w);
+    (void)buf_puts(&b, "\r\n");
+    (void)!http_stream_write(req, b.data, b.len);
+}
+
+static const char *query_or_null(const struct http_request *req, const char *name)
+{
+    const char *v = http_query(req, name);
+
+    return str_is_empty(v) ? NULL : v;
+}
+
+static void image_pull_stream(struct http_request *req, struct engine *en, const char *name)
+{
+    AUTO(error) struct error e = ERROR_INIT;
+    AUTOFREE char *reference = docker_reference_join(name, http_query(req, "tag"));
+    struct image_auth auth = {0};
+    struct image_pull_params p = {
+        .reference = reference,
+        .platform = query_or_null(req, "platform"),
+        .auth = &auth,
+        .progress = progress_send,
+        .progress_data = req,
+        .cancel_fd = http_client_fd(req),
+    };
+    int r = image_auth_parse(http_header(req, "X-Registry-Auth"), &auth, &e);
+
+    if (r == 0)
+        r = engine_image_pull(en, &p, &e);
+    progress_end(req, r, &e);
+    image_auth_done(&auth);
+}
+
+static void image_import_stream(struct http_request *req, struct engine *en)
+{
+    AUTO(error) struct error e = ERROR_INIT;
+    AUTOPTR(strv) char **changes = http_query_all(req, "changes");
+    AUTOFREE char *id = NULL;
+    struct image_import_params p = {
+        .fd = http_body_fd(req),
+        .repo = query_or_null(req, "repo"),
+        .tag = query_or_null(req, "tag"),
+        .message = query_or_null(req, "message"),
+        .changes = changes,
+        .platform = query_or_null(req, "platform"),
+        .progress = progress_send,
+        .progress_data = req,
+        .cancel_fd = http_client_fd(req),
+    };
+    int r = engine_image_import(en, &p, &id, &e);
+
+    if (r == 0) { /* the client prints this as the result */
+        const struct image_progress done = {.status = id};
+
+        (void)progress_send(req, &done);
+    }
+    progress_end(req, r, &e);
+}
+
+void api_image_create(struct http_request *req, void *ctx)
+{
+    const char *from = query_or_null(req, "fromImage"), *source = query_or_null(req, "fromSrc");
+
+    if (from)
+        image_pull_stream(req, api_engine(ctx), from);
+    else if (source && STREQ(source, "-"))
+        image_import_stream(req, api_engine(ctx));
+    else if (source)
+        http_reply_message(req, 501,
+                           "importing from a URL is not supported: send the archive "
+                           "itself with fromSrc=-");
+    else
+        http_reply_message(req, 400, "fromImage or fromSrc is needed");
+}
+
+void api_image_load(struct http_request *req, void *ctx)
+{
+    AUTO(error) struct error e = ERROR_INIT;
+    struct image_load_params p = {
+        .fd = http_body_fd(req),
+        .progress = progress_send,
+        .progress_data = req,
+        .quiet = http_query_bool(req, "quiet", true),
+        .cancel_fd = http_client_fd(req),
+    };
+    int r = engine_image_load(api_engine(ctx), &p, &e);
+
+    progress_end(req, r, &e);
+}
+
+/* --- One image ---------------------------------------------------------------------------------------- */
+
+static int resolve(struct http_request *req, void *ctx, struct image **ret)
+{
+    AUTO(error) struct error e = ERROR_INIT;
+    int r = image_resolve(engine_images(api_engine(ctx)), http_param(req, "name"), ret, &e);
+
+    if (r < 0)
+        http_reply_error(req, &e);
+    return r;
+}
+
+void api_image_inspect(struct http_request *req, void *ctx)
+{
+    AUTOPTR(image) struct image *img = NULL;
+    struct buf b = ANSWER_INIT;
+
+    if (resolve(req, ctx, &img) < 0)
+        return;
+    encode_image(img, http_version(req), &b);
+    http_reply_json(req, 200, &b);
+}
+
+void api_image_history(struct http_request *req, void *ctx)
+{
+    AUTOPTR(image) struct image *img = NULL;
+    struct buf b = ANSWER_INIT;
+    struct jsonw w = {.out = &b};
+    const struct oci_history *items;
+    size_t n;
+
+    if (resolve(req, ctx, &img) < 0)
+        return;
+    items = img->doc.history.items;
+    n = img->doc.history.len;
+    jsonw_list_begin(&w, NULL);
+    for (size_t i = n; i-- > 0;) { /* newest first; only it has a name */
+        bool newest = i == n - 1;
+
+        jsonw_begin(&w, NULL);
+        jsonw_str(&w, "Id", newest ? img->id : "<missing>");
+        jsonw_int(&w, "Created", items[i].created / NSEC_PER_SEC);
+        jsonw_str(&w, "CreatedBy", items[i].created_by);
+        if (newest)
+            jsonw_strv(&w, "Tags", img->repo_tags);
+        else
+            jsonw_null(&w, "Tags");
+        jsonw_int(&w, "Size", 0); /* not kept a layer */
+        jsonw_str(&w, "Comment", items[i].comment);
+        jsonw_end(&w);
+    }
+    jsonw_list_end(&w);
+    (void)buf_putc(&b, '\n');
+    http_reply_json(req, 200, &b);
+}
+
+void api_image_tag(struct http_request *req, void *ctx)
+{
+    AUTO(error) struct error e = ERROR_INIT;
+    const char *repo = http_query(req, "repo");
+    int r = engine_image_tag(api_engine(ctx), http_param(req, "name"), repo ? repo : "",
+                             query_or_null(req, "tag"), &e);
+
+    api_done(req, r, 201, &e);
+}
+
+void api_image_remove(struct http_request *req, void *ctx)
+{
+    AUTO(error) struct error e = ERROR_INIT;
+    struct image_removed removed = {0};
+    struct buf b = ANSWER_INIT;
+    struct jsonw w = {.out = &b};
+    const struct image_removed_item *items;
+
+    if (engine_image_remove(api_engine(ctx), http_param(req, "name"),
+                            http_query_bool(req, "force", false),
+                            !http_query_bool(req, "noprune", false), &removed, &e) < 0) {
+        http_reply_error(req, &e);
+        return;
+    }
+    items = removed.items.items;
+    jsonw_list_begin(&w, NULL);
+    for (size_t i = 0; i < removed.items.len; i++)
+        jsonw_obj(&w, NULL, &image_removed_item_json, &items[i]);
+    jsonw_list_end(&w);
+    (void)buf_putc(&b, '\n');
+    image_removed_done(&removed);
+    http_reply_json(req, 200, &b);
+}

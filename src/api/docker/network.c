@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Networks and volumes, for reading: what clients look at on their way. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/docker/docker-priv.h"
+#include "base/str.h"
+
+struct network_entry {
+    const char *name, *driver;
+    char id[65];
+};
+enum { NETWORKS = 3 };
+
+/* The three networks that are always there. Host and none have names of their own as ids. */
+static void networks(struct engine *en, struct network_info *info, struct network_entry out[])
+{
+    static const struct network_entry fixed[NETWORKS] = {
+        {"bridge", "bridge", ""},
+        {"host", "host", "686f7374686f7374686f7374686f7374686f7374686f7374686f7374686f7374"},
+        {"none", "null", "6e6f6e656e6f6e656e6f6e656e6f6e656e6f6e656e6f6e656e6f6e656e6f6e65"},
+    };
+
+    engine_network_info(en, info);
+    memcpy(out, fixed, sizeof(fixed));
+    memcpy(out[0].id, info->network_id, sizeof(out[0].id));
+}
+
+static void encode_subnet(struct jsonw *w, const char *subnet, const char *gateway)
+{
+    if (!subnet[0])
+        return;
+    jsonw_begin(w, NULL);
+    jsonw_str(w, "Subnet", subnet);
+    jsonw_str(w, "Gateway", gateway);
+    jsonw_end(w);
+}
+
+static void encode_network(struct jsonw *w, const struct network_entry *n,
+                           const struct network_info *info)
+{
+    bool bridge = STREQ(n->name, "bridge");
+    char mtu[16];
+
+    jsonw_begin(w, NULL);
+    jsonw_str(w, "Name", n->name);
+    jsonw_str(w, "Id", n->id);
+    jsonw_time(w, "Created", 0);
+    jsonw_str(w, "Scope", "local");
+    jsonw_str(w, "Driver", n->driver);
+    jsonw_bool(w, "EnableIPv4", true);
+    jsonw_bool(w, "EnableIPv6", bridge && info->ipv6);
+    jsonw_begin(w, "IPAM");
+    jsonw_str(w, "Driver", "default");
+    jsonw_null(w, "Options");
+    jsonw_list_begin(w, "Config");
+    if (bridge) {
+        encode_subnet(w, info->subnet, info->gateway);
+        encode_subnet(w, info->subnet6, info->gateway6);
+    }
+    jsonw_list_end(w);
+    jsonw_end(w);
+    jsonw_bool(w, "Internal", false);
+    jsonw_bool(w, "Attachable", false);
+    jsonw_bool(w, "Ingress", false);
+    jsonw_begin(w, "ConfigFrom");
+    jsonw_str(w, "Network", "");
+    jsonw_end(w);
+    jsonw_bool(w, "ConfigOnly", false);
+    jsonw_begin(w, "Containers");
+    jsonw_end(w);
+    jsonw_begin(w, "Options");
+    if (bridge) {
+        snprintf(mtu, sizeof(mtu), "%u", info->mtu);
+        jsonw_str(w, "com.docker.network.bridge.default_bridge", "true");
+        jsonw_str(w, "com.docker.network.bridge.enable_icc", info->icc ? "true" : "false");
+        jsonw_str(w, "com.docker.network.bridge.enable_ip_masquerade",
+                  info->ip_masq ? "true" : "false");
+        jsonw_str(w, "com.docker.network.bridge.name", info->bridge);
+        jsonw_str(w, "com.docker.network.driver.mtu", mtu);
+    }
+    jsonw_end(w);
+    jsonw_begin(w, "Labels");
+    jsonw_end(w);
+    jsonw_end(w);
+}
+
+void api_network_list(struct http_request *req, void *ctx)
+{
+    struct buf b = ANSWER_INIT;
+    struct jsonw w = {.out = &b};
+    struct network_entry list[NETWORKS];
+    struct network_info info = {0};
+    AUTO(filter_set) struct filter_set f = {0};
+    char *const *names;
+
+    if (api_filters(req, &f) < 0)
+        return;
+    names = filter_set_get(&f, "name");
+    networks(api_engine(ctx), &info, list);
+    jsonw_list_begin(&w, NULL);
+    for (int i = 0; i < NETWORKS; i++)
+        if (list[i].id[0] && (!names || !names[0] || strstr(list[i].name, names[0])))
+            encode_network(&w, &list[i], &info);
+    jsonw_list_end(&w);
+    (void)buf_putc(&b, '\n');
+    http_reply_json(req, 200, &b);
+}
+
+void api_network_inspect(struct http_request *req, void *ctx)
+{
+    struct buf b = ANSWER_INIT;
+    struct jsonw w = {.out = &b};
+    struct network_entry list[NETWORKS];
+    struct network_info info = {0};
+    const char *id = http_param(req, "id");
+
+    networks(api_engine(ctx), &info, list);
+    for (int i = 0; i < NETWORKS; i++) {
+        if (!list[i].id[0] || (!STREQ(list[i].name, id) && !str_has_prefix(list[i].id, id)))
+            continue;
+        encode_network(&w, &list[i], &info);
+        (void)buf_putc(&b, '\n');
+        http_reply_json(req, 200, &b);
+        return;
+    }
+    http_reply_message(req, 404, "network %s not found", id);
+}
+
+void api_volume_list(struct http_request *req, void *ctx)
+{
+    AUTO(error) struct error e = ERROR_INIT;
+    struct buf b = ANSWER_INIT;
+    struct jsonw w = {.out = &b};
+    struct volume *list = NULL;
+    size_t len = 0;
+
+    if (volume_list(engine_volumes(api_engine(ctx)), &list, &len, &e) < 0) {
+        http_reply_error(req, &e);
+        return;
+    }
+    jsonw_begin(&w, NULL);
+    jsonw_list_begin(&w, "Volumes");
+    for (size_t i = 0; i < len; i++) {
+        jsonw_obj(&w, NULL, &volume_json, &list[i]);
+        volume_done(&list[i]);
+    }
+    jsonw_list_end(&w);
+    jsonw_null(&w, "Warnings");
+    jsonw_end(&w);
+    (void)buf_putc(&b, '\n');
+    free(list);
+    http_reply_json(req, 200, &b);
+}
+
+void api_volume_inspect(struct http_request *req, void *ctx)
+{
+    AUTO(error) struct error e = ERROR_INIT;
+    struct buf b = ANSWER_INIT;
+    struct volume v = {0};
+
+    if (volume_get(engine_volumes(api_engine(ctx)), http_param(req, "name"), &v, &e) < 0) {
+        http_reply_error(req, &e);
+        return;
+    }
+    (void)json_print(&volume_json, &v, &b);
+    (void)buf_putc(&b, '\n');
+    volume_done(&v);
+    http_reply_json(req, 200, &b);
+}
