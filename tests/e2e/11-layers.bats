@@ -5,7 +5,7 @@ load helpers
 setup_file() {
     pouchd_start
     registry_start
-    pouch load -q -i "$POUCH_IMAGES/corners.oci.tar" >/dev/null
+    pouch load -q -i "$POUCH_IMAGES/corners.docker.tar" >/dev/null
     pouch run -d --name corners --network none corners sleep 3600 >/dev/null
 }
 teardown_file() { file_down; }

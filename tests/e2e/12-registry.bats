@@ -19,7 +19,7 @@ refused() {
 
 answers() {
     refused e401 'unauthorized|authentication required|401|access.*denied'
-    refused e403 'denied|403|forbidden'
+    refused e403 'denied|403|[Ff]orbidden|made up'
     refused e404 'not found|404|manifest unknown|made up'
     refused e429 '429|[Tt]oo ?[Mm]any ?[Rr]equests|made up'
     refused e500 '500|[Ii]nternal [Ss]erver [Ee]rror|made up'
