@@ -267,12 +267,20 @@ static int read_uint_list(const struct json_field *f, struct json_object *o, str
     return 0;
 }
 
+/* The key is the item's first member and not among the fields of its description. */
+static void obj_map_done(const struct json_desc *sub, struct json_list *l)
+{
+    for (size_t i = 0; i < l->len; i++)
+        free(*(char **)(void *)((char *)l->items + i * sub->size));
+    list_done(sub, l);
+}
+
 static int read_obj_map(const struct json_desc *sub, struct json_object *o, struct json_list *dst,
                         const struct path *p, struct error *e)
 {
     if (json_object_get_type(o) != json_type_object)
         return wrong_type(p, "an object", o, e);
-    list_done(sub, dst);
+    obj_map_done(sub, dst);
     dst->items = xcalloc((size_t)json_object_object_length(o), sub->size);
     json_object_object_foreach(o, key, value)
     {
@@ -520,7 +528,7 @@ static void free_field(const struct json_field *f, void *p)
         break;
     case JSON_OBJ_LIST:
     case JSON_OBJ_MAP:
-        list_done(f->sub, p);
+        obj_map_done(f->sub, p);
         break;
     case JSON_LIST_MAP:
         list_map_done(f->sub, p);
@@ -548,6 +556,16 @@ static void copy_list(const struct json_desc *sub, struct json_list *dst,
     for (size_t i = 0; i < src->len; i++)
         json_copy(sub, (char *)dst->items + i * sub->size,
                   (const char *)src->items + i * sub->size);
+}
+
+static void copy_keys(const struct json_desc *sub, struct json_list *dst,
+                      const struct json_list *src)
+{
+    for (size_t i = 0; i < src->len; i++) {
+        char *const *key = (const void *)((const char *)src->items + i * sub->size);
+
+        *(char **)(void *)((char *)dst->items + i * sub->size) = xstrdup_or_null(*key);
+    }
 }
 
 static void copy_uint_list(struct json_list *dst, const struct json_list *src)
@@ -608,6 +626,7 @@ static void copy_field(const struct json_field *f, void *dst, const void *src)
     case JSON_OBJ_LIST:
     case JSON_OBJ_MAP:
         copy_list(f->sub, dst, src);
+        copy_keys(f->sub, dst, src);
         break;
     case JSON_LIST_MAP:
         copy_list_map(f->sub, dst, src);
