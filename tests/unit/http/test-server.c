@@ -20,6 +20,7 @@
 #include "base/str.h"
 #include "base/time.h"
 #include "http/server.h"
+#include "peer.h"
 
 static struct http_server *server;
 static char folder[] = "/tmp/pouch-http-test.XXXXXX";
@@ -207,53 +208,25 @@ static int teardown(void **state)
 
 static int dial(void)
 {
-    struct sockaddr_un a = {.sun_family = AF_UNIX};
-    struct timeval limit = {20, 0};
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    snprintf(a.sun_path, sizeof(a.sun_path), "%s", address + 7);
-    assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-    return fd;
+    return peer_dial(address);
 }
 
 static void say(int fd, const char *text)
 {
-    assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
+    peer_say(fd, text);
 }
 
-/* Reads until `until` was seen or the end. */
 static const char *hear(int fd, struct buf *b, const char *until)
 {
-    while (!until || !strstr(buf_str(b), until)) {
-        char *p = buf_reserve(b, 4096);
-        ssize_t n = recv(fd, p, 4096, 0);
-
-        if (n <= 0)
-            break;
-        buf_commit(b, (size_t)n);
-        p[n] = '\0';
-    }
-    return buf_str(b);
+    return peer_hear(fd, b, until);
 }
 
 static char *ask(const char *request, const char *until)
 {
-    AUTOFD int fd = dial();
-    AUTO(buf) struct buf b = BUF_INIT(BUF_UNLIMITED);
-
-    say(fd, request);
-    hear(fd, &b, until);
-    return buf_take(&b);
+    return peer_ask(address, request, until);
 }
 
 #define END_HEAD "\r\nHost: x\r\n\r\n"
-
-static void expect_has(const char *text, const char *part)
-{
-    if (!strstr(text, part))
-        fail_msg("\"%s\" is not in \"%s\"", part, text);
-}
 
 /* --- Tests ---------------------------------------------------------------------------------------- */
 
