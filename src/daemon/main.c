@@ -196,13 +196,17 @@ static int serve(const struct daemon_config *c, const sigset_t *set, struct erro
                                     .headers = docker_headers};
     struct http_server *server = NULL;
     size_t n = 0;
-    int r = engine_of_config(c, &api.engine, e);
+    int r = open_listeners(c, &tls, listeners, &n, e);
 
-    if (r < 0)
-        return r;
-    r = open_listeners(c, &tls, listeners, &n, e);
+    /* Clients that come while the engine recovers wait in the sockets' queues. */
     if (r == 0)
+        r = engine_of_config(c, &api.engine, e);
+    if (r == 0) {
         r = http_server_start(&sp, listeners, n, &server, e);
+    } else {
+        for (size_t i = 0; i < n; i++)
+            (void)close(listeners[i].fd);
+    }
     if (r == 0) {
         (void)malloc_trim(0);
         engine_start_restarts(api.engine);
@@ -211,8 +215,9 @@ static int serve(const struct daemon_config *c, const sigset_t *set, struct erro
         wait_for_end(set);
         notify("STOPPING=1");
         http_server_stop(server);
-        remove_sockets(c);
     }
+    if (n)
+        remove_sockets(c);
     engine_close(api.engine);
     return r;
 }

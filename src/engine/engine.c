@@ -97,10 +97,11 @@ enum image_use engine_image_in_use(void *data, const char *image_id, char ret_co
 static void copy_params(struct engine *en, const struct engine_params *p)
 {
     const char *driver = str_is_empty(p->log_driver) ? LOG_DRIVER_DEFAULT : p->log_driver;
+    const char *parent = str_is_empty(p->cgroup_parent) ? "/pouch" : p->cgroup_parent;
 
     en->root = xstrdup(p->root);
     en->state = xstrdup(p->state);
-    en->cgroup_parent = xstrdup(str_is_empty(p->cgroup_parent) ? "/pouch" : p->cgroup_parent);
+    en->cgroup_parent = xasprintf("%s%s", parent[0] == '/' ? "" : "/", parent);
     en->default_log_driver = xstrdup(driver);
     for (size_t i = 0; i < p->log_opts.len; i++)
         json_map_set(&en->log_opts, p->log_opts.items[i].key, p->log_opts.items[i].value);
