@@ -137,6 +137,7 @@ struct container {
     struct live *live; /* while it runs */
     struct engine_wait *waits;
     struct pending_attach *pending;
+    unsigned attaching;     /* clients that will be there in a moment */
     struct exec **execs;
     size_t nexecs;
     struct container_view *view;

@@ -202,9 +202,15 @@ struct attach_params {
     const void *early;      /* bytes of stdin that came with the request */
     size_t early_len;
 };
-/* Checks, before the connection is taken over, that attaching can work. */
-int engine_attach_check(struct engine *en, const char *ref, bool *ret_tty,
-                        struct error *e) MUST_CHECK;
+/*
+ * Checks, before the connection is taken over, that attaching can work, and announces it: a start
+ * that comes meanwhile waits (shortly) until engine_attach_end() for the client, which would
+ * otherwise miss the first output.
+ */
+struct engine_attach_claim;
+int engine_attach_begin(struct engine *en, const char *ref, bool *ret_tty,
+                        struct engine_attach_claim **ret, struct error *e) MUST_CHECK;
+void engine_attach_end(struct engine_attach_claim *claim); /* NULL is fine */
 /* Hands the client's socket over; client_fd is closed in any case. A container not started yet
  * keeps it until its start. */
 int engine_attach(struct engine *en, const char *ref, const struct attach_params *p, int client_fd,

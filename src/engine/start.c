@@ -25,6 +25,9 @@
 #include "oci/spec.h"
 #include "sys/cgroup.h"
 
+/* How long a start waits for clients that have announced themselves. */
+#define CLIENTS_WAIT_NS (2 * NSEC_PER_SEC)
+
 char *container_state_dir(const struct engine *en, const char *id)
 {
     return xasprintf("%s/c/%s", en->state, id);
@@ -337,8 +340,14 @@ static int do_clients(struct start_context *ctx, struct error *e)
 {
     struct pending_attach *list;
 
+    int64_t deadline = time_monotonic_ns() + CLIENTS_WAIT_NS;
+    struct timespec until = {.tv_sec = deadline / NSEC_PER_SEC, .tv_nsec = deadline % NSEC_PER_SEC};
+
     (void)e;
     (void)pthread_mutex_lock(&ctx->c->mutex);
+    while (ctx->c->attaching &&
+           pthread_cond_timedwait(&ctx->c->cond, &ctx->c->mutex, &until) == 0)
+        ;
     list = take_ptr(ctx->c->pending);
     (void)pthread_mutex_unlock(&ctx->c->mutex);
     while (list) {

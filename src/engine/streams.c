@@ -33,13 +33,17 @@ void pending_attach_free(struct pending_attach *p)
     free(p);
 }
 
-int engine_attach_check(struct engine *en, const char *ref, bool *ret_tty, struct error *e)
+/* A claim is the container itself, referenced, with its count of announced clients. */
+int engine_attach_begin(struct engine *en, const char *ref, bool *ret_tty,
+                        struct engine_attach_claim **ret, struct error *e)
 {
+    AUTOPTR(container) struct container *c = NULL;
     AUTOPTR(container_view) struct container_view *v = NULL;
-    int r = engine_inspect(en, ref, &v, e);
+    int r = container_find(en, ref, &c, e);
 
     if (r < 0)
         return r;
+    v = container_get_view(c);
     if (v->status == CONTAINER_PAUSED)
         return error_set(e, ERR_CONFLICT,
                          "container %s is paused, unpause the container before attach", v->def->id);
@@ -50,7 +54,24 @@ int engine_attach_check(struct engine *en, const char *ref, bool *ret_tty, struc
     if (v->status == CONTAINER_REMOVING || v->status == CONTAINER_DEAD)
         return error_set(e, ERR_CONFLICT, "container %s is being removed", v->def->id);
     *ret_tty = v->def->config.tty;
+    (void)pthread_mutex_lock(&c->mutex);
+    c->attaching++;
+    (void)pthread_mutex_unlock(&c->mutex);
+    *ret = (struct engine_attach_claim *)(void *)take_ptr(c);
     return 0;
+}
+
+void engine_attach_end(struct engine_attach_claim *claim)
+{
+    struct container *c = (struct container *)(void *)claim;
+
+    if (!c)
+        return;
+    (void)pthread_mutex_lock(&c->mutex);
+    c->attaching--;
+    (void)pthread_cond_broadcast(&c->cond);
+    (void)pthread_mutex_unlock(&c->mutex);
+    container_unref(c);
 }
 
 /* Kept until the start: `run` attaches first. */

@@ -151,12 +151,14 @@ struct session {
     unsigned rows, cols;
     struct attach_params attach; /* strings owned here: detach_keys */
     char *detach_keys;
+    struct engine_attach_claim *claim; /* attach: announced to the engine */
 };
 
 static void session_free(void *data)
 {
     struct session *s = data;
 
+    engine_attach_end(s->claim);
     free(s->id);
     free(s->detach_keys);
     free(s);
@@ -212,16 +214,18 @@ static void session_hijack(struct http_request *req, struct session *s)
 void api_container_attach(struct http_request *req, void *ctx)
 {
     AUTO(error) struct error e = ERROR_INIT;
+    struct engine_attach_claim *claim = NULL;
     struct session *s;
     bool tty = false;
 
-    if (engine_attach_check(api_engine(ctx), http_param(req, "id"), &tty, &e) < 0) {
+    if (engine_attach_begin(api_engine(ctx), http_param(req, "id"), &tty, &claim, &e) < 0) {
         http_reply_error(req, &e);
         return;
     }
     s = xcalloc(1, sizeof(*s));
     s->engine = api_engine(ctx);
     s->id = xstrdup(http_param(req, "id"));
+    s->claim = claim;
     s->tty = tty;
     s->detach_keys = xstrdup_or_null(http_query(req, "detachKeys"));
     s->attach.stdin_on = http_query_bool(req, "stdin", false);
