@@ -295,10 +295,16 @@ void engine_wait_free(struct engine_wait *w)
     free(w);
 }
 
-int engine_attach_check(struct engine *en, const char *ref, bool *tty, struct error *e)
+int engine_attach_begin(struct engine *en, const char *ref, bool *tty,
+                        struct engine_attach_claim **claim, struct error *e)
 {
     *tty = STREQ(ref, "tty");
+    *claim = NULL;
     return find(ref, e);
+}
+
+void engine_attach_end(struct engine_attach_claim *claim)
+{
 }
 
 int engine_attach(struct engine *en, const char *ref, const struct attach_params *p, int fd,
