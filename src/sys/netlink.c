@@ -129,7 +129,8 @@ static void failure_text(const struct nlmsghdr *h, struct nl_failure *ret)
         skip += MNL_ALIGN(err->msg.nlmsg_len) - sizeof(struct nlmsghdr);
     if (skip > mnl_nlmsg_get_payload_len(h))
         return;
-    mnl_attr_for_each(attr, h, skip) {
+    mnl_attr_for_each(attr, h, skip)
+    {
         if (mnl_attr_get_type(attr) != NLMSGERR_ATTR_MSG)
             continue;
         size_t len = mnl_attr_get_payload_len(attr);
@@ -367,15 +368,33 @@ void nl_put_link_mtu(struct nl_batch *b, int index, unsigned mtu)
     nl_batch_finish(b, h);
 }
 
-void nl_put_port_isolated(struct nl_batch *b, int index, const char *name)
+void nl_put_port(struct nl_batch *b, const char *name, bool isolated, bool hairpin)
 {
     struct nlmsghdr *h;
 
-    (void)link_change(b, index, name, &h);
+    (void)link_change(b, 0, name, &h);
     struct nlattr *info = mnl_attr_nest_start(h, IFLA_LINKINFO);
     mnl_attr_put_strz(h, IFLA_INFO_SLAVE_KIND, "bridge");
     struct nlattr *data = mnl_attr_nest_start(h, IFLA_INFO_SLAVE_DATA);
-    mnl_attr_put_u8(h, IFLA_BRPORT_ISOLATED, 1);
+    if (isolated)
+        mnl_attr_put_u8(h, IFLA_BRPORT_ISOLATED, 1);
+    if (hairpin)
+        mnl_attr_put_u8(h, IFLA_BRPORT_MODE, 1);
+    mnl_attr_nest_end(h, data);
+    mnl_attr_nest_end(h, info);
+    nl_batch_finish(b, h);
+}
+
+void nl_put_bridge_filtered(struct nl_batch *b, int index, bool on)
+{
+    struct nlmsghdr *h;
+
+    (void)link_change(b, index, NULL, &h);
+    struct nlattr *info = mnl_attr_nest_start(h, IFLA_LINKINFO);
+    mnl_attr_put_strz(h, IFLA_INFO_KIND, "bridge");
+    struct nlattr *data = mnl_attr_nest_start(h, IFLA_INFO_DATA);
+    mnl_attr_put_u8(h, IFLA_BR_NF_CALL_IPTABLES, on);
+    mnl_attr_put_u8(h, IFLA_BR_NF_CALL_IP6TABLES, on);
     mnl_attr_nest_end(h, data);
     mnl_attr_nest_end(h, info);
     nl_batch_finish(b, h);
@@ -397,8 +416,8 @@ static size_t family_len(int family)
 
 void nl_put_addr(struct nl_batch *b, int index, int family, const void *addr, unsigned prefix)
 {
-    struct nlmsghdr *h =
-            nl_batch_start(b, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, NL_MESSAGE_MAX);
+    struct nlmsghdr *h = nl_batch_start(b, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE,
+                                        NL_MESSAGE_MAX);
     struct ifaddrmsg *ifa = nl_batch_extra(h, sizeof(*ifa));
     size_t len = family_len(family);
 
@@ -417,6 +436,19 @@ void nl_put_addr(struct nl_batch *b, int index, int family, const void *addr, un
             broadcast[bit / 8] |= (uint8_t)(0x80 >> (bit % 8));
         mnl_attr_put(h, IFA_BROADCAST, 4, broadcast);
     }
+    nl_batch_finish(b, h);
+}
+
+void nl_put_addr_del(struct nl_batch *b, int index, int family, const void *addr, unsigned prefix)
+{
+    struct nlmsghdr *h = nl_batch_start(b, RTM_DELADDR, 0, NL_MESSAGE_MAX);
+    struct ifaddrmsg *ifa = nl_batch_extra(h, sizeof(*ifa));
+
+    ifa->ifa_family = (uint8_t)family;
+    ifa->ifa_prefixlen = (uint8_t)prefix;
+    ifa->ifa_index = (uint32_t)index;
+    mnl_attr_put(h, IFA_LOCAL, family_len(family), addr);
+    mnl_attr_put(h, IFA_ADDRESS, family_len(family), addr);
     nl_batch_finish(b, h);
 }
 
@@ -453,7 +485,8 @@ static void parse_link(const struct nlmsghdr *h, struct nl_link *ret)
     const struct nlattr *attr, *sub;
 
     *ret = (struct nl_link){.index = ifi->ifi_index, .flags = ifi->ifi_flags};
-    mnl_attr_for_each(attr, h, sizeof(*ifi)) {
+    mnl_attr_for_each(attr, h, sizeof(*ifi))
+    {
         switch (mnl_attr_get_type(attr)) {
         case IFLA_IFNAME:
             copy_text(ret->name, sizeof(ret->name), attr);
@@ -468,7 +501,8 @@ static void parse_link(const struct nlmsghdr *h, struct nl_link *ret)
             ret->master = (int)mnl_attr_get_u32(attr);
             break;
         case IFLA_LINKINFO:
-            mnl_attr_for_each_nested(sub, attr) {
+            mnl_attr_for_each_nested(sub, attr)
+            {
                 if (mnl_attr_get_type(sub) == IFLA_INFO_KIND)
                     copy_text(ret->kind, sizeof(ret->kind), sub);
             }
@@ -548,12 +582,12 @@ static int add_addr(const struct nlmsghdr *h, void *data)
     const struct ifaddrmsg *ifa = mnl_nlmsg_get_payload(h);
     const struct nlattr *attr, *found = NULL;
 
-    if (h->nlmsg_type != RTM_NEWADDR ||
-        (ifa->ifa_family != AF_INET && ifa->ifa_family != AF_INET6))
+    if (h->nlmsg_type != RTM_NEWADDR || (ifa->ifa_family != AF_INET && ifa->ifa_family != AF_INET6))
         return 0;
     if (items->len >= DUMP_ITEM_MAX)
         return -E2BIG;
-    mnl_attr_for_each(attr, h, sizeof(*ifa)) {
+    mnl_attr_for_each(attr, h, sizeof(*ifa))
+    {
         if (mnl_attr_get_type(attr) == IFA_LOCAL ||
             (mnl_attr_get_type(attr) == IFA_ADDRESS && !found))
             found = attr;
@@ -561,8 +595,9 @@ static int add_addr(const struct nlmsghdr *h, void *data)
     if (!found || mnl_attr_get_payload_len(found) < family_len(ifa->ifa_family))
         return 0;
     struct nl_addr *a = items_add(items);
-    *a = (struct nl_addr){
-            .index = (int)ifa->ifa_index, .family = ifa->ifa_family, .prefix = ifa->ifa_prefixlen};
+    *a = (struct nl_addr){.index = (int)ifa->ifa_index,
+                          .family = ifa->ifa_family,
+                          .prefix = ifa->ifa_prefixlen};
     memcpy(a->addr, mnl_attr_get_payload(found), family_len(ifa->ifa_family));
     return 0;
 }
@@ -580,7 +615,8 @@ static int add_route(const struct nlmsghdr *h, void *data)
         return 0;
     if (items->len >= DUMP_ITEM_MAX)
         return -E2BIG;
-    mnl_attr_for_each(attr, h, sizeof(*rt)) {
+    mnl_attr_for_each(attr, h, sizeof(*rt))
+    {
         if (mnl_attr_get_type(attr) == RTA_DST &&
             mnl_attr_get_payload_len(attr) >= family_len(rt->rtm_family)) {
             memcpy(route.dst, mnl_attr_get_payload(attr), family_len(rt->rtm_family));

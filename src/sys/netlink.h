@@ -52,8 +52,8 @@ struct nl_failure {
  * Starts a message with room for max bytes in all; what is put into it (mnl_attr_put…()) counts
  * once nl_batch_finish() was called. The header pointer is valid until then.
  */
-struct nlmsghdr *nl_batch_start(struct nl_batch *b, uint16_t type, uint16_t flags, size_t max)
-        MUST_CHECK;
+struct nlmsghdr *nl_batch_start(struct nl_batch *b, uint16_t type, uint16_t flags,
+                                size_t max) MUST_CHECK;
 /* The extra header after nlmsghdr, zeroed. */
 void *nl_batch_extra(struct nlmsghdr *h, size_t len);
 void nl_batch_finish(struct nl_batch *b, struct nlmsghdr *h);
@@ -93,13 +93,17 @@ void nl_put_bridge(struct nl_batch *b, const char *name, const uint8_t mac[6], u
 void nl_put_link_up(struct nl_batch *b, int index, const char *name);
 /* No link-local IPv6 address by itself: neither duplicate detection nor router solicitations. */
 void nl_put_link_no_addrconf(struct nl_batch *b, int index, const char *name);
+/* A bridge port's ways: isolated ones do not reach each other; a hairpin one may be sent back what
+ * came from it. */
+void nl_put_port(struct nl_batch *b, const char *name, bool isolated, bool hairpin);
+/* Every bridged packet passes the IP hooks of netfilter too (br_netfilter). */
+void nl_put_bridge_filtered(struct nl_batch *b, int index, bool on);
 void nl_put_link_mtu(struct nl_batch *b, int index, unsigned mtu);
-/* The bridge port may not talk to other isolated ports. */
-void nl_put_port_isolated(struct nl_batch *b, int index, const char *name);
 void nl_put_link_del(struct nl_batch *b, int index);
 
 /* addr points to 4 or 16 bytes. An address that is there already is no failure. */
 void nl_put_addr(struct nl_batch *b, int index, int family, const void *addr, unsigned prefix);
+void nl_put_addr_del(struct nl_batch *b, int index, int family, const void *addr, unsigned prefix);
 /* The default route through a gateway. */
 void nl_put_default_route(struct nl_batch *b, int index, int family, const void *gateway);
 

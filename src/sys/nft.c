@@ -22,10 +22,10 @@
 #include "base/buf.h"
 #include "base/strv.h"
 
-#define NFT_OUTPUT_MAX  65536
-#define ELEMENT_MAX     256   /* bytes of one element in a message */
-#define ELEMENTS_AT_A_GO 200  /* a nest holds 64 KiB */
-#define WATCH_BUFFER    (4 << 20)
+#define NFT_OUTPUT_MAX   65536
+#define ELEMENT_MAX      256 /* bytes of one element in a message */
+#define ELEMENTS_AT_A_GO 200 /* a nest holds 64 KiB */
+#define WATCH_BUFFER     (4 << 20)
 
 /* --- the nft program ------------------------------------------------------------------------ */
 
@@ -146,8 +146,8 @@ int nft_run(const char *program, const char *text, struct error *e)
 static struct nlmsghdr *nft_start(struct nl_batch *b, uint8_t type, uint16_t flags, uint8_t family,
                                   size_t max)
 {
-    struct nlmsghdr *h =
-            nl_batch_start(b, (uint16_t)((NFNL_SUBSYS_NFTABLES << 8) | type), flags, max);
+    struct nlmsghdr *h = nl_batch_start(b, (uint16_t)((NFNL_SUBSYS_NFTABLES << 8) | type), flags,
+                                        max);
     struct nfgenmsg *g = nl_batch_extra(h, sizeof(*g));
 
     g->nfgen_family = family;
@@ -240,14 +240,15 @@ int nft_table_del(int fd, const char *table)
 
 /* The attribute that holds the table's name is number 1 in messages of every kind. */
 _Static_assert(NFTA_TABLE_NAME == 1 && NFTA_CHAIN_TABLE == 1 && NFTA_RULE_TABLE == 1 &&
-                       NFTA_SET_TABLE == 1 && NFTA_SET_ELEM_LIST_TABLE == 1,
+                   NFTA_SET_TABLE == 1 && NFTA_SET_ELEM_LIST_TABLE == 1,
                "the table's name");
 
 static const struct nlattr *find_attr(const struct nlmsghdr *h, uint16_t type)
 {
     const struct nlattr *attr;
 
-    mnl_attr_for_each(attr, h, sizeof(struct nfgenmsg)) {
+    mnl_attr_for_each(attr, h, sizeof(struct nfgenmsg))
+    {
         if (mnl_attr_get_type(attr) == type)
             return attr;
     }
@@ -310,6 +311,68 @@ int nft_census_take(int fd, const char *table, struct nft_census *ret)
     return r;
 }
 
+struct listing {
+    const char *set;
+    void (*cb)(const struct nft_element *item, void *data);
+    void *data;
+};
+
+/* The value of a nested NFTA_DATA_VALUE: its length, 0 when there is none that fits. */
+static size_t data_value(const struct nlattr *nest, uint8_t *out, size_t max)
+{
+    const struct nlattr *attr;
+
+    mnl_attr_for_each_nested(attr, nest)
+    {
+        if (mnl_attr_get_type(attr) != NFTA_DATA_VALUE)
+            continue;
+        size_t len = mnl_attr_get_payload_len(attr);
+        if (len > max)
+            return 0;
+        memcpy(out, mnl_attr_get_payload(attr), len);
+        return len;
+    }
+    return 0;
+}
+
+static int list_message(const struct nlmsghdr *h, void *data)
+{
+    const struct listing *l = data;
+    const struct nlattr *list = find_attr(h, NFTA_SET_ELEM_LIST_ELEMENTS);
+    const struct nlattr *elem, *attr;
+
+    if (!list)
+        return 0;
+    mnl_attr_for_each_nested(elem, list)
+    {
+        struct nft_element item = {.set = l->set};
+        mnl_attr_for_each_nested(attr, elem)
+        {
+            if (mnl_attr_get_type(attr) == NFTA_SET_ELEM_KEY)
+                item.key_len = data_value(attr, item.key, sizeof(item.key));
+            else if (mnl_attr_get_type(attr) == NFTA_SET_ELEM_DATA)
+                item.data_len = data_value(attr, item.data, sizeof(item.data));
+        }
+        if (item.key_len)
+            l->cb(&item, l->data);
+    }
+    return 0;
+}
+
+int nft_elements_list(int fd, const char *table, const char *set,
+                      void (*cb)(const struct nft_element *item, void *data), void *data)
+{
+    CLEANUP(nl_batch_done) struct nl_batch b = NL_BATCH_INIT;
+    struct listing l = {set, cb, data};
+    const uint16_t type = (NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETSETELEM;
+    struct nlmsghdr *h = nft_start(&b, NFT_MSG_GETSETELEM, 0, NFPROTO_INET, NL_MESSAGE_MAX);
+
+    mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_TABLE, table);
+    mnl_attr_put_strz(h, NFTA_SET_ELEM_LIST_SET, set);
+    return nl_dump(fd, type, mnl_nlmsg_get_payload(h), mnl_nlmsg_get_payload_len(h), list_message,
+                   &l);
+}
+
 struct drops {
     void (*cb)(const char *family, const char *table, const char *chain, void *data);
     void *data;
@@ -322,7 +385,7 @@ static int look_for_drop(const struct nlmsghdr *h, void *data)
     const struct nlattr *policy = find_attr(h, NFTA_CHAIN_POLICY);
     const struct nlattr *hook = find_attr(h, NFTA_CHAIN_HOOK);
     const struct nlattr *attr;
-    const char *family = g->nfgen_family == NFPROTO_IPV4 ? "ip"
+    const char *family = g->nfgen_family == NFPROTO_IPV4   ? "ip"
                          : g->nfgen_family == NFPROTO_IPV6 ? "ip6"
                          : g->nfgen_family == NFPROTO_INET ? "inet"
                                                            : NULL;
@@ -330,7 +393,8 @@ static int look_for_drop(const struct nlmsghdr *h, void *data)
     if (!policy || !hook || !family || mnl_attr_validate(policy, MNL_TYPE_U32) < 0 ||
         ntohl(mnl_attr_get_u32(policy)) != NF_DROP)
         return 0;
-    mnl_attr_for_each_nested(attr, hook) {
+    mnl_attr_for_each_nested(attr, hook)
+    {
         if (mnl_attr_get_type(attr) == NFTA_HOOK_HOOKNUM &&
             mnl_attr_validate(attr, MNL_TYPE_U32) >= 0 &&
             ntohl(mnl_attr_get_u32(attr)) == NF_INET_FORWARD)
@@ -348,8 +412,8 @@ int nft_forward_drops(int fd,
     struct drops d = {cb, data};
     struct nfgenmsg g = {.nfgen_family = NFPROTO_UNSPEC, .version = NFNETLINK_V0};
 
-    return nl_dump(fd, (NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETCHAIN, &g, sizeof(g),
-                   look_for_drop, &d);
+    return nl_dump(fd, (NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_GETCHAIN, &g, sizeof(g), look_for_drop,
+                   &d);
 }
 
 /* --- watching ------------------------------------------------------------------------------- */
@@ -378,8 +442,7 @@ static size_t count_elements(const struct nlmsghdr *h)
     size_t n = 0;
 
     if (list)
-        mnl_attr_for_each_nested(attr, list)
-            n++;
+        mnl_attr_for_each_nested(attr, list) n++;
     return n;
 }
 

@@ -56,9 +56,15 @@ struct nft_census {
 /* 0; all zero when there is no such table. */
 int nft_census_take(int fd, const char *table, struct nft_census *ret) MUST_CHECK;
 
+/* Calls back for each element of a set or map (its data only when it has some). */
+int nft_elements_list(int fd, const char *table, const char *set,
+                      void (*cb)(const struct nft_element *item, void *data),
+                      void *data) MUST_CHECK;
+
 /* Calls back for each base chain that drops what is forwarded by its policy. */
-int nft_forward_drops(int fd, void (*cb)(const char *family, const char *table, const char *chain,
-                                         void *data),
+int nft_forward_drops(int fd,
+                      void (*cb)(const char *family, const char *table, const char *chain,
+                                 void *data),
                       void *data) MUST_CHECK;
 
 /* --- watching ------------------------------------------------------------------------------- */
