@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The tree of commands, the global options, and the commands about commands: help, __man. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "cli/cli.h"
+#include "cli/global.h"
+
+#define GO struct global_options
+const struct option_def cli_global_options[] = {
+    OPT(GO, host, "host", 'H', OPTION_STR, NULL,
+        "Daemon socket to connect to (also $POUCH_HOST; default " CLI_DEFAULT_HOST ")"),
+    OPT(GO, debug, "debug", 'D', OPTION_BOOL, NULL, "Enable debug mode"),
+    OPT(GO, log_level, "log-level", 'l', OPTION_STR, NULL, "Set the logging level",
+        .initial = "info", .words = "debug info warn error fatal", .hidden = true),
+    OPT(GO, tls, "tls", 0, OPTION_BOOL, NULL, "Use TLS; implied by --tlsverify"),
+    OPT(GO, tls_verify, "tlsverify", 0, OPTION_BOOL, NULL,
+        "Use TLS and verify the remote (also $POUCH_TLS_VERIFY)"),
+    OPT(GO, tls_ca, "tlscacert", 0, OPTION_STR, NULL, "Trust certs signed only by this CA",
+        .complete = COMPLETE_FILE),
+    OPT(GO, tls_cert, "tlscert", 0, OPTION_STR, NULL, "Path to TLS certificate file",
+        .complete = COMPLETE_FILE),
+    OPT(GO, tls_key, "tlskey", 0, OPTION_STR, NULL, "Path to TLS key file",
+        .complete = COMPLETE_FILE),
+    OPT(GO, version, "version", 'v', OPTION_BOOL, NULL, "Print version information and quit"),
+    OPT_END,
+};
+
+static const struct command *const container_commands[] = {
+    &command_attach,
+    &command_create,
+    &command_exec,
+    &command_container_inspect,
+    &command_kill,
+    &command_logs,
+    &command_container_ls,
+    &command_pause,
+    &command_port,
+    &command_rename,
+    &command_restart,
+    &command_container_rm,
+    &command_run,
+    &command_start,
+    &command_stop,
+    &command_top,
+    &command_unpause,
+    &command_wait,
+    NULL,
+};
+static const struct command command_container = {.name = "container",
+                                                 .summary = "Manage containers",
+                                                 .sub = container_commands};
+
+static const struct command *const image_commands[] = {
+    &command_import, &command_image_inspect, &command_load, &command_image_ls,
+    &command_pull,   &command_image_rm,      &command_tag,  NULL,
+};
+static const struct command command_image = {.name = "image",
+                                             .summary = "Manage images",
+                                             .sub = image_commands};
+
+static const struct command *const system_commands[] = {&command_events, &command_info, NULL};
+static const struct command command_system = {.name = "system",
+                                              .summary = "Manage Pouch",
+                                              .sub = system_commands};
+
+const struct command *const cli_commands[] = {
+    &command_attach, &command_complete, &command_completion, &command_container, &command_create,
+    &command_events, &command_exec,     &command_help,       &command_image,     &command_images,
+    &command_import, &command_info,     &command_inspect,    &command_kill,      &command_load,
+    &command_logs,   &command_man,      &command_pause,      &command_port,      &command_ps,
+    &command_pull,   &command_rename,   &command_restart,    &command_rm,        &command_rmi,
+    &command_run,    &command_start,    &command_stop,       &command_system,    &command_tag,
+    &command_top,    &command_unpause,  &command_version,    &command_wait,      NULL,
+};
+
+const struct command cli_root = {
+    .name = "pouch",
+    .summary = "A container engine: run, look into and manage containers and images",
+    .options = cli_global_options,
+    .options_size = sizeof(struct global_options),
+    .flags = COMMAND_STOP_AT_ARG,
+    .sub = cli_commands,
+};
+
+const struct command *command_walk(char **words, size_t n, char **ret_path, size_t *ret_used)
+{
+    const struct command *cmd = &cli_root;
+    AUTOFREE char *path = xstrdup("pouch");
+    size_t i = 0;
+
+    while (i < n && cmd->sub) {
+        const struct command *next = command_find(cmd->sub, words[i]);
+
+        if (!next)
+            break;
+        cmd = next;
+        str_replace(&path, NULL);
+        path = xasprintf("%s%s%s", ret_path && *ret_path ? *ret_path : "pouch", " ", cmd->name);
+        if (ret_path)
+            str_replace(ret_path, path);
+        i++;
+    }
+    if (ret_path && !*ret_path)
+        *ret_path = xstrdup("pouch");
+    *ret_used = i;
+    return cmd;
+}
+
+static int unknown_command(const char *name)
+{
+    err_printf("pouch: '%s' is not a pouch command.\nSee 'pouch --help'\n", name);
+    return 1;
+}
+
+static int run_help(struct cli *cli, void *options, char **args, size_t n)
+{
+    AUTO(buf) struct buf out = BUF_INIT(BUF_UNLIMITED);
+    AUTOFREE char *path = NULL;
+    size_t used = 0;
+    const struct command *cmd = command_walk(args, n, &path, &used);
+
+    if (used < n)
+        return unknown_command(args[used]);
+    help_command(cmd, path, &out);
+    out_write(buf_str(&out), out.len);
+    return 0;
+}
+
+/* All commands below a group, as the man page lists them. */
+static void man_all(const struct command *group, const char *path, struct buf *out)
+{
+    for (const struct command *const *c = group->sub; *c; c++) {
+        AUTOFREE char *name = xasprintf("%s %s", path, (*c)->name);
+
+        if ((*c)->flags & COMMAND_HIDDEN)
+            continue;
+        if (!(*c)->sub)
+            help_man(*c, name, out);
+    }
+}
+
+static int run_man(struct cli *cli, void *options, char **args, size_t n)
+{
+    AUTO(buf) struct buf out = BUF_INIT(BUF_UNLIMITED);
+    AUTOFREE char *path = NULL;
+    size_t used = 0;
+    const struct command *cmd = command_walk(args, n, &path, &used);
+
+    if (used < n)
+        return unknown_command(args[used]);
+    if (cmd == &cli_root) {
+        help_man(cmd, path, &out);
+        man_all(cmd, path, &out);
+    } else if (cmd->sub) {
+        man_all(cmd, path, &out);
+    } else {
+        help_man(cmd, path, &out);
+    }
+    out_write(buf_str(&out), out.len);
+    return 0;
+}
+
+const struct command command_help = {
+    .name = "help",
+    .args = "[COMMAND...]",
+    .summary = "Show the help of a command",
+    .args_min = 0,
+    .args_max = -1,
+    .flags = COMMAND_STOP_AT_ARG,
+    .complete = COMPLETE_COMMAND,
+    .run = run_help,
+};
+const struct command command_man = {
+    .name = "__man",
+    .args = "[COMMAND...]",
+    .summary = "Print option lists for the man page",
+    .args_min = 0,
+    .args_max = -1,
+    .flags = COMMAND_STOP_AT_ARG | COMMAND_HIDDEN,
+    .run = run_man,
+};

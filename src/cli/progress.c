@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Progress of pulls and loads: a stream of JSON objects, one a line. On a terminal each id has one
+ * line that is rewritten in place; elsewhere each change of an id's status is one plain line.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/fs.h"
+#include "base/time.h"
+#include "cli/image.h"
+#include "cli/units.h"
+
+#define MESSAGE_MAX ((size_t)4 << 20)
+#define IDS_MAX     1024
+
+struct line {
+    char *id, *status;
+};
+
+struct progress {
+    int fd;
+    bool quiet, terminal;
+    unsigned columns;
+    struct line *lines; /* in the order of appearance; on a terminal the last `count` lines shown */
+    size_t count;
+};
+
+static void put(const struct progress *p, const struct buf *b)
+{
+    if (!p->quiet && b->len)
+        (void)!fs_write_all(p->fd, b->data, b->len);
+}
+
+/* The line of an id; adds one. NULL: too many. */
+static struct line *line_of(struct progress *p, const char *id, bool *ret_new)
+{
+    *ret_new = false;
+    for (size_t i = 0; i < p->count; i++) {
+        if (STREQ(p->lines[i].id, id))
+            return &p->lines[i];
+    }
+    if (p->count == IDS_MAX)
+        return NULL;
+    p->lines = xreallocarray(p->lines, p->count + 1, sizeof *p->lines);
+    p->lines[p->count] = (struct line){.id = xstrdup(id), .status = xstrdup("")};
+    *ret_new = true;
+    return &p->lines[p->count++];
+}
+
+static void forget_lines(struct progress *p)
+{
+    for (size_t i = 0; i < p->count; i++) {
+        free(p->lines[i].id);
+        free(p->lines[i].status);
+    }
+    free(p->lines);
+    p->lines = NULL;
+    p->count = 0;
+}
+
+/* "[=====>      ]  12.3MB/45.6MB", as wide as the terminal lets it be. */
+static void put_bar(struct buf *b, const struct json_value *detail, unsigned columns)
+{
+    int64_t current = json_value_int(json_value_get(detail, "current"));
+    int64_t total = json_value_int(json_value_get(detail, "total"));
+    char now[UNITS_MAX], all[UNITS_MAX];
+
+    if (current <= 0 && total <= 0)
+        return;
+    if (total <= 0) {
+        (void)buf_printf(b, " %8s", units_size4(current, now));
+        return;
+    }
+    if (columns > 110) {
+        int done = current >= total ? 50 : (int)(current * 50 / total);
+
+        (void)buf_puts(b, " [");
+        for (int i = 0; i < done; i++)
+            (void)buf_putc(b, '=');
+        (void)buf_puts(b, done < 50 ? ">" : "");
+        (void)buf_printf(b, "%*s]", done < 50 ? 49 - done : 0, "");
+    }
+    (void)buf_printf(b, " %8s/%s", units_size4(current < total ? current : total, now),
+                     units_size4(total, all));
+}
+
+static void show_in_place(struct progress *p, const char *id, const char *status,
+                          const struct json_value *detail)
+{
+    AUTO(buf) struct buf b = BUF_INIT(MESSAGE_MAX);
+    bool is_new;
+    struct line *line = line_of(p, id, &is_new);
+    size_t up;
+
+    if (!line)
+        return;
+    up = is_new ? 0 : p->count - (size_t)(line - p->lines);
+    if (up)
+        (void)buf_printf(&b, "\033[%zuA", up);
+    (void)buf_printf(&b, "\033[2K\r%s: %s", id, status);
+    put_bar(&b, detail, p->columns);
+    (void)buf_puts(&b, "\r\n");
+    if (up > 1)
+        (void)buf_printf(&b, "\033[%zuB", up - 1);
+    put(p, &b);
+}
+
+static void show_plain(struct progress *p, const char *id, const char *status)
+{
+    AUTO(buf) struct buf b = BUF_INIT(MESSAGE_MAX);
+    bool is_new;
+    struct line *line = line_of(p, id, &is_new);
+
+    if (!line || STREQ(line->status, status)) /* further bytes of the same step */
+        return;
+    str_replace(&line->status, status);
+    (void)buf_printf(&b, "%s: %s\n", id, status);
+    put(p, &b);
+}
+
+/* 0, or the error that the message carries. */
+static int show_message(struct progress *p, const struct json_value *m, struct error *e)
+{
+    AUTO(buf) struct buf b = BUF_INIT(MESSAGE_MAX);
+    const char *error = json_value_str(json_value_get(m, "error"));
+    const char *detail = json_value_str(
+        json_value_get(json_value_get(m, "errorDetail"), "message"));
+    const char *id = json_value_str(json_value_get(m, "id"));
+    const char *status = json_value_str(json_value_get(m, "status"));
+    const char *stream = json_value_str(json_value_get(m, "stream"));
+
+    if (detail || error)
+        return error_set(e, ERR_INTERNAL, "%s", detail ? detail : error);
+    if (stream) {
+        (void)buf_puts(&b, stream);
+        put(p, &b);
+    } else if (id && *id && status) {
+        if (p->terminal)
+            show_in_place(p, id, status, json_value_get(m, "progressDetail"));
+        else
+            show_plain(p, id, status);
+    } else if (status) {
+        (void)buf_printf(&b, "%s%s\n", status, p->terminal ? "\r" : "");
+        put(p, &b);
+        if (p->terminal) /* text below the bars: those above are done with */
+            forget_lines(p);
+    }
+    return 0;
+}
+
+static int show_line(struct progress *p, const char *text, size_t len, struct error *e)
+{
+    AUTOPTR(json_value) struct json_value *m = NULL;
+
+    while (len && strchr(" \r\t", text[len - 1]))
+        len--;
+    if (!len)
+        return 0;
+    if (json_value_parse(text, len, &m, NULL) < 0)
+        return error_set(e, ERR_INTERNAL, "the daemon's progress is malformed");
+    return show_message(p, m, e);
+}
+
+int progress_show(struct http_conn *conn, int fd, bool quiet, struct error *e)
+{
+    struct progress p = {.fd = fd, .quiet = quiet, .terminal = isatty(fd) == 1, .columns = 80};
+    AUTO(buf) struct buf b = BUF_INIT(MESSAGE_MAX);
+    struct winsize ws;
+    int r = 0;
+
+    if (p.terminal && ioctl(fd, TIOCGWINSZ, &ws) == 0 && ws.ws_col)
+        p.columns = ws.ws_col;
+    while (r == 0) {
+        char *room = buf_reserve(&b, 8192), *nl;
+        ssize_t n;
+
+        if (!room) {
+            r = error_set(e, ERR_TOO_LARGE, "the daemon's progress has an over-long line");
+            break;
+        }
+        n = http_conn_read(conn, room, 8192, e);
+        if (n < 0)
+            r = (int)n;
+        if (n <= 0)
+            break;
+        buf_commit(&b, (size_t)n);
+        while (r == 0 && (nl = memchr(b.data, '\n', b.len))) {
+            size_t len = (size_t)(nl - b.data);
+
+            r = show_line(&p, b.data, len, e);
+            buf_consume(&b, len + 1);
+        }
+    }
+    if (r == 0)
+        r = show_line(&p, buf_str(&b), b.len, e);
+    forget_lines(&p);
+    return r;
+}
