@@ -527,6 +527,8 @@ static void free_field(const struct json_field *f, void *p)
         free(*(void **)p);
         break;
     case JSON_OBJ_LIST:
+        list_done(f->sub, p);
+        break;
     case JSON_OBJ_MAP:
         obj_map_done(f->sub, p);
         break;
@@ -624,6 +626,8 @@ static void copy_field(const struct json_field *f, void *dst, const void *src)
         }
         break;
     case JSON_OBJ_LIST:
+        copy_list(f->sub, dst, src);
+        break;
     case JSON_OBJ_MAP:
         copy_list(f->sub, dst, src);
         copy_keys(f->sub, dst, src);
