@@ -76,7 +76,7 @@ static const char full[] =
     "{\"Name\":\"a\",\"On\":true,\"N\":-5,\"Limit\":0,\"Args\":[\"x\",\"y \\\"z\"],"
     "\"Exposed\":{\"80/tcp\":{}},\"Labels\":{\"k\":\"v\",\"e\":\"\"},"
     "\"One\":{\"HostIp\":\"1.2.3.4\",\"HostPort\":\"80\"},\"Maybe\":{\"HostPort\":\"1\"},"
-    "\"List\":[{\"HostPort\":\"2\"}],\"Nets\":{\"bridge\":{\"IP\":\"10.0.0.1\"}},"
+    "\"List\":[{\"HostIp\":\"::1\",\"HostPort\":\"2\"}],\"Nets\":{\"bridge\":{\"IP\":\"10.0.0.1\"}},"
     "\"Bindings\":{\"80/tcp\":[{\"HostPort\":\"8080\"}]},\"Raw\":{\"a\":[1,2]},"
     "\"When\":\"2026-01-02T03:04:05.123456789Z\",\"Numbers\":[0,18446744073709551615]}";
 
