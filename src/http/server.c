@@ -229,6 +229,16 @@ static enum MHD_Result queue_whole(struct http_request *req)
     return ok;
 }
 
+/* Gives the connection to the handler's function; its data goes at once, as the relay that may
+ * follow lasts as long as the session. */
+static void hijack_call(struct http_request *req, int fd, const void *early, size_t early_len)
+{
+    req->hijack(req, fd, early, early_len, req->hijack_data);
+    if (req->hijack_free)
+        req->hijack_free(req->hijack_data);
+    req->hijack_free = NULL;
+}
+
 /* Runs fn on one end of a socket pair and relays to the other. */
 static void hijack_by_relay(struct http_request *req, const void *early, size_t early_len)
 {
@@ -238,7 +248,7 @@ static void hijack_by_relay(struct http_request *req, const void *early, size_t 
         log_error("cannot take a connection over", "error=\"%s\"", strerror(errno));
         return;
     }
-    req->hijack(req, pair[1], NULL, 0, req->hijack_data);
+    hijack_call(req, pair[1], NULL, 0);
     http_relay(req->conn, pair[0], early, early_len);
     (void)close(pair[0]);
 }
@@ -261,7 +271,7 @@ static void on_upgraded(void *cls, struct MHD_Connection *mhd, void *req_cls, co
             if (flags >= 0)
                 (void)fcntl(fd, F_SETFL, flags & ~O_NONBLOCK);
             conn_give_away(req->conn);
-            req->hijack(req, fd, extra, extra_len, req->hijack_data);
+            hijack_call(req, fd, extra, extra_len);
         }
     }
     (void)MHD_upgrade_action(urh, MHD_UPGRADE_ACTION_CLOSE);
