@@ -87,8 +87,9 @@ static int hold_place(const struct place *p)
     drop_everything(fd);
     if (bind(fd, &addr.any, len) < 0)
         return -errno;
-    /* Only a listener keeps other listeners away. */
-    if (p->proto != PORT_UDP && listen(fd, 1) < 0)
+    /* Only a listener keeps other listeners away. Not on "::": ports are not published on ::1 (see
+     * rules.c), where a client shall be refused at once and go on to 127.0.0.1. */
+    if (p->proto != PORT_UDP && !STREQ(p->ip, "::") && listen(fd, 1) < 0)
         return -errno;
     return take_fd(fd);
 }
@@ -208,6 +209,26 @@ static int compare_ports(const void *a, const void *b)
     return (x->host_port > y->host_port) - (x->host_port < y->host_port);
 }
 
+static int check_address(const struct port_spec *spec, bool v6, struct error *e)
+{
+    struct in6_addr addr;
+
+    if (inet_pton(AF_INET6, spec->host_ip, &addr) != 1)
+        return 0;
+    if (!v6)
+        return error_set(e, ERR_INVALID,
+                         "port %u can not be published on [%s]: the network has no IPv6 (start "
+                         "pouchd with --ipv6)",
+                         spec->container_port, spec->host_ip);
+    if (IN6_IS_ADDR_LOOPBACK(&addr))
+        return error_set(
+            e, ERR_INVALID,
+            "port %u can not be published on [::1]: the kernel does not route the IPv6 "
+            "loopback address (publish on 127.0.0.1)",
+            spec->container_port);
+    return 0;
+}
+
 int ports_reserve(const struct port_spec *specs, size_t n, bool v6, struct network_port **ret_ports,
                   struct port_holds *ret_holds, struct error *e)
 {
@@ -222,12 +243,10 @@ int ports_reserve(const struct port_spec *specs, size_t n, bool v6, struct netwo
         const char *ips[2];
         uint16_t port = 0;
         int fds[2] = {-EBADF, -EBADF};
-        if (!v6 && strchr(spec->host_ip, ':'))
-            return error_set(e, ERR_INVALID,
-                             "port %u can not be published on [%s]: the network has no IPv6 "
-                             "(start pouchd with --ipv6)",
-                             spec->container_port, spec->host_ip);
-        int r = choose_port(spec, v6, &port, fds);
+        int r = check_address(spec, v6, e);
+        if (r < 0)
+            return r;
+        r = choose_port(spec, v6, &port, fds);
         if (r < 0)
             return bind_failed(spec, r, e);
         size_t nips = addresses_of(spec, v6, ips);

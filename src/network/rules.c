@@ -222,17 +222,18 @@ static void put_nat(const struct network_manager *nm, struct buf *out)
                         "}\n"
                         "chain output {\n"
                         "type nat hook output priority -100; policy accept;\n"
+                        /* nothing comes back to ::1 from elsewhere: IPv6 has no route_localnet */
+                        "ip6 daddr ::1 accept\n"
                         "meta l4proto { tcp, udp, sctp } fib daddr type local jump publish\n"
                         "}\n");
     (void)buf_printf(out,
                      "chain postrouting {\n"
                      "type nat hook postrouting priority srcnat; policy accept;\n"
-                     /* the host to its own published port by 127.0.0.1 or ::1 */
+                     /* the host to its own published port by 127.0.0.1 */
                      "oifname \"%s\" ip saddr 127.0.0.0/8 masquerade\n"
-                     "oifname \"%s\" ip6 saddr ::1 masquerade\n"
                      /* a container to a container's published port by the host's address */
                      "oifname \"%s\" ct status dnat ip saddr %s/%u masquerade\n",
-                     br, br, br, net, nm->net.prefix);
+                     br, br, net, nm->net.prefix);
     if (nm->ipv6)
         (void)buf_printf(out, "oifname \"%s\" ct status dnat ip6 saddr %s/%u masquerade\n", br,
                          net6, nm->net6.prefix);
