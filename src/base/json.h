@@ -26,24 +26,24 @@
 #include "base/macros.h"
 
 enum json_kind {
-    JSON_STR,      /* char * */
-    JSON_BOOL,     /* bool */
-    JSON_INT,      /* int64_t */
-    JSON_UINT,     /* uint64_t */
-    JSON_OPT_BOOL, /* struct opt_bool */
-    JSON_OPT_INT,  /* struct opt_int */
-    JSON_OPT_UINT, /* struct opt_uint */
-    JSON_TIME,     /* int64_t, ns since the epoch, RFC 3339 text in JSON */
-    JSON_STRV,     /* char **; a single string is taken as a list of one with JSON_STR_OR_LIST */
-    JSON_STR_MAP,  /* struct json_map: object of strings, order kept */
-    JSON_KEY_SET,  /* char **: object whose keys count ({"80/tcp":{}}) */
-    JSON_OBJ,      /* embedded struct */
-    JSON_OBJ_PTR,  /* struct *; NULL when absent */
-    JSON_OBJ_LIST, /* struct json_list of structs */
-    JSON_OBJ_MAP,  /* struct json_list of structs whose FIRST field is `char *key` (the name) */
-    JSON_LIST_MAP, /* struct json_list of struct json_named_list: object of lists of structs */
+    JSON_STR,       /* char * */
+    JSON_BOOL,      /* bool */
+    JSON_INT,       /* int64_t */
+    JSON_UINT,      /* uint64_t */
+    JSON_OPT_BOOL,  /* struct opt_bool */
+    JSON_OPT_INT,   /* struct opt_int */
+    JSON_OPT_UINT,  /* struct opt_uint */
+    JSON_TIME,      /* int64_t, ns since the epoch, RFC 3339 text in JSON */
+    JSON_STRV,      /* char **; a single string is taken as a list of one with JSON_STR_OR_LIST */
+    JSON_STR_MAP,   /* struct json_map: object of strings, order kept */
+    JSON_KEY_SET,   /* char **: object whose keys count ({"80/tcp":{}}) */
+    JSON_OBJ,       /* embedded struct */
+    JSON_OBJ_PTR,   /* struct *; NULL when absent */
+    JSON_OBJ_LIST,  /* struct json_list of structs */
+    JSON_OBJ_MAP,   /* struct json_list of structs whose FIRST field is `char *key` (the name) */
+    JSON_LIST_MAP,  /* struct json_list of struct json_named_list: object of lists of structs */
     JSON_UINT_LIST, /* struct json_list of uint64_t */
-    JSON_RAW,      /* char *: the JSON text itself, whatever it is */
+    JSON_RAW,       /* char *: the JSON text itself, whatever it is */
     JSON_KIND_MAX
 };
 

@@ -25,8 +25,7 @@ struct setting {
 };
 
 static const struct setting settings[] = {
-    {"host", 'H', "hosts", "ADDRESS",
-     "listen on unix:///PATH or tcp://HOST:PORT; several times"},
+    {"host", 'H', "hosts", "ADDRESS", "listen on unix:///PATH or tcp://HOST:PORT; several times"},
     {"root", 0, NULL, "FOLDER", "what is kept: images, containers, the database"},
     {"state", 0, NULL, "FOLDER", "what runs: sockets, bundles"},
     {"pidfile", 'p', NULL, "FILE", "write the process id there"},

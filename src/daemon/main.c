@@ -60,8 +60,9 @@ static int lock_root(const char *root, int *ret_fd, struct error *e)
     if (fd < 0)
         return error_set_errno(e, errno, "cannot open %s", path);
     if (flock(fd, LOCK_EX | LOCK_NB) < 0)
-        return error_set(e, ERR_CONFLICT, "another pouchd works on %s: stop it, or use another "
-                                          "--root and --state",
+        return error_set(e, ERR_CONFLICT,
+                         "another pouchd works on %s: stop it, or use another "
+                         "--root and --state",
                          root);
     *ret_fd = take_fd(fd);
     return 0;
@@ -187,8 +188,8 @@ static void remove_sockets(const struct daemon_config *c)
 static int serve(const struct daemon_config *c, const sigset_t *set, struct error *e)
 {
     const struct http_tls tls = {c->tlscert, c->tlskey, c->tlscacert, c->tlsverify};
-    AUTOFREE struct http_listen *listeners =
-        xcalloc(strv_len(c->hosts) + 1, sizeof(struct http_listen));
+    AUTOFREE struct http_listen *listeners = xcalloc(strv_len(c->hosts) + 1,
+                                                     sizeof(struct http_listen));
     struct docker_api api = {0};
     struct http_server_params sp = {.routes = docker_routes,
                                     .ctx = &api,

@@ -14,8 +14,9 @@
 #include "base/time.h"
 #include "engine/engine-priv.h"
 
-static const char *const status_names[CONTAINER_STATUS_MAX] = {
-    "created", "running", "paused", "restarting", "removing", "exited", "dead"};
+static const char *const status_names[CONTAINER_STATUS_MAX] = {"created",    "running",  "paused",
+                                                               "restarting", "removing", "exited",
+                                                               "dead"};
 
 const char *container_status_name(enum container_status s)
 {
@@ -177,9 +178,9 @@ struct container_view *container_get_view(struct container *c)
 
 /* --- claims ----------------------------------------------------------------------------------- */
 
-static const char *const op_texts[OP_MAX] = {"idle", "being started", "being removed",
-                                             "being paused or unpaused", "being renamed",
-                                             "being cleaned up after its end"};
+static const char *const op_texts[OP_MAX] = {"idle",          "being started",
+                                             "being removed", "being paused or unpaused",
+                                             "being renamed", "being cleaned up after its end"};
 
 int container_claim(struct container *c, enum container_op op, struct error *e)
 {
@@ -346,10 +347,11 @@ int name_reserve(struct engine *en, const char *name, const char *id, struct err
     (void)pthread_mutex_lock(&en->mutex);
     owner = map_get(en->by_name, name);
     if (owner)
-        r = error_set(e, ERR_CONFLICT,
-                      "Conflict. The container name \"/%s\" is already in use by container \"%s\". "
-                      "You have to remove (or rename) that container to be able to reuse that name.",
-                      name, owner == &reserved_name ? "(being created)" : owner->def->id);
+        r = error_set(
+            e, ERR_CONFLICT,
+            "Conflict. The container name \"/%s\" is already in use by container \"%s\". "
+            "You have to remove (or rename) that container to be able to reuse that name.",
+            name, owner == &reserved_name ? "(being created)" : owner->def->id);
     else
         (void)map_set(en->by_name, name, &reserved_name);
     (void)pthread_mutex_unlock(&en->mutex);
@@ -366,19 +368,19 @@ void name_unreserve(struct engine *en, const char *name)
 char *name_generate(struct engine *en)
 {
     static const char *const adjectives[] = {
-        "amber",  "bold",   "brave",  "bright", "calm",   "clever", "cosy",   "eager",
-        "early",  "fair",   "fast",   "gentle", "glad",   "golden", "happy",  "honest",
-        "humble", "jolly",  "keen",   "kind",   "lively", "lucky",  "mellow", "merry",
-        "mild",   "neat",   "noble",  "patient", "plucky", "proud", "quick",  "quiet",
-        "ready",  "silver", "simple", "sleepy", "smart",  "sturdy", "sunny",  "swift",
-        "tidy",   "tiny",   "upbeat", "vivid",  "warm",   "wise",   "witty",  "young"};
+        "amber",  "bold",   "brave",  "bright",  "calm",   "clever", "cosy",   "eager",
+        "early",  "fair",   "fast",   "gentle",  "glad",   "golden", "happy",  "honest",
+        "humble", "jolly",  "keen",   "kind",    "lively", "lucky",  "mellow", "merry",
+        "mild",   "neat",   "noble",  "patient", "plucky", "proud",  "quick",  "quiet",
+        "ready",  "silver", "simple", "sleepy",  "smart",  "sturdy", "sunny",  "swift",
+        "tidy",   "tiny",   "upbeat", "vivid",   "warm",   "wise",   "witty",  "young"};
     static const char *const animals[] = {
-        "badger",  "beaver", "bilby",   "bison",  "bobcat",  "crane",   "dingo",  "dolphin",
-        "echidna", "falcon", "ferret",  "finch",  "gecko",   "glider",  "heron",  "ibis",
-        "jackal",  "jaguar", "kangaroo", "kestrel", "koala",  "lark",    "lemur",  "lynx",
-        "magpie",  "marten", "mole",    "numbat", "ocelot",  "opossum", "otter",  "owl",
-        "panda",   "pelican", "plover", "possum", "quokka",  "quoll",   "robin",  "seal",
-        "sparrow", "stork",  "swan",    "tapir",  "wallaby", "weasel",  "wombat", "wren"};
+        "badger",  "beaver",  "bilby",    "bison",   "bobcat",  "crane",   "dingo",  "dolphin",
+        "echidna", "falcon",  "ferret",   "finch",   "gecko",   "glider",  "heron",  "ibis",
+        "jackal",  "jaguar",  "kangaroo", "kestrel", "koala",   "lark",    "lemur",  "lynx",
+        "magpie",  "marten",  "mole",     "numbat",  "ocelot",  "opossum", "otter",  "owl",
+        "panda",   "pelican", "plover",   "possum",  "quokka",  "quoll",   "robin",  "seal",
+        "sparrow", "stork",   "swan",     "tapir",   "wallaby", "weasel",  "wombat", "wren"};
     unsigned char rnd[4];
     char hex[9];
     char *name = NULL;

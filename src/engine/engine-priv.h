@@ -128,16 +128,16 @@ struct container {
     int64_t restart_count;
     bool has_endpoint;
     struct network_endpoint endpoint;
-    bool stop_requested;    /* the user ended it: no restart until the next start by a user */
-    uint64_t exits;         /* counts ends, for WAIT_NEXT_EXIT */
-    int64_t restart_delay;  /* ns, of the next restart by policy */
+    bool stop_requested;   /* the user ended it: no restart until the next start by a user */
+    uint64_t exits;        /* counts ends, for WAIT_NEXT_EXIT */
+    int64_t restart_delay; /* ns, of the next restart by policy */
     struct source *restart_timer;
-    bool remove_volumes;    /* with an automatic removal */
+    bool remove_volumes; /* with an automatic removal */
 
     struct live *live; /* while it runs */
     struct engine_wait *waits;
     struct pending_attach *pending;
-    unsigned attaching;     /* clients that will be there in a moment */
+    unsigned attaching; /* clients that will be there in a moment */
     struct exec **execs;
     size_t nexecs;
     struct container_view *view;
@@ -178,7 +178,7 @@ int name_reserve(struct engine *en, const char *name, const char *id, struct err
 void name_unreserve(struct engine *en, const char *name);
 /* A free random name ("brave_otter"), reserved. The caller frees it. */
 char *name_generate(struct engine *en);
-void registry_add(struct engine *en, struct container *c);    /* takes over the reference */
+void registry_add(struct engine *en, struct container *c); /* takes over the reference */
 void registry_remove(struct engine *en, struct container *c);
 
 /* --- record.c: the database ----------------------------------------------------------------------- */

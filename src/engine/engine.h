@@ -29,21 +29,21 @@
 struct engine;
 
 struct engine_params {
-    const char *root;           /* /var/lib/pouch */
-    const char *state;          /* /run/pouch */
-    const char *cgroup_parent;  /* "/pouch" */
-    const char *rootfs_driver;  /* NULL: default */
-    const char *log_driver;     /* NULL: json-file */
-    struct json_map log_opts;   /* max-size, max-file */
+    const char *root;          /* /var/lib/pouch */
+    const char *state;         /* /run/pouch */
+    const char *cgroup_parent; /* "/pouch" */
+    const char *rootfs_driver; /* NULL: default */
+    const char *log_driver;    /* NULL: json-file */
+    struct json_map log_opts;  /* max-size, max-file */
     struct network_params network;
     char **insecure_registries; /* host[:port] or CIDR */
     char **dns;                 /* defaults for containers, or NULL */
     char **dns_search;
     char **dns_options;
     struct json_list default_ulimits; /* of struct ulimit */
-    char **labels;              /* of the engine, for info */
-    const char *init_path;      /* host's init program for --init, NULL: none is there */
-    bool no_new_privileges;     /* default for containers */
+    char **labels;                    /* of the engine, for info */
+    const char *init_path;            /* host's init program for --init, NULL: none is there */
+    bool no_new_privileges;           /* default for containers */
     bool debug;
 };
 
@@ -75,19 +75,19 @@ const char *container_status_name(enum container_status s); /* "created", "runni
 /* What never changes after creation; shared by all views of the container. */
 struct container_definition {
     char id[65];
-    int64_t created;  /* ns */
-    char *image_id;   /* "sha256:…" */
-    char *image_ref;  /* as given */
+    int64_t created;                /* ns */
+    char *image_id;                 /* "sha256:…" */
+    char *image_ref;                /* as given */
     struct container_config config; /* merged with the image's */
     struct host_config host_config; /* with defaults filled in */
     struct networking_config networking;
     struct volume_mounts mounts;
-    char *path;       /* argv[0] of the process */
-    char **args;      /* the rest */
-    char *driver;     /* rootfs driver */
-    char *platform;   /* "linux" */
-    char *log_path;   /* "" when the driver keeps none */
-    char *dir;        /* <root>/containers/<id> */
+    char *path;     /* argv[0] of the process */
+    char **args;    /* the rest */
+    char *driver;   /* rootfs driver */
+    char *platform; /* "linux" */
+    char *log_path; /* "" when the driver keeps none */
+    char *dir;      /* <root>/containers/<id> */
 };
 
 /* An immutable picture of one container. Referenced; never locked. */
@@ -195,11 +195,11 @@ void engine_wait_free(struct engine_wait *w);
 
 struct attach_params {
     bool stdin_on, stdout_on, stderr_on;
-    bool logs;              /* replay the log first */
-    bool stream;            /* then follow; without it only the replay */
-    bool multiplexed;       /* frames wanted when the container has no tty (always so by Docker) */
+    bool logs;        /* replay the log first */
+    bool stream;      /* then follow; without it only the replay */
+    bool multiplexed; /* frames wanted when the container has no tty (always so by Docker) */
     const char *detach_keys;
-    const void *early;      /* bytes of stdin that came with the request */
+    const void *early; /* bytes of stdin that came with the request */
     size_t early_len;
 };
 /*

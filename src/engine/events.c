@@ -37,7 +37,7 @@ struct event_reader {
     int fd;
 };
 
-static const char *const filter_names[] = {"container", "event",  "image", "label", "type",
+static const char *const filter_names[] = {"container", "event",  "image",  "label", "type",
                                            "network",   "volume", "daemon", "scope", NULL};
 
 struct events *events_new(struct engine *en)

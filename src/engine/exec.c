@@ -196,8 +196,10 @@ static int start_in_monitor(struct exec *x, struct live *live, int client_fd,
 {
     struct container *c = x->container;
     AUTOFREE char *process = NULL;
-    struct monitor_exec_params mp = {
-        .exec_id = x->id, .tty = x->config.tty, .rows = rows, .cols = cols};
+    struct monitor_exec_params mp = {.exec_id = x->id,
+                                     .tty = x->config.tty,
+                                     .rows = rows,
+                                     .cols = cols};
     struct host_config privileged = {.privileged = true};
     pid_t pid = 0;
     int r = spec_exec_process(c, &x->config, &process, e);

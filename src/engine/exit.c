@@ -213,8 +213,7 @@ void container_handle_exit(struct container *c, const struct monitor_exit *x)
     events_container(c, "die", "exitCode", code, NULL);
     if (!again && c->def->host_config.auto_remove) {
         if (container_remove_claimed(c, true, &e) < 0)
-            log_error("container not removed", "id=%s error=\"%s\"", c->def->id,
-                      error_message(&e));
+            log_error("container not removed", "id=%s error=\"%s\"", c->def->id, error_message(&e));
     } else {
         save_state(c);
         (void)pthread_mutex_lock(&c->mutex);

@@ -110,9 +110,9 @@ void engine_info(struct engine *en, struct engine_info *ret)
     ret->cpuset = cgroup_has_controller("cpuset");
     ret->pids_limit = cgroup_has_controller("pids");
     ret->oom_kill_disable = ret->memory_limit && cgroup_host_layout() != CGROUP_V2;
-    ret->ipv4_forwarding =
-        fs_read_file(AT_FDCWD, "/proc/sys/net/ipv4/ip_forward", 16, &forward, NULL) == 0 &&
-        forward[0] == '1';
+    ret->ipv4_forwarding = fs_read_file(AT_FDCWD, "/proc/sys/net/ipv4/ip_forward", 16, &forward,
+                                        NULL) == 0 &&
+                           forward[0] == '1';
     ret->debug = en->debug;
     ret->nfd = count_entries("/proc/self/fd");
     ret->nthreads = count_entries("/proc/self/task");

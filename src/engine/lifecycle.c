@@ -113,7 +113,7 @@ static int stop_container(struct container *c, const char *signal, struct opt_in
     struct live *live;
     struct engine_wait *w = NULL;
     AUTOFREE char *cgroup = container_cgroup(c->en, c->def);
-    int64_t seconds = timeout.set                         ? timeout.value
+    int64_t seconds = timeout.set                       ? timeout.value
                       : c->def->config.stop_timeout.set ? c->def->config.stop_timeout.value
                                                         : 10;
     int sig = SIGTERM;

@@ -197,8 +197,8 @@ static bool view_matches(struct engine *en, const struct container_view *v,
 static int check_filters(struct engine *en, const struct filter_set *f, int64_t *ret_before,
                          int64_t *ret_since, struct error *e)
 {
-    static const char *const known[] = {"id",     "name",    "label",  "status", "ancestor",
-                                        "exited", "before",  "since",  "network", "volume",
+    static const char *const known[] = {"id",      "name",   "label",   "status",  "ancestor",
+                                        "exited",  "before", "since",   "network", "volume",
                                         "publish", "expose", "is-task", NULL};
     const struct filter *items = f ? f->items.items : NULL;
 

@@ -20,18 +20,38 @@
 #include "oci/spec.h"
 #include "sys/caps.h"
 
-static const char *const default_caps[] = {
-    "CAP_CHOWN",  "CAP_DAC_OVERRIDE", "CAP_FSETID",           "CAP_FOWNER",  "CAP_MKNOD",
-    "CAP_NET_RAW", "CAP_SETGID",      "CAP_SETUID",           "CAP_SETFCAP", "CAP_SETPCAP",
-    "CAP_NET_BIND_SERVICE", "CAP_SYS_CHROOT", "CAP_KILL", "CAP_AUDIT_WRITE", NULL};
+static const char *const default_caps[] = {"CAP_CHOWN",
+                                           "CAP_DAC_OVERRIDE",
+                                           "CAP_FSETID",
+                                           "CAP_FOWNER",
+                                           "CAP_MKNOD",
+                                           "CAP_NET_RAW",
+                                           "CAP_SETGID",
+                                           "CAP_SETUID",
+                                           "CAP_SETFCAP",
+                                           "CAP_SETPCAP",
+                                           "CAP_NET_BIND_SERVICE",
+                                           "CAP_SYS_CHROOT",
+                                           "CAP_KILL",
+                                           "CAP_AUDIT_WRITE",
+                                           NULL};
 
-static const char *const default_masked[] = {
-    "/proc/asound",     "/proc/acpi",       "/proc/interrupts",  "/proc/kcore",
-    "/proc/keys",       "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats",
-    "/proc/sched_debug", "/proc/scsi",      "/sys/firmware",     "/sys/devices/virtual/powercap",
-    NULL};
+static const char *const default_masked[] = {"/proc/asound",
+                                             "/proc/acpi",
+                                             "/proc/interrupts",
+                                             "/proc/kcore",
+                                             "/proc/keys",
+                                             "/proc/latency_stats",
+                                             "/proc/timer_list",
+                                             "/proc/timer_stats",
+                                             "/proc/sched_debug",
+                                             "/proc/scsi",
+                                             "/sys/firmware",
+                                             "/sys/devices/virtual/powercap",
+                                             NULL};
 
-static const char *const default_readonly[] = {"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys",
+static const char *const default_readonly[] = {"/proc/bus",           "/proc/fs",
+                                               "/proc/irq",           "/proc/sys",
                                                "/proc/sysrq-trigger", NULL};
 
 /* --- capabilities --------------------------------------------------------------------------- */
@@ -104,8 +124,8 @@ static const char *option_value(const char *opt, const char *name)
     return strncmp(opt, name, n) == 0 && (opt[n] == '=' || opt[n] == ':') ? opt + n + 1 : NULL;
 }
 
-int spec_security(const struct engine *en, const struct host_config *hc,
-                  struct spec_security *ret, struct error *e)
+int spec_security(const struct engine *en, const struct host_config *hc, struct spec_security *ret,
+                  struct error *e)
 {
     *ret = (struct spec_security){.no_new_privileges = en->no_new_privileges,
                                   .unconfined = hc->privileged};
@@ -333,8 +353,8 @@ static void add_namespaces(const struct start_context *ctx, const struct host_co
 
 static const char *const o_proc[] = {"nosuid", "noexec", "nodev", NULL};
 static const char *const o_dev[] = {"nosuid", "strictatime", "mode=755", "size=65536k", NULL};
-static const char *const o_pts[] = {"nosuid",   "noexec", "newinstance", "ptmxmode=0666",
-                                    "mode=0620", "gid=5", NULL};
+static const char *const o_pts[] = {"nosuid",    "noexec", "newinstance", "ptmxmode=0666",
+                                    "mode=0620", "gid=5",  NULL};
 static const char *const o_sys_ro[] = {"nosuid", "noexec", "nodev", "ro", NULL};
 static const char *const o_sys_rw[] = {"nosuid", "noexec", "nodev", NULL};
 static const char *const o_file[] = {"rbind", "rprivate", NULL};
@@ -476,9 +496,9 @@ static int add_node(struct oci_spec *s, struct cgroup_resources *res, const char
 /* --privileged: every node of the host's /dev but what the runtime makes itself. */
 static void add_host_devices(struct oci_spec *s, const char *dir, unsigned depth)
 {
-    static const char *const skipped[] = {"pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts",
-                                          "console", "null", "zero", "full", "random", "urandom",
-                                          "tty", "ptmx", NULL};
+    static const char *const skipped[] = {"pts",         "shm",     "fd",   "mqueue", ".lxc",
+                                          ".lxd-mounts", "console", "null", "zero",   "full",
+                                          "random",      "urandom", "tty",  "ptmx",   NULL};
     DIR *d = opendir(dir);
     struct dirent *de;
 
@@ -510,9 +530,9 @@ static int parse_device_rule(const char *text, struct cgroup_resources *res, str
     int64_t minor_no = -1;
     char type_text[2] = {0};
 
-    if (sscanf(text, "%c %11[0-9*]:%11[0-9*] %3[rwm]", &type, major_text, minor_text, access) != 4 ||
-        !strchr("abc", type) ||
-        (!STREQ(major_text, "*") && parse_i64(major_text, &major_no) < 0) ||
+    if (sscanf(text, "%c %11[0-9*]:%11[0-9*] %3[rwm]", &type, major_text, minor_text, access) !=
+            4 ||
+        !strchr("abc", type) || (!STREQ(major_text, "*") && parse_i64(major_text, &major_no) < 0) ||
         (!STREQ(minor_text, "*") && parse_i64(minor_text, &minor_no) < 0))
         return error_set(e, ERR_INVALID, "invalid device cgroup rule format: '%s'", text);
     type_text[0] = type;
@@ -535,8 +555,8 @@ static int add_devices(const struct host_config *hc, struct oci_spec *s,
     for (size_t i = 0; r == 0 && i < hc->devices.len; i++) {
         const char *inside = str_is_empty(m[i].path_in_container) ? m[i].path_on_host
                                                                   : m[i].path_in_container;
-        const char *access =
-            str_is_empty(m[i].cgroup_permissions) ? "rwm" : m[i].cgroup_permissions;
+        const char *access = str_is_empty(m[i].cgroup_permissions) ? "rwm"
+                                                                   : m[i].cgroup_permissions;
 
         if (!hc->privileged)
             r = add_node(s, res, m[i].path_on_host, inside, access, e);
@@ -676,8 +696,8 @@ static void add_paths(const struct host_config *hc, struct oci_linux *l)
     if (hc->privileged)
         return;
     l->masked_paths = strv_copy(hc->masked_paths ? hc->masked_paths : (char **)default_masked);
-    l->readonly_paths =
-        strv_copy(hc->readonly_paths ? hc->readonly_paths : (char **)default_readonly);
+    l->readonly_paths = strv_copy(hc->readonly_paths ? hc->readonly_paths
+                                                     : (char **)default_readonly);
 }
 
 static void add_sysctls(const struct start_context *ctx, const struct host_config *hc,
@@ -723,9 +743,8 @@ int spec_build(struct container *c, const struct start_context *ctx, struct oci_
     s->pouch->init = hc->init.value;
     if (!mode_is(hc->uts_mode, "host")) {
         s->hostname = xstrdup(hostname);
-        s->domainname = xstrdup_or_null(str_is_empty(def->config.domainname)
-                                            ? NULL
-                                            : def->config.domainname);
+        s->domainname = xstrdup_or_null(
+            str_is_empty(def->config.domainname) ? NULL : def->config.domainname);
     }
     add_rootfs(ctx, hc->readonly_rootfs, s);
     add_namespaces(ctx, hc, s);

@@ -138,9 +138,8 @@ static int collect_ports(const struct container_definition *def, struct port_spe
             (void)snprintf(p->host_ip, sizeof(p->host_ip), "%s", b[j].host_ip ? b[j].host_ip : "");
         }
     }
-    for (size_t i = 0; hc->publish_all_ports && def->config.exposed_ports &&
-                       def->config.exposed_ports[i];
-         i++) {
+    for (size_t i = 0;
+         hc->publish_all_ports && def->config.exposed_ports && def->config.exposed_ports[i]; i++) {
         struct port_spec want = {0};
         struct port_spec *have = list.items;
         bool published = false;
@@ -331,8 +330,8 @@ static void undo_monitor(struct start_context *ctx)
 
 static int do_attach(struct start_context *ctx, struct error *e)
 {
-    return network_attach_pid(ctx->c->en->network, &ctx->endpoint,
-                              monitor_init_pid(ctx->monitor), e);
+    return network_attach_pid(ctx->c->en->network, &ctx->endpoint, monitor_init_pid(ctx->monitor),
+                              e);
 }
 
 /* Clients that attached before the start. */
@@ -345,8 +344,7 @@ static int do_clients(struct start_context *ctx, struct error *e)
 
     (void)e;
     (void)pthread_mutex_lock(&ctx->c->mutex);
-    while (ctx->c->attaching &&
-           pthread_cond_timedwait(&ctx->c->cond, &ctx->c->mutex, &until) == 0)
+    while (ctx->c->attaching && pthread_cond_timedwait(&ctx->c->cond, &ctx->c->mutex, &until) == 0)
         ;
     list = take_ptr(ctx->c->pending);
     (void)pthread_mutex_unlock(&ctx->c->mutex);
@@ -535,13 +533,11 @@ int engine_start(struct engine *en, const char *ref, const char *detach_keys, st
         c->restart_delay = 0;
     (void)pthread_mutex_unlock(&c->mutex);
     if (status == CONTAINER_PAUSED)
-        r = error_set(e, ERR_CONFLICT,
-                      "cannot start a paused container, try unpause instead");
+        r = error_set(e, ERR_CONFLICT, "cannot start a paused container, try unpause instead");
     else if (status == CONTAINER_RUNNING)
         r = error_set(e, ERR_NOT_MODIFIED, "container %s is already running", c->def->id);
     else if (status == CONTAINER_REMOVING || status == CONTAINER_DEAD)
-        r = error_set(e, ERR_CONFLICT,
-                      "container is marked for removal and cannot be started");
+        r = error_set(e, ERR_CONFLICT, "container is marked for removal and cannot be started");
     else
         r = container_start_claimed(c, e);
     container_release_claim(c);

@@ -76,7 +76,7 @@ struct host_config {
     char **binds;
     char *container_id_file;
     struct log_config log_config;
-    char *network_mode; /* default, bridge, none, host, container:ID */
+    char *network_mode;             /* default, bridge, none, host, container:ID */
     struct json_list port_bindings; /* of json_named_list of port_binding */
     struct restart_policy restart_policy;
     bool auto_remove;
@@ -119,7 +119,7 @@ struct host_config {
     int64_t nano_cpus;
     char *cgroup_parent;
     uint64_t blkio_weight;
-    struct json_list blkio_weight_device; /* of weight_device */
+    struct json_list blkio_weight_device;   /* of weight_device */
     struct json_list blkio_device_read_bps; /* of throttle_device, as the next three */
     struct json_list blkio_device_write_bps;
     struct json_list blkio_device_read_iops;

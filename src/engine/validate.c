@@ -114,8 +114,7 @@ static int check_restart(struct host_config *hc, struct error *e)
         return error_set(e, ERR_INVALID,
                          "invalid restart policy: maximum retry count cannot be negative");
     if (hc->auto_remove && !STREQ(p->name, "no"))
-        return error_set(e, ERR_INVALID,
-                         "can't create 'AutoRemove' container with restart policy");
+        return error_set(e, ERR_INVALID, "can't create 'AutoRemove' container with restart policy");
     return 0;
 }
 
@@ -169,11 +168,11 @@ static int check_modes(struct engine *en, struct container_config *config, struc
                          "container:NAME)",
                          hc->network_mode);
     if (mode_container(hc->network_mode) && hc->port_bindings.len)
-        return error_set(e, ERR_INVALID,
-                         "conflicting options: port publishing and the container type network mode");
+        return error_set(
+            e, ERR_INVALID,
+            "conflicting options: port publishing and the container type network mode");
     if (mode_container(hc->network_mode) && !str_is_empty(config->hostname))
-        return error_set(e, ERR_INVALID,
-                         "conflicting options: hostname and the network mode");
+        return error_set(e, ERR_INVALID, "conflicting options: hostname and the network mode");
     if (hc->uts_mode && STREQ(hc->uts_mode, "host") && !str_is_empty(config->hostname))
         return error_set(e, ERR_INVALID, "conflicting options: hostname and the UTS mode");
     return check_other(en, hc->network_mode, e);
@@ -233,10 +232,10 @@ static int check_ports(const struct container_config *config, const struct host_
 
 static int check_ulimits(const struct host_config *hc, struct error *e)
 {
-    static const char *const names[] = {"core",   "cpu",    "data",       "fsize",   "locks",
-                                        "memlock", "msgqueue", "nice",    "nofile",  "nproc",
-                                        "rss",    "rtprio", "rttime",     "sigpending", "stack",
-                                        NULL};
+    static const char *const names[] = {"core",   "cpu",        "data",     "fsize",
+                                        "locks",  "memlock",    "msgqueue", "nice",
+                                        "nofile", "nproc",      "rss",      "rtprio",
+                                        "rttime", "sigpending", "stack",    NULL};
     const struct ulimit *u = hc->ulimits.items;
 
     for (size_t i = 0; i < hc->ulimits.len; i++) {
@@ -286,8 +285,8 @@ static int check_log(struct engine *en, struct host_config *hc, struct error *e)
 
 static int check_sysctls(const struct host_config *hc, struct error *e)
 {
-    static const char *const names[] = {"kernel.msgmax", "kernel.msgmnb", "kernel.msgmni",
-                                        "kernel.sem",    "kernel.shmall", "kernel.shmmax",
+    static const char *const names[] = {"kernel.msgmax", "kernel.msgmnb",          "kernel.msgmni",
+                                        "kernel.sem",    "kernel.shmall",          "kernel.shmmax",
                                         "kernel.shmmni", "kernel.shm_rmid_forced", NULL};
 
     for (size_t i = 0; i < hc->sysctls.len; i++) {
@@ -295,12 +294,11 @@ static int check_sysctls(const struct host_config *hc, struct error *e)
         bool net = str_has_prefix(key, "net.");
 
         if (net && STREQ(hc->network_mode, "host"))
-            return error_set(e, ERR_INVALID,
-                             "sysctl \"%s\" not allowed in host network namespace", key);
-        if (!net && !str_has_prefix(key, "fs.mqueue.") &&
-            !strv_contains((char *const *)names, key))
-            return error_set(e, ERR_INVALID,
-                             "sysctl \"%s\" is not in a separate kernel namespace", key);
+            return error_set(e, ERR_INVALID, "sysctl \"%s\" not allowed in host network namespace",
+                             key);
+        if (!net && !str_has_prefix(key, "fs.mqueue.") && !strv_contains((char *const *)names, key))
+            return error_set(e, ERR_INVALID, "sysctl \"%s\" is not in a separate kernel namespace",
+                             key);
     }
     return 0;
 }

@@ -28,8 +28,8 @@ void store_close(struct store *s);
  * version i to i + 1; what was done before is not done again. Each module counts its own version
  * (table `schema`). A database from a newer Pouch is refused.
  */
-int store_migrate(struct store *s, const char *module, const char *const *steps, struct error *e)
-        MUST_CHECK;
+int store_migrate(struct store *s, const char *module, const char *const *steps,
+                  struct error *e) MUST_CHECK;
 
 /* A transaction; everything of this thread until commit or rollback belongs to it. Others wait. */
 int store_begin(struct store *s, struct error *e) MUST_CHECK;

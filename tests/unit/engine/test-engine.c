@@ -244,10 +244,14 @@ static void test_record(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_signals),      cmocka_unit_test(test_status_text),
-        cmocka_unit_test(test_names),        cmocka_unit_test(test_capabilities),
-        cmocka_unit_test(test_validation),   cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_security_options), cmocka_unit_test(test_record),
+        cmocka_unit_test(test_signals),
+        cmocka_unit_test(test_status_text),
+        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_capabilities),
+        cmocka_unit_test(test_validation),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_security_options),
+        cmocka_unit_test(test_record),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

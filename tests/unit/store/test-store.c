@@ -49,8 +49,8 @@ static void test_basics(void **state)
     assert_int_equal(store_open(path, &s, &e), 0);
     assert_int_equal(store_migrate(s, "t", steps, &e), 0);
     assert_int_equal(store_migrate(s, "t", steps, &e), 0);
-    assert_int_equal(store_exec(s, &e, "INSERT INTO t (name, n, data) VALUES (?, ?, ?)", "sib",
-                                "a", (int64_t)-7, "\0\1", (size_t)2),
+    assert_int_equal(store_exec(s, &e, "INSERT INTO t (name, n, data) VALUES (?, ?, ?)", "sib", "a",
+                                (int64_t)-7, "\0\1", (size_t)2),
                      1);
     assert_int_equal(store_exec(s, &e, "INSERT INTO t (name) VALUES (?)", "s", "a"), -EEXIST);
     error_done(&e);
