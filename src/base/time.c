@@ -98,6 +98,21 @@ static int parse_offset(const char **s, int64_t *ret)
     return 0;
 }
 
+/* "03:04[:05[.678]]" */
+static int parse_clock(const char **s, bool relaxed, struct tm *tm, int64_t *ret_frac)
+{
+    if (digits(s, 2, &tm->tm_hour) < 0 || *(*s)++ != ':' || digits(s, 2, &tm->tm_min) < 0)
+        return -EINVAL;
+    if (**s == ':') {
+        (*s)++;
+        if (digits(s, 2, &tm->tm_sec) < 0 || (**s == '.' && fraction(s, ret_frac) < 0))
+            return -EINVAL;
+    } else if (!relaxed) {
+        return -EINVAL;
+    }
+    return tm->tm_hour > 23 || tm->tm_min > 59 || tm->tm_sec > 60 ? -EINVAL : 0;
+}
+
 /* One reader for the strict form and for Docker's relaxed one (date only, no seconds or offset). */
 static int parse_date(const char *s, bool relaxed, int64_t *ret)
 {
@@ -112,20 +127,11 @@ static int parse_date(const char *s, bool relaxed, int64_t *ret)
         return -EINVAL;
     if (*s == 'T' || *s == 't' || *s == ' ') {
         s++;
-        if (digits(&s, 2, &tm.tm_hour) < 0 || *s++ != ':' || digits(&s, 2, &tm.tm_min) < 0)
+        if (parse_clock(&s, relaxed, &tm, &frac) < 0)
             return -EINVAL;
-        if (*s == ':') {
-            s++;
-            if (digits(&s, 2, &tm.tm_sec) < 0 || (*s == '.' && fraction(&s, &frac) < 0))
-                return -EINVAL;
-        } else if (!relaxed) {
-            return -EINVAL;
-        }
     } else if (!relaxed) {
         return -EINVAL;
     }
-    if (tm.tm_hour > 23 || tm.tm_min > 59 || tm.tm_sec > 60)
-        return -EINVAL;
     if ((*s || !relaxed) && parse_offset(&s, &offset) < 0)
         return -EINVAL;
     if (*s)

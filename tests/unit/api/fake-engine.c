@@ -303,9 +303,7 @@ int engine_attach_begin(struct engine *en, const char *ref, bool *tty,
     return find(ref, e);
 }
 
-void engine_attach_end(struct engine_attach_claim *claim)
-{
-}
+void engine_attach_end(struct engine_attach_claim *claim) {}
 
 int engine_attach(struct engine *en, const char *ref, const struct attach_params *p, int fd,
                   struct error *e)
