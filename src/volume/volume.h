@@ -22,33 +22,37 @@
 
 /* --- The API's documents (Docker's field names) -------------------------------------------- */
 
+struct volume_bind_options {
+    char *propagation;
+    bool non_recursive;
+    bool create_mountpoint;
+    bool read_only_non_recursive;
+    bool read_only_force_recursive;
+};
+struct volume_driver_config {
+    char *name;
+    struct json_map options;
+};
+struct volume_volume_options {
+    bool no_copy;
+    struct json_map labels;
+    char *subpath; /* refused: see docs/internals/rootfs.md */
+    struct volume_driver_config driver;
+};
+struct volume_tmpfs_options {
+    int64_t size_bytes;
+    int64_t mode;
+};
 /* One element of HostConfig.Mounts. */
 struct volume_mount_request {
     char *type; /* "bind", "volume", "tmpfs" */
     char *source;
     char *target;
     bool read_only;
-    char *consistency; /* taken and ignored, as Docker on Linux does */
-    struct {
-        char *propagation;
-        bool non_recursive;
-        bool create_mountpoint;
-        bool read_only_non_recursive;
-        bool read_only_force_recursive;
-    } bind;
-    struct {
-        bool no_copy;
-        struct json_map labels;
-        char *subpath;
-        struct {
-            char *name;
-            struct json_map options;
-        } driver;
-    } volume;
-    struct {
-        int64_t size_bytes;
-        int64_t mode;
-    } tmpfs;
+    char *consistency;                /* taken and ignored, as Docker on Linux does */
+    struct volume_bind_options *bind; /* NULL: not in the request */
+    struct volume_volume_options *volume;
+    struct volume_tmpfs_options *tmpfs;
 };
 extern const struct json_desc volume_mount_request_json;
 
@@ -82,7 +86,6 @@ struct volume_mount {
     bool rw;
     char *propagation; /* "rprivate", …; NULL for tmpfs */
     char **options;    /* of the runtime spec's mount: {"rbind","rprivate","ro"}, tmpfs options */
-    char *subpath;     /* of a volume; below its content, resolved without leaving it */
     bool no_copy;      /* volume: do not copy the image's content up */
     bool anonymous;    /* volume: goes with `rm -v` and with --rm */
     bool make_source;  /* bind by -v: a missing host folder is created */
@@ -106,6 +109,7 @@ struct volume_request {
     char *const *volumes;         /* Config.Volumes, keys (the image's included) */
     char *const *volumes_from;    /* HostConfig.VolumesFrom: "container[:ro|rw]" – only checked */
     const struct volume_mounts *from; /* the mounts volumes_from stands for, looked up before */
+    const char *volume_driver;        /* HostConfig.VolumeDriver; NULL: local */
 };
 
 /*

@@ -1,0 +1,466 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The volumes on disk: <root>/volumes/<name>/{meta.json,_data}. A volume is built under a name that
+ * begins with ".tmp-" and renamed; it goes by a rename to ".rm-…". Volumes' names cannot begin with
+ * a dot, so that whatever does is rubbish of a crash.
+ *
+ * The mutex guards who uses what, and is held across the one rename of a removal, so that nobody
+ * takes a volume into use while it goes.
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/buf.h"
+#include "base/fs.h"
+#include "base/map.h"
+#include "base/str.h"
+#include "base/strv.h"
+#include "base/time.h"
+#include "volume/volume-priv.h"
+
+#define META_MAX      ((size_t)1 << 20)
+#define CONTENT_DIR   "_data"
+#define META_FILE     "meta.json"
+#define TMP_PREFIX    ".tmp-"
+#define REMOVE_PREFIX ".rm-"
+
+struct users {
+    char **ids;
+};
+
+struct volume_store {
+    char *dir;
+    pthread_mutex_t lock; /* guards users */
+    struct map *users;    /* volume's name → struct users */
+};
+
+/* What meta.json holds; the rest follows from the folder's name. */
+static const struct json_field meta_fields[] = {
+    JSON_FIELD(struct volume, created, "CreatedAt", JSON_TIME, 0),
+    JSON_FIELD(struct volume, driver, "Driver", JSON_STR, 0),
+    JSON_FIELD(struct volume, labels, "Labels", JSON_STR_MAP, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct volume, options, "Options", JSON_STR_MAP, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct volume, anonymous, "Anonymous", JSON_BOOL, JSON_OMIT_EMPTY),
+    JSON_END,
+};
+static const struct json_desc meta_json = {"volume", sizeof(struct volume), meta_fields};
+
+/* --- Checks --------------------------------------------------------------------------------- */
+
+int volume_name_check(const char *name, struct error *e)
+{
+    static const char first[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+    size_t len = strlen(name);
+
+    if (len == 1)
+        return error_set(e, ERR_INVALID,
+                         "volume name is too short, names should be at least two alphanumeric "
+                         "characters");
+    if (len == 0 || !strchr(first, name[0]) ||
+        strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") != len)
+        return error_set(e, ERR_INVALID,
+                         "\"%s\" includes invalid characters for a local volume name, only "
+                         "\"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a "
+                         "host directory, use absolute path",
+                         name);
+    if (len > NAME_MAX)
+        return error_set(e, ERR_INVALID, "volume name is too long: at most %d characters",
+                         NAME_MAX);
+    return 0;
+}
+
+int volume_driver_check(const char *driver, struct error *e)
+{
+    if (str_is_empty(driver) || STREQ(driver, VOLUME_DRIVER_LOCAL))
+        return 0;
+    return error_set(e, ERR_NOT_FOUND, "error looking up volume plugin %s: plugin \"%s\" not found",
+                     driver, driver);
+}
+
+static bool has_word(const char *list, const char *word)
+{
+    AUTOPTR(strv) char **words = strv_split(list, ",", true);
+
+    return strv_contains(words, word);
+}
+
+int volume_options_check(const struct json_map *options, struct error *e)
+{
+    const char *type = json_map_get(options, "type");
+    const char *o = json_map_get(options, "o");
+    const char *device = json_map_get(options, "device");
+
+    for (size_t i = 0; i < options->len; i++) {
+        const char *key = options->items[i].key;
+
+        if (!STREQ(key, "type") && !STREQ(key, "o") && !STREQ(key, "device"))
+            return error_set(e, ERR_INVALID, "invalid option: \"%s\"", key);
+    }
+    if (options->len == 0)
+        return 0;
+    if (!o || strlen(o) > META_MAX / 64 || !(has_word(o, "bind") || has_word(o, "rbind")) ||
+        (!str_is_empty(type) && !STREQ(type, "none") && !STREQ(type, "bind")))
+        return error_set(e, ERR_INVALID,
+                         "local volumes take the options type=none, o=bind, device=/host/folder "
+                         "only (mount other file systems on the host, and use their folder)");
+    if (!device || device[0] != '/')
+        return error_set(e, ERR_INVALID,
+                         "missing or relative device in volume options: device=/host/folder");
+    return 0;
+}
+
+/* --- One volume ----------------------------------------------------------------------------- */
+
+static void fill_place(const struct volume_store *vs, const char *name, struct volume *v)
+{
+    str_replace(&v->name, name);
+    str_replace(&v->scope, "local");
+    free(v->mountpoint);
+    v->mountpoint = xasprintf("%s/%s/" CONTENT_DIR, vs->dir, name);
+}
+
+char *volume_source(const struct volume *v)
+{
+    const char *device = json_map_get(&v->options, "device");
+
+    return xstrdup(device ? device : v->mountpoint);
+}
+
+/* -ENOENT without an error when there is no such volume. */
+static int load(const struct volume_store *vs, const char *name, struct volume *ret,
+                struct error *e)
+{
+    AUTOFREE char *path = xasprintf("%s/%s/" META_FILE, vs->dir, name);
+    AUTOFREE char *text = NULL;
+    struct volume v = {.name = NULL};
+    size_t len;
+    int r = fs_read_file(AT_FDCWD, path, META_MAX, &text, &len);
+
+    if (r == -ENOENT || r == -ENOTDIR)
+        return -ENOENT;
+    if (r < 0)
+        return error_set_errno(e, r, "read %s", path);
+    r = json_parse(&meta_json, text, len, &v, e);
+    if (r < 0) {
+        error_add(e, "%s", path);
+        return r;
+    }
+    fill_place(vs, name, &v);
+    *ret = v;
+    return 0;
+}
+
+int volume_get(struct volume_store *vs, const char *name, struct volume *ret, struct error *e)
+{
+    struct error why = ERROR_INIT;
+    int r = volume_name_check(name, &why);
+
+    error_done(&why);
+    r = r < 0 ? -ENOENT : load(vs, name, ret, e);
+    if (r == -ENOENT)
+        return error_set(e, ERR_NOT_FOUND, "get %s: no such volume", name);
+    return r;
+}
+
+static int write_new(const char *dir, const struct volume *v, struct error *e)
+{
+    AUTOFREE char *data = xasprintf("%s/" CONTENT_DIR, dir);
+    AUTOFREE char *meta = xasprintf("%s/" META_FILE, dir);
+    AUTOFREE char *text = json_print_str(&meta_json, v);
+    int r;
+
+    if (mkdir(dir, 0701) < 0 || chmod(dir, 0701) < 0)
+        return error_set_errno(e, errno, "make %s", dir);
+    if (mkdir(data, 0755) < 0 || chmod(data, 0755) < 0)
+        return error_set_errno(e, errno, "make %s", data);
+    r = fs_write_atomic(AT_FDCWD, meta, text, strlen(text), 0600, FS_SYNC);
+    return r < 0 ? error_set_errno(e, r, "write %s", meta) : 0;
+}
+
+static int sync_dir(const char *path, struct error *e)
+{
+    AUTOFD int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0 || fsync(fd) < 0)
+        return error_set_errno(e, errno, "sync %s", path);
+    return 0;
+}
+
+/* Builds the volume beside its place and renames it there. *ret_new says whether it was this call
+ * that made it. */
+static int make(const struct volume_store *vs, const struct volume *v, bool *ret_new,
+                struct error *e)
+{
+    AUTOFREE char *tmp = NULL;
+    AUTOFREE char *path = xasprintf("%s/%s", vs->dir, v->name);
+    char suffix[17];
+    int r;
+
+    random_hex(suffix, 8);
+    tmp = xasprintf("%s/" TMP_PREFIX "%s", vs->dir, suffix);
+    r = write_new(tmp, v, e);
+    *ret_new = false;
+    if (r == 0 && rename(tmp, path) == 0)
+        *ret_new = true;
+    else if (r == 0 && errno != EEXIST && errno != ENOTEMPTY)
+        r = error_set_errno(e, errno, "make volume %s", v->name);
+    if (*ret_new)
+        return sync_dir(vs->dir, e);
+    if (fs_remove_tree(AT_FDCWD, tmp) < 0)
+        return r; /* left for the next start */
+    return r;
+}
+
+int volume_create(struct volume_store *vs, const struct volume_params *p, struct volume *ret,
+                  bool *ret_new, struct error *e)
+{
+    CLEANUP(volume_done) struct volume v = {.name = NULL};
+    struct error why = ERROR_INIT;
+    char random[65];
+    bool made = false;
+    int r;
+
+    random_hex(random, 32);
+    v.anonymous = p->anonymous || str_is_empty(p->name);
+    fill_place(vs, str_is_empty(p->name) ? random : p->name, &v);
+    r = volume_name_check(v.name, e);
+    if (r == 0)
+        r = volume_driver_check(p->driver, e);
+    if (r == 0 && p->options)
+        r = volume_options_check(p->options, e);
+    if (r < 0)
+        return r;
+    v.driver = xstrdup(VOLUME_DRIVER_LOCAL);
+    v.created = time_now_ns();
+    for (size_t i = 0; p->labels && i < p->labels->len; i++)
+        json_map_set(&v.labels, p->labels->items[i].key, p->labels->items[i].value);
+    for (size_t i = 0; p->options && i < p->options->len; i++)
+        json_map_set(&v.options, p->options->items[i].key, p->options->items[i].value);
+    if (v.anonymous)
+        json_map_set(&v.labels, VOLUME_LABEL_ANONYMOUS, "");
+    for (int i = 0; i < 8; i++) {
+        struct volume there = {.name = NULL};
+
+        r = load(vs, v.name, &there, &why);
+        if (r == -ENOENT)
+            r = make(vs, &v, &made, &why);
+        if (r < 0 || made)
+            break;
+        /* Somebody else's, older or just made; look again when it was removed meanwhile. */
+        if (there.name) {
+            volume_done(&v);
+            v = there;
+            break;
+        }
+    }
+    if (r < 0) {
+        error_move(e, &why);
+        return r;
+    }
+    if (ret_new)
+        *ret_new = made;
+    if (ret) {
+        *ret = v;
+        v = (struct volume){.name = NULL};
+    }
+    return 0;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    const struct volume *x = a;
+    const struct volume *y = b;
+
+    return strcmp(x->name, y->name);
+}
+
+int volume_list(struct volume_store *vs, struct volume **ret, size_t *ret_len, struct error *e)
+{
+    DIR *dir = opendir(vs->dir);
+    struct volume *list = NULL;
+    struct dirent *de;
+    size_t len = 0;
+    size_t cap = 0;
+    int r = 0;
+
+    if (!dir)
+        return error_set_errno(e, errno, "read %s", vs->dir);
+    while (r >= 0 && (de = readdir(dir))) {
+        if (de->d_name[0] == '.')
+            continue;
+        if (len == cap) {
+            cap = cap ? cap * 2 : 16;
+            list = xreallocarray(list, cap, sizeof *list);
+        }
+        r = load(vs, de->d_name, &list[len], e);
+        if (r == 0)
+            len++;
+        else if (r == -ENOENT)
+            r = 0; /* gone meanwhile, or not ours */
+    }
+    (void)closedir(dir);
+    if (r < 0) {
+        while (len)
+            volume_done(&list[--len]);
+        free(list);
+        return r;
+    }
+    if (len)
+        qsort(list, len, sizeof *list, compare_names);
+    *ret = list;
+    *ret_len = len;
+    return 0;
+}
+
+/* --- Use and removal ------------------------------------------------------------------------ */
+
+bool volume_ref_new(struct volume_store *vs, const char *name, const char *container_id)
+{
+    struct users *u;
+    bool is_new;
+
+    (void)pthread_mutex_lock(&vs->lock);
+    u = map_get(vs->users, name);
+    if (!u) {
+        u = xcalloc(1, sizeof *u);
+        (void)map_set(vs->users, name, u);
+    }
+    is_new = !strv_contains(u->ids, container_id);
+    if (is_new)
+        strv_push(&u->ids, container_id);
+    (void)pthread_mutex_unlock(&vs->lock);
+    return is_new;
+}
+
+void volume_ref(struct volume_store *vs, const char *name, const char *container_id)
+{
+    if (!str_is_empty(name))
+        (void)volume_ref_new(vs, name, container_id);
+}
+
+static void users_free(void *p)
+{
+    struct users *u = p;
+
+    strv_free(u->ids);
+    free(u);
+}
+
+void volume_unref(struct volume_store *vs, const char *name, const char *container_id)
+{
+    struct users *u;
+
+    if (str_is_empty(name))
+        return;
+    (void)pthread_mutex_lock(&vs->lock);
+    u = map_get(vs->users, name);
+    if (u) {
+        strv_remove(u->ids, container_id);
+        if (strv_len(u->ids) == 0)
+            users_free(map_remove(vs->users, name));
+    }
+    (void)pthread_mutex_unlock(&vs->lock);
+}
+
+/* The rename that makes it gone, unless somebody uses it. */
+static int move_away(struct volume_store *vs, const char *name, const char *to, struct error *e)
+{
+    AUTOFREE char *path = xasprintf("%s/%s", vs->dir, name);
+    struct users *u;
+    int r = 0;
+
+    (void)pthread_mutex_lock(&vs->lock);
+    u = map_get(vs->users, name);
+    if (u) {
+        AUTOFREE char *ids = strv_join(u->ids, ", ");
+
+        r = error_set(e, ERR_CONFLICT, "remove %s: volume is in use - [%s]", name, ids);
+    } else if (rename(path, to) < 0) {
+        r = errno == ENOENT ? error_set(e, ERR_NOT_FOUND, "get %s: no such volume", name)
+                            : error_set_errno(e, errno, "remove volume %s", name);
+    }
+    (void)pthread_mutex_unlock(&vs->lock);
+    return r;
+}
+
+int volume_remove(struct volume_store *vs, const char *name, bool force, struct error *e)
+{
+    struct volume v = {.name = NULL};
+    struct error why = ERROR_INIT;
+    AUTOFREE char *to = NULL;
+    char suffix[17];
+    int r = volume_get(vs, name, &v, &why);
+
+    volume_done(&v);
+    random_hex(suffix, 8);
+    to = xasprintf("%s/" REMOVE_PREFIX "%s", vs->dir, suffix);
+    if (r == 0)
+        r = move_away(vs, name, to, &why);
+    if (r < 0 && force && why.code == ERR_NOT_FOUND) {
+        error_done(&why);
+        return 0;
+    }
+    if (r < 0) {
+        error_move(e, &why);
+        return r;
+    }
+    r = fs_remove_tree(AT_FDCWD, to);
+    return r < 0 ? error_set_errno(e, r, "remove volume %s", name) : 0;
+}
+
+/* --- The store ------------------------------------------------------------------------------ */
+
+/* A rename of .rm- or .tmp- was the point of no return or of no beginning: both go. */
+static int sweep(const struct volume_store *vs, struct error *e)
+{
+    DIR *dir = opendir(vs->dir);
+    struct dirent *de;
+    int r = 0;
+
+    if (!dir)
+        return error_set_errno(e, errno, "read %s", vs->dir);
+    while (r == 0 && (de = readdir(dir))) {
+        if (!str_has_prefix(de->d_name, TMP_PREFIX) && !str_has_prefix(de->d_name, REMOVE_PREFIX))
+            continue;
+        r = fs_remove_tree(dirfd(dir), de->d_name);
+        if (r < 0)
+            (void)error_set_errno(e, r, "remove %s/%s", vs->dir, de->d_name);
+    }
+    (void)closedir(dir);
+    return r;
+}
+
+int volume_store_open(const char *root, struct volume_store **ret, struct error *e)
+{
+    AUTOPTR(volume_store) struct volume_store *vs = xcalloc(1, sizeof *vs);
+    int r;
+
+    vs->dir = xasprintf("%s/volumes", root);
+    vs->users = map_new();
+    (void)pthread_mutex_init(&vs->lock, NULL);
+    r = fs_mkdir_p(vs->dir, 0701);
+    if (r < 0)
+        return error_set_errno(e, r, "make %s", vs->dir);
+    r = sweep(vs, e);
+    if (r < 0)
+        return r;
+    *ret = take_ptr(vs);
+    return 0;
+}
+
+void volume_store_free(struct volume_store *vs)
+{
+    if (!vs)
+        return;
+    map_free(vs->users, users_free);
+    (void)pthread_mutex_destroy(&vs->lock);
+    free(vs->dir);
+    free(vs);
+}
