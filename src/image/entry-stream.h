@@ -30,6 +30,8 @@
  *     fd 1   a pipe back: one struct unpack_report at the end (and nothing else)
  *     fd 2   the log
  *     fd 3   the empty folder of the layer (O_DIRECTORY), opened by pouchd
+ * A stream that is cut off (its end before ENTRY_END, or ENTRY_END with a status) is reported as
+ * ECANCELED: whoever cut it off knows why; every other errnum is pouch-unpack's own reason.
  * Exit status 0 with a report of errnum 0 is the only success. After the first error it stops
  * reading (the parser gets EPIPE) and reports. Before a good report it makes what it wrote durable
  * (syncfs) unless argument --no-sync is given.

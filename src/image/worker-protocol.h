@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What pouchd and the worker program pouch-image say to each other: JSON messages over a
+ * SOCK_SEQPACKET pair (fd 3 of the worker), some with file descriptors.
+ *
+ *   pouchd → worker
+ *     start   op and its parameters; fds: [input] for load and import
+ *     opened  answer to `open`; fds: [file, read and write]
+ *     layer   answer to `layer`: state "have", or "fetch" with fds: [pipe of the entry stream] or
+ *             [pipe, file for the blob] when the request did not name a file that holds it already
+ *   worker → pouchd
+ *     open      a new empty temporary file is wanted (file: the number the worker gives it)
+ *     plan      layer `index` is part of it: diff_id (absent: not known yet), digest of the blob,
+ *               size, media_type
+ *     layer     layer `index` is wanted now; file: a temporary file that holds its blob already
+ *     layer-done  layer `index` was read whole and its digests are right (digest, diff_id, size);
+ *               file: the temporary file that holds its blob (0: the one that came with `layer`)
+ *     blob      `file` holds a small verified blob: role manifest, config, index
+ *     progress  index, status, current, total
+ *     text      a line for the user (status)
+ *     image     one image is complete: config digest, manifest digest, names, layers by index
+ *     failed    the operation failed: code, errnum, message
+ *     done      everything was sent
+ *
+ * The worker is the side that hostile bytes may have taken over: pouchd checks every field.
+ * Requests carry `id`, which the answer repeats. Layers are numbered by `index`, files by `file`.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/macros.h"
+
+#define WORKER_SOCKET_FD    3
+#define WORKER_MESSAGE_MAX  (160u * 1024)
+#define WORKER_FDS_MAX      2
+#define WORKER_PARALLEL_MAX 8 /* layers under way at once */
+
+struct worker_msg {
+    char *type;
+    uint64_t id;
+    uint64_t index; /* of a layer */
+    uint64_t file;  /* number of a temporary file, 0: none */
+    char *op;       /* start: pull, load, import */
+    char *state;
+    char *role;
+    char *status;
+    char *digest;
+    char *diff_id;
+    char *media_type;
+    char *config;   /* image: digest of the configuration; import: the configuration's template */
+    char *manifest; /* image: digest of the manifest */
+    char *top;      /* image: digest under which it was pulled (index or manifest) */
+    char **names;   /* image: full references (load) */
+    char **layers;  /* image: diff ids */
+    uint64_t size;
+    uint64_t current;
+    uint64_t total;
+    int64_t code; /* enum error_code */
+    int64_t errnum;
+    char *message;
+    /* start */
+    char *host;       /* registry, with port */
+    char *repository; /* path in the registry */
+    char *tag;
+    char *reference;  /* as shown to people */
+    char *platform;
+    char *username;
+    char *password;
+    char *identity_token;
+    char *registry_token;
+    bool insecure;   /* plain HTTP and any certificate may be used */
+    uint64_t parallel;
+    uint64_t stall_timeout; /* seconds */
+};
+extern const struct json_desc worker_msg_json;
+
+void worker_msg_done(struct worker_msg *m);
+
+/* Sends; fds are borrowed. -EMSGSIZE when too large. */
+int worker_msg_send(int sock, const struct worker_msg *m, const int *fds, size_t nfds) MUST_CHECK;
+
+/* Receives one message into a zeroed struct: 1, 0 at the end, -errno (-EPROTO: not a message).
+ * *ret_nfds fds are the caller's, also when it is negative it is 0. */
+int worker_msg_recv(int sock, struct worker_msg *m, int fds[WORKER_FDS_MAX],
+                    size_t *ret_nfds) MUST_CHECK;

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pouch-image: the worker that reads what comes from outside (registries, archives). Started by
+ * pouchd for one operation, with a socket as fd 3; gives up its rights, then does as `start` says.
+ *
+ *     pouch-image --uid UID --gid GID
+ */
+#include <locale.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <curl/curl.h>
+
+#include "base/str.h"
+#include "image/worker/worker.h"
+
+static int run(const struct worker_msg *start, int input, struct error *e)
+{
+    if (start->op && STREQ(start->op, "pull"))
+        return worker_pull(start, e);
+    if (start->op && STREQ(start->op, "load") && input >= 0)
+        return worker_load(start, input, e);
+    if (start->op && STREQ(start->op, "import") && input >= 0)
+        return worker_import(start, input, e);
+    return error_set(e, ERR_INTERNAL, "the image worker got an unknown operation");
+}
+
+static int work(struct error *e)
+{
+    struct worker_msg start = {0};
+    int fds[WORKER_FDS_MAX];
+    size_t nfds = 0;
+
+    if (worker_msg_recv(WORKER_SOCKET_FD, &start, fds, &nfds) <= 0 || !STREQ(start.type, "start"))
+        return error_set(e, ERR_INTERNAL, "the image worker got no operation");
+    int r = conn_start(WORKER_SOCKET_FD, e);
+    if (r < 0)
+        return r;
+    if (start.stall_timeout == 0)
+        start.stall_timeout = 30;
+    r = run(&start, nfds > 0 ? fds[0] : -EBADF, e);
+    if (r < 0)
+        return r;
+    return conn_send(&(struct worker_msg){.type = (char *)"done"}, e);
+}
+
+/* The value of an option that is a number; 0 when it is absent. */
+static unsigned number_option(int argc, char **argv, const char *name)
+{
+    uint64_t n;
+
+    for (int i = 1; i + 1 < argc; i++)
+        if (STREQ(argv[i], name) && parse_u64(argv[i + 1], &n) == 0 && n < UINT32_MAX)
+            return (unsigned)n;
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    AUTO(error) struct error e = ERROR_INIT;
+
+    signal(SIGPIPE, SIG_IGN);
+    /* Names in pax headers are UTF-8; libarchive hands them out in the locale's encoding. */
+    if (!setlocale(LC_CTYPE, "C.UTF-8"))
+        (void)setlocale(LC_CTYPE, "en_US.UTF-8");
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+    int r = sandbox_enter(number_option(argc, argv, "--uid"), number_option(argc, argv, "--gid"),
+                          &e);
+    if (r >= 0)
+        r = work(&e);
+    if (r >= 0)
+        return 0;
+    struct worker_msg m = {.type = (char *)"failed",
+                           .code = e.code,
+                           .errnum = e.errnum ? e.errnum : -r,
+                           .message = (char *)error_message(&e)};
+    if (worker_msg_send(WORKER_SOCKET_FD, &m, NULL, 0) < 0)
+        fprintf(stderr, "pouch-image: %s\n", error_message(&e));
+    fflush(stderr);
+    _exit(1); /* threads of other layers may still be at it */
+}

@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The distribution API's read side: scheme, authentication, patience, going on after a broken
+ * connection, and errors in Docker's words.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <curl/curl.h>
+
+#include "base/alloc.h"
+#include "base/str.h"
+#include "image/worker/worker.h"
+
+#define RETRIES_MAX     4  /* of one request, all reasons together, without progress */
+#define RETRY_AFTER_MAX 10 /* seconds a registry may make us wait */
+#define TOKEN_MAX       (256u * 1024)
+
+void registry_init(struct registry *r, const struct worker_msg *start)
+{
+    memset(r, 0, sizeof(*r));
+    r->start = start;
+    pthread_mutex_init(&r->lock, NULL);
+}
+
+static void pause_ms(int64_t ms)
+{
+    struct timespec ts = {.tv_sec = ms / 1000, .tv_nsec = (ms % 1000) * 1000000};
+
+    nanosleep(&ts, NULL);
+}
+
+/* --- Errors a registry reports ------------------------------------------------------------------ */
+
+struct api_error {
+    char *code;
+    char *message;
+};
+static const struct json_field api_error_fields[] = {
+        JSON_FIELD(struct api_error, code, "code", JSON_STR, 0),
+        JSON_FIELD(struct api_error, message, "message", JSON_STR, 0),
+        JSON_END,
+};
+static const struct json_desc api_error_json = {"error", sizeof(struct api_error),
+                                                api_error_fields};
+struct api_errors {
+    struct json_list errors;
+};
+static const struct json_field api_errors_fields[] = {
+        JSON_FIELD_SUB(struct api_errors, errors, "errors", JSON_OBJ_LIST, 0, &api_error_json),
+        JSON_END,
+};
+static const struct json_desc api_errors_json = {"errors", sizeof(struct api_errors),
+                                                 api_errors_fields};
+
+/* Text of a registry, made fit for one line of ours. */
+static char *one_line(const char *s)
+{
+    char *line = xstrndup(s, 300);
+
+    for (char *p = line; *p; p++)
+        if ((unsigned char)*p < ' ' || *p == 0x7f)
+            *p = ' ';
+    return line;
+}
+
+/* The final verdict on an answer that is not 2xx. what: digest or tag. */
+static int status_error(const struct registry *r, const char *kind, const char *what,
+                        const struct http_response *resp, struct error *e)
+{
+    const struct worker_msg *s = r->start;
+    struct api_errors errors = {0};
+    bool manifest = STREQ(kind, "manifests");
+    AUTOFREE char *code = NULL, *message = NULL;
+    int rc;
+
+    if (json_parse(&api_errors_json, buf_str(&resp->body), resp->body.len, &errors, NULL) == 0 &&
+        errors.errors.len > 0) {
+        const struct api_error *first = errors.errors.items;
+        code = one_line(first->code ? first->code : "");
+        message = one_line(first->message ? first->message : "");
+        json_free(&api_errors_json, &errors);
+    }
+    for (char *p = code; p && *p; p++)
+        *p = (char)(*p == '_' ? ' ' : *p >= 'A' && *p <= 'Z' ? *p + 32 : *p);
+    const char *c = code && *code ? code : "", *m = message && *message ? message : c;
+    bool denied = STREQ(c, "denied") || resp->status == 403;
+    if (denied || (resp->status == 404 && STREQ(c, "name unknown") && !manifest))
+        rc = error_set(e, ERR_NOT_FOUND,
+                       "pull access denied for %s, repository does not exist or may require "
+                       "'docker login': denied: %s",
+                       s->reference, *m ? m : "requested access to the resource is denied");
+    else if (resp->status == 401)
+        rc = error_set(e, ERR_UNAUTHORIZED, "registry %s refuses access to %s: unauthorized: %s",
+                       s->host, s->reference, *m ? m : "authentication required");
+    else if (resp->status == 404 && manifest)
+        rc = error_set(e, ERR_NOT_FOUND, "manifest for %s not found: %s: %s", s->reference,
+                       *c ? c : "manifest unknown", *m ? m : "manifest unknown");
+    else if (resp->status == 404)
+        rc = error_set(e, ERR_NOT_FOUND, "blob %s of %s is not in registry %s", what, s->reference,
+                       s->host);
+    else if (resp->status == 429)
+        rc = error_set(e, ERR_UNAVAILABLE, "toomanyrequests: registry %s limits the rate: %s",
+                       s->host, *m ? m : "try again later");
+    else
+        rc = error_set(e, resp->status >= 500 ? ERR_UNAVAILABLE : ERR_INTERNAL,
+                       "registry %s answered %ld for %s %s%s%s", s->host, resp->status,
+                       manifest ? "manifest" : "blob", what, *m ? ": " : "", m);
+    return rc;
+}
+
+/* --- Tokens ------------------------------------------------------------------------------------- */
+
+struct token_answer {
+    char *token;
+    char *access_token;
+};
+static const struct json_field token_fields[] = {
+        JSON_FIELD(struct token_answer, token, "token", JSON_STR, 0),
+        JSON_FIELD(struct token_answer, access_token, "access_token", JSON_STR, 0),
+        JSON_END,
+};
+static const struct json_desc token_json = {"token", sizeof(struct token_answer), token_fields};
+
+static int token_sink(void *data, const void *bytes, size_t len)
+{
+    return buf_append(data, bytes, len);
+}
+
+/* The form of an OAuth2 refresh, for identity tokens. */
+static char *refresh_form(const struct challenge *c, const char *scope, const char *token)
+{
+    struct buf b = BUF_INIT(64u * 1024);
+    char *s = curl_easy_escape(NULL, c->service ? c->service : "", 0);
+    char *p = curl_easy_escape(NULL, c->scope ? c->scope : scope, 0);
+    char *t = curl_easy_escape(NULL, token, 0);
+
+    (void)buf_printf(&b, "grant_type=refresh_token&client_id=pouch&service=%s&scope=%s"
+                         "&refresh_token=%s", s, p, t);
+    curl_free(s);
+    curl_free(p);
+    curl_free(t);
+    return buf_take(&b);
+}
+
+static int fetch_token(struct registry *r, struct http_client *client, const struct challenge *c,
+                       char **ret, struct error *e)
+{
+    const struct worker_msg *s = r->start;
+    AUTOFREE char *scope = xasprintf("repository:%s:pull", s->repository);
+    AUTOFREE char *url = NULL, *form = NULL;
+    AUTO(buf) struct buf body = BUF_INIT(TOKEN_MAX);
+    CLEANUP(http_response_done) struct http_response resp = {0};
+    struct token_answer answer = {0};
+    bool identity = !str_is_empty(s->identity_token);
+
+    if (!s->insecure && !str_has_prefix(c->realm, "https://"))
+        return error_set(e, ERR_UNAUTHORIZED,
+                         "registry %s wants tokens from %.200s, which is not HTTPS", s->host,
+                         c->realm);
+    if (identity)
+        form = refresh_form(c, scope, s->identity_token);
+    url = identity ? xstrdup(c->realm) : challenge_url(c, scope);
+    struct http_request req = {.url = url,
+                               .form = form,
+                               .insecure = s->insecure,
+                               .stall_timeout = s->stall_timeout,
+                               .sink = token_sink,
+                               .sink_data = &body};
+    if (!identity && !str_is_empty(s->username)) {
+        req.username = s->username;
+        req.password = s->password;
+    }
+    int rc = http_perform(client, &req, &resp, e);
+    if (rc < 0) {
+        if (e->message)
+            error_add(e, "cannot get a token for %s", s->reference);
+        else
+            rc = error_set(e, ERR_INTERNAL, "the token for %s is too large", s->reference);
+        return rc;
+    }
+    if (resp.status == 401 || resp.status == 403)
+        return error_set(e, ERR_UNAUTHORIZED,
+                         "registry %s refuses access to %s: unauthorized: incorrect username or "
+                         "password",
+                         s->host, s->reference);
+    if (resp.status < 200 || resp.status > 299)
+        return error_set(e, ERR_UNAVAILABLE, "the token server of registry %s answered %ld",
+                         s->host, resp.status);
+    rc = json_parse(&token_json, buf_str(&body), body.len, &answer, e);
+    if (rc < 0) {
+        error_add(e, "the token server of registry %s", s->host);
+        return rc;
+    }
+    char *token = !str_is_empty(answer.token) ? answer.token : answer.access_token;
+    if (!str_is_empty(token))
+        *ret = xstrdup(token);
+    else
+        rc = error_set(e, ERR_UNAUTHORIZED, "the token server of registry %s gave no token",
+                       s->host);
+    json_free(&token_json, &answer);
+    return rc;
+}
+
+/* After a 401: gets what the challenge asks for. */
+static int authenticate(struct registry *r, struct http_client *client, const char *header,
+                        const char *used_token, struct error *e)
+{
+    const struct worker_msg *s = r->start;
+    CLEANUP(challenge_done) struct challenge c = {0};
+    char *token = NULL;
+
+    if (challenge_parse(header, &c) < 0)
+        return error_set(e, ERR_UNAUTHORIZED,
+                         "registry %s asks for an unknown kind of authentication", s->host);
+    if (c.scheme == CHALLENGE_BASIC) {
+        if (str_is_empty(s->username))
+            return error_set(e, ERR_UNAUTHORIZED,
+                             "registry %s refuses access to %s: unauthorized: authentication "
+                             "required",
+                             s->host, s->reference);
+        r->basic = true;
+        return 0;
+    }
+    pthread_mutex_lock(&r->lock); /* a thread that failed with an older token just takes the new */
+    bool fresh = r->token && (!used_token || !STREQ(r->token, used_token));
+    pthread_mutex_unlock(&r->lock);
+    if (fresh)
+        return 0;
+    int rc = fetch_token(r, client, &c, &token, e);
+    if (rc < 0)
+        return rc;
+    pthread_mutex_lock(&r->lock);
+    free(r->token);
+    r->token = token;
+    pthread_mutex_unlock(&r->lock);
+    return 0;
+}
+
+/* --- Requests --------------------------------------------------------------------------------------- */
+
+struct get {
+    struct registry *r;
+    struct http_client *client;
+    const char *kind, *what, *accept;
+    int64_t want_size;
+    http_sink *sink;
+    void *sink_data;
+    uint64_t done; /* bytes passed on */
+    uint64_t skip; /* to drop, when the server does not know ranges */
+    const struct http_response *resp;
+    bool begun; /* the body of this attempt has begun */
+    unsigned auths, retries;
+};
+
+static int get_sink(void *data, const void *bytes, size_t len)
+{
+    struct get *g = data;
+    const char *b = bytes;
+
+    if (!g->begun) {
+        g->begun = true;
+        g->skip = g->done;
+        if (g->resp->range_start >= 0) {
+            if ((uint64_t)g->resp->range_start != g->done)
+                return -EPROTO;
+            g->skip = 0;
+        }
+    }
+    if (g->skip > 0) {
+        size_t n = len < g->skip ? len : (size_t)g->skip;
+        g->skip -= n;
+        b += n;
+        len -= n;
+    }
+    if (len == 0)
+        return 0;
+    int r = g->sink(g->sink_data, b, len);
+    if (r >= 0) {
+        g->done += len;
+        g->retries = 0;
+    }
+    return r;
+}
+
+/* One attempt with what is known about scheme and rights. */
+static int attempt(struct get *g, const char *scheme, struct http_response *resp,
+                   char **ret_token, struct error *e)
+{
+    const struct worker_msg *s = g->r->start;
+    AUTOFREE char *url = xasprintf("%s://%s/v2/%s/%s/%s", scheme, s->host, s->repository, g->kind,
+                                   g->what);
+    struct http_request req = {.url = url,
+                               .accept = g->accept,
+                               .offset = g->done,
+                               .insecure = s->insecure,
+                               .stall_timeout = s->stall_timeout,
+                               .sink = get_sink,
+                               .sink_data = g};
+
+    pthread_mutex_lock(&g->r->lock);
+    *ret_token = xstrdup_or_null(g->r->token);
+    pthread_mutex_unlock(&g->r->lock);
+    if (!*ret_token && !str_is_empty(s->registry_token))
+        *ret_token = xstrdup(s->registry_token);
+    req.bearer = *ret_token;
+    if (g->r->basic) {
+        req.username = s->username;
+        req.password = s->password;
+    }
+    g->resp = resp;
+    g->begun = false;
+    return http_perform(g->client, &req, resp, e);
+}
+
+/* Whether an answer over plain HTTP says that the server speaks TLS. */
+static bool wants_tls(int rc, const struct http_response *resp)
+{
+    if (rc < 0)
+        return resp->connected == false &&
+               (resp->curl_code == CURLE_GOT_NOTHING || resp->curl_code == CURLE_RECV_ERROR ||
+                resp->curl_code == CURLE_WEIRD_SERVER_REPLY ||
+                resp->curl_code == CURLE_UNSUPPORTED_PROTOCOL);
+    return resp->status == 400 && strcasestr(buf_str(&resp->body), "http request");
+}
+
+/* Whether the failed attempt may be tried again, after a pause. */
+static bool may_retry(struct get *g, int rc, const struct http_response *resp)
+{
+    if (g->retries >= RETRIES_MAX || resp->sink_status < 0)
+        return false;
+    if (rc < 0) {
+        /* An answer that broke off; what never answered at all is reported at once. */
+        if (!resp->connected || (resp->curl_code != CURLE_PARTIAL_FILE &&
+                                 resp->curl_code != CURLE_RECV_ERROR &&
+                                 resp->curl_code != CURLE_HTTP2_STREAM))
+            return false;
+        g->retries++;
+        pause_ms(50 << g->retries);
+        return true;
+    }
+    if (resp->status == 429 && g->retries < 2 && resp->retry_after <= RETRY_AFTER_MAX) {
+        g->retries++;
+        pause_ms(resp->retry_after < 0 ? 1000 : resp->retry_after * 1000);
+        return true;
+    }
+    if (resp->status >= 500 && g->retries < 2) {
+        pause_ms(250 << g->retries++);
+        return true;
+    }
+    return false;
+}
+
+/* The scheme to try: known, or found by trying. */
+static const char *first_scheme(struct registry *r)
+{
+    return r->scheme ? r->scheme : r->start->insecure ? "http" : "https";
+}
+
+/* 1: done, 0: again, <0 failed. */
+static int judge(struct get *g, int rc, struct http_response *resp, const char *token,
+                 struct error *e)
+{
+    struct registry *r = g->r;
+
+    if (!r->scheme && r->start->insecure && wants_tls(rc, resp)) {
+        r->scheme = (char *)"https";
+        error_done(e);
+        return 0;
+    }
+    if (resp->status > 0 && !r->scheme)
+        r->scheme = (char *)first_scheme(r);
+    if (rc >= 0 && resp->status == 401 && resp->authenticate && g->auths < 2) {
+        g->auths++;
+        if (r->basic)
+            return status_error(r, g->kind, g->what, resp, e);
+        rc = authenticate(r, g->client, resp->authenticate, token, e);
+        return rc < 0 ? rc : 0;
+    }
+    if (rc >= 0 && resp->status >= 200 && resp->status < 300)
+        return 1;
+    if (may_retry(g, rc, resp)) {
+        error_done(e);
+        return 0;
+    }
+    if (g->want_size >= 0 &&
+        ((rc < 0 && resp->curl_code == CURLE_PARTIAL_FILE) || resp->status == 416)) {
+        error_done(e);
+        return error_set(e, ERR_INTERNAL,
+                         "%s is short: registry %s closed the connection after %llu of %lld bytes",
+                         g->what, r->start->host, (unsigned long long)g->done,
+                         (long long)g->want_size);
+    }
+    return rc < 0 ? rc : status_error(r, g->kind, g->what, resp, e);
+}
+
+int registry_get(struct registry *r, struct http_client *c, const char *kind, const char *what,
+                 const char *accept, int64_t want_size, http_sink *sink, void *sink_data,
+                 char **ret_content_type, char **ret_digest, struct error *e)
+{
+    struct get g = {.r = r,
+                    .client = c,
+                    .kind = kind,
+                    .what = what,
+                    .accept = accept,
+                    .want_size = want_size,
+                    .sink = sink,
+                    .sink_data = sink_data};
+
+    for (;;) {
+        CLEANUP(http_response_done) struct http_response resp = {0};
+        AUTOFREE char *token = NULL;
+        int rc = attempt(&g, first_scheme(r), &resp, &token, e);
+        if (resp.sink_status < 0)
+            return resp.sink_status;
+        rc = judge(&g, rc, &resp, token, e);
+        if (rc < 0)
+            return rc;
+        if (rc == 0)
+            continue;
+        if (ret_content_type)
+            *ret_content_type = take_ptr(resp.content_type);
+        if (ret_digest)
+            *ret_digest = take_ptr(resp.digest);
+        return 0;
+    }
+}

@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Inside pouch-image: the parts of the worker and how they fit.
+ *
+ *   main.c      start, sandbox, which operation
+ *   sandbox.c   giving up rights
+ *   conn.c      the socket to pouchd: one thread reads it, any thread asks and is answered
+ *   http.c      libcurl; auth.c challenges and tokens; registry.c the distribution API
+ *   pipeline.c  bytes in → inflate.c → digest → tar.c → entry stream out, a thread each
+ *   layers.c    layers of an image side by side
+ *   pull.c, load.c, import.c   the operations
+ *
+ * One operation a process. An error ends the process; nothing needs to be tidied up for long.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/error.h"
+#include "image/worker-protocol.h"
+#include "oci/digest.h"
+#include "oci/image.h"
+
+/* --- conn.c ---------------------------------------------------------------------------------- */
+
+/* Starts the reading thread; when pouchd goes away the process ends at once. */
+int conn_start(int sock, struct error *e) MUST_CHECK;
+int conn_send(const struct worker_msg *m, struct error *e);
+/* Sends m with a fresh id and waits for its answer. fds not used by the caller must be closed. */
+int conn_call(struct worker_msg *m, struct worker_msg *reply, int fds[WORKER_FDS_MAX],
+              size_t *ret_nfds, struct error *e) MUST_CHECK;
+/* A new temporary file from pouchd. */
+int conn_open_file(uint64_t *ret_number, int *ret_fd, struct error *e) MUST_CHECK;
+/* Stores a small verified document. */
+int conn_put_blob(const char *role, const char *digest, const void *data, size_t len,
+                  struct error *e) MUST_CHECK;
+int conn_text(const char *fmt, ...) PRINTF_LIKE(1, 2);
+
+/* --- sandbox.c ------------------------------------------------------------------------------- */
+
+/* Gives up user, groups, capabilities, then system calls. uid 0 keeps the user (tests only). */
+int sandbox_enter(unsigned uid, unsigned gid, struct error *e) MUST_CHECK;
+
+/* --- pipeline.c ------------------------------------------------------------------------------ */
+
+#define CHUNK_SIZE  (256u * 1024)
+#define CHUNK_DEPTH 8
+
+struct chunk {
+    size_t len;
+    unsigned char data[CHUNK_SIZE];
+};
+
+/* A bounded queue of chunks between two threads. */
+struct chunkq {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    struct chunk *ring[CHUNK_DEPTH];
+    unsigned head, len;
+    bool closed;    /* the writer is done */
+    int status;     /* with closed: 0 a good end, else the writer's -errno */
+    bool abandoned; /* the reader went away */
+};
+void chunkq_init(struct chunkq *q);
+void chunkq_done(struct chunkq *q);
+struct chunk *chunk_new(void) MUST_CHECK;
+/* Takes the chunk over in any case; -EPIPE when the reader went away. */
+int chunkq_push(struct chunkq *q, struct chunk *c);
+void chunkq_close(struct chunkq *q, int status);
+/* 1 and a chunk (free() it), 0 at a good end, the writer's -errno. */
+int chunkq_pop(struct chunkq *q, struct chunk **ret) MUST_CHECK;
+void chunkq_abandon(struct chunkq *q);
+
+/* Reads compressed chunks, writes plain ones; the kind is found by the first bytes. Closes out,
+ * abandons in. -EPIPE without a message when `out` was abandoned; the source's -errno likewise. */
+int inflate_run(struct chunkq *in, struct chunkq *out, struct error *e) MUST_CHECK;
+
+/* Reads a tar archive from chunks, writes entries to fd; hashes every byte of the archive. The
+ * stream's end mark is not written: it says that all digests are right, which only the caller
+ * knows. Without it pouch-unpack throws the layer away. */
+struct tar_result {
+    char diff_id[DIGEST_MAX];
+    uint64_t bytes;   /* of the archive */
+    uint64_t content; /* of the files in it */
+};
+int tar_run(struct chunkq *in, int fd, enum digest_algorithm algorithm, struct tar_result *ret,
+            struct error *e) MUST_CHECK;
+int tar_write_end(int fd) MUST_CHECK;
+
+struct pipeline {
+    struct chunkq raw, plain;
+    pthread_t inflate, tar;
+    struct chunk *filling;
+    int out_fd;
+    enum digest_algorithm algorithm;
+    struct tar_result result;
+    struct error inflate_error, tar_error;
+    int inflate_status, tar_status;
+};
+/* out_fd: the entry stream, borrowed until finish. */
+int pipeline_start(struct pipeline *p, int out_fd, enum digest_algorithm a,
+                   struct error *e) MUST_CHECK;
+/* -EPIPE when a later stage failed: stop feeding, finish tells why. */
+int pipeline_feed(struct pipeline *p, const void *data, size_t len) MUST_CHECK;
+/* Ends the input (status < 0: it failed, the stages stop quietly) and joins. */
+int pipeline_finish(struct pipeline *p, int status, struct tar_result *ret,
+                    struct error *e) MUST_CHECK;
+
+/* --- http.c, auth.c, registry.c ---------------------------------------------------------------- */
+
+struct http_client; /* one a thread: keeps connections */
+struct http_client *http_client_new(void) MUST_CHECK;
+void http_client_free(struct http_client *c);
+DEFINE_AUTOPTR(struct http_client, http_client)
+
+/* Takes a piece of a 2xx body; negative ends the transfer. */
+typedef int http_sink(void *data, const void *bytes, size_t len);
+
+struct http_request {
+    const char *url;
+    const char *accept; /* or NULL */
+    const char *bearer; /* token, or NULL */
+    const char *username, *password; /* basic, or NULL */
+    const char *form;   /* POST with this body, or NULL */
+    uint64_t offset;    /* > 0: Range from there */
+    bool insecure;      /* plain HTTP and any certificate */
+    uint64_t stall_timeout;
+    http_sink *sink;
+    void *sink_data;
+};
+struct http_response {
+    long status; /* 0: no answer */
+    char *content_type;
+    char *digest;       /* Docker-Content-Digest */
+    char *authenticate; /* WWW-Authenticate: the Bearer one if there is one */
+    int64_t retry_after; /* seconds, -1 absent */
+    int64_t length;      /* Content-Length, -1 absent */
+    int64_t range_start; /* of Content-Range, -1 absent */
+    struct buf body;     /* of other than 2xx, at most 16 KiB */
+    int curl_code;
+    bool connected; /* the server was reached at all */
+    int sink_status; /* what the sink returned, when that ended it */
+};
+void http_response_done(struct http_response *r);
+/* One request. 0 when an answer came whole, whatever its status; else the error says why. */
+int http_perform(struct http_client *c, const struct http_request *req, struct http_response *resp,
+                 struct error *e) MUST_CHECK;
+
+enum challenge_scheme { CHALLENGE_NONE, CHALLENGE_BASIC, CHALLENGE_BEARER };
+struct challenge {
+    enum challenge_scheme scheme;
+    char *realm, *service, *scope, *error;
+};
+/* Reads a WWW-Authenticate header; -EINVAL when it is neither Basic nor a Bearer with realm. */
+int challenge_parse(const char *header, struct challenge *ret) MUST_CHECK;
+void challenge_done(struct challenge *c);
+/* realm with service and scope as its query. */
+char *challenge_url(const struct challenge *c, const char *default_scope) MUST_CHECK;
+
+struct registry {
+    const struct worker_msg *start; /* host, repository, credentials … */
+    pthread_mutex_t lock;           /* of what follows */
+    char *scheme;                   /* NULL until the first answer */
+    char *token;
+    bool basic;
+};
+void registry_init(struct registry *r, const struct worker_msg *start);
+/*
+ * GET of /v2/<repository>/<kind>/<what> with authentication, patience for 429 and 5xx, and going on
+ * where a connection broke. want_size < 0: not known.
+ */
+int registry_get(struct registry *r, struct http_client *c, const char *kind, const char *what,
+                 const char *accept, int64_t want_size, http_sink *sink, void *sink_data,
+                 char **ret_content_type, char **ret_digest, struct error *e) MUST_CHECK;
+
+/* --- layers.c ------------------------------------------------------------------------------------ */
+
+/* Gives the blob's bytes to feed(); called in the layer's thread. */
+struct layer;
+typedef int layer_source(struct layer *l, struct error *e);
+
+struct layer {
+    uint64_t index;
+    char digest[DIGEST_MAX];  /* of the blob; "" not known */
+    char diff_id[DIGEST_MAX]; /* "" not known */
+    char *media_type;
+    int64_t size; /* of the blob, -1 not known */
+    uint64_t file; /* temporary file that holds the blob already, 0 none */
+    int file_fd;
+    layer_source *source;
+    void *source_data;
+    /* while it runs */
+    int blob_fd;
+    struct pipeline pipeline;
+    struct digest_state hash;
+    int pipe_fd;
+    uint64_t done;
+    int64_t last_progress; /* ns */
+    struct http_client *client;
+};
+/* Runs all layers, at most `parallel` at once; the first error ends it. */
+int layers_run(struct layer *layers, size_t n, unsigned parallel, struct error *e) MUST_CHECK;
+/* For sources: hashes, keeps and passes on the next bytes of the blob. */
+int layer_feed(struct layer *l, const void *data, size_t len, struct error *e) MUST_CHECK;
+/* A source that reads l->file_fd from its start. */
+int layer_source_file(struct layer *l, struct error *e);
+
+/* --- operations ------------------------------------------------------------------------------------ */
+
+int worker_pull(const struct worker_msg *start, struct error *e) MUST_CHECK;
+int worker_load(const struct worker_msg *start, int input, struct error *e) MUST_CHECK;
+int worker_import(const struct worker_msg *start, int input, struct error *e) MUST_CHECK;
