@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What nobody needs any more. A layer or blob may go when no image has it and no operation under
+ * way has pinned it. The database's transaction is the lock here: an operation pins first and looks
+ * into the tables afterwards, so it either sees a row that stays or none at all.
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/str.h"
+#include "base/strv.h"
+#include "image/image-priv.h"
+#include "oci/digest.h"
+
+struct pin {
+    unsigned count;
+};
+
+void image_store_pin(struct image_store *s, const char *digest)
+{
+    pthread_mutex_lock(&s->lock);
+    struct pin *p = map_get(s->pins, digest);
+    if (!p) {
+        p = xcalloc(1, sizeof(*p));
+        (void)map_set(s->pins, digest, p);
+    }
+    p->count++;
+    pthread_mutex_unlock(&s->lock);
+}
+
+void image_store_unpin(struct image_store *s, const char *digest)
+{
+    pthread_mutex_lock(&s->lock);
+    struct pin *p = map_get(s->pins, digest);
+    if (p && --p->count == 0)
+        free(map_remove(s->pins, digest));
+    pthread_mutex_unlock(&s->lock);
+}
+
+bool image_store_is_pinned(struct image_store *s, const char *digest)
+{
+    pthread_mutex_lock(&s->lock);
+    bool pinned = map_get(s->pins, digest) != NULL;
+    pthread_mutex_unlock(&s->lock);
+    return pinned;
+}
+
+/* The first column of a query with at most one argument. */
+static int query_strings(struct image_store *s, const char *sql, const char *arg, char ***ret,
+                         struct error *e)
+{
+    CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
+    int r = arg ? store_query(s->db, &rows, e, sql, "s", arg)
+                : store_query(s->db, &rows, e, sql, "");
+
+    while (r >= 0 && (r = store_rows_next(&rows, e)) > 0)
+        if (store_col_str(&rows, 0))
+            strv_push(ret, store_col_str(&rows, 0));
+    return r;
+}
+
+/* Whether a query with one argument has a row. */
+static bool query_any(struct image_store *s, const char *sql, const char *arg)
+{
+    CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
+
+    return store_query(s->db, &rows, NULL, sql, "s", arg) >= 0 && store_rows_next(&rows, NULL) == 1;
+}
+
+static int collect_layer(struct image_store *s, const char *diff_id, unsigned *count,
+                         struct error *e)
+{
+    if (image_store_is_pinned(s, diff_id) ||
+        query_any(s, "SELECT 1 FROM image_layers WHERE diff_id = ? LIMIT 1", diff_id))
+        return 0;
+    int r = store_exec(s->db, e, "DELETE FROM layers WHERE diff_id = ?", "s", diff_id);
+    if (r < 0)
+        return r;
+    if (image_store_trash_layer(s, digest_hex(diff_id)) == 0)
+        ++*count;
+    return 0;
+}
+
+static int collect_blob(struct image_store *s, const char *digest, unsigned *count)
+{
+    AUTOFREE char *path = image_blob_path(digest);
+
+    if (image_store_is_pinned(s, digest) ||
+        query_any(s, "SELECT 1 FROM image_blobs WHERE digest = ? LIMIT 1", digest) ||
+        query_any(s, "SELECT 1 FROM images WHERE id = ?", digest) ||
+        query_any(s, "SELECT 1 FROM layers WHERE blob = ?", digest))
+        return 0;
+    if (unlinkat(s->blobs_fd, path, 0) == 0)
+        ++*count;
+    return 0;
+}
+
+/* Every blob there is on disk, as digests. */
+static void list_blobs(struct image_store *s, const char *algorithm, char ***ret)
+{
+    int fd = openat(s->blobs_fd, algorithm, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+    const struct dirent *de;
+
+    while (d && (de = readdir(d))) {
+        AUTOFREE char *digest = xasprintf("%s:%s", algorithm, de->d_name);
+        if (digest_is_valid(digest))
+            strv_push(ret, digest);
+    }
+    if (d)
+        closedir(d);
+}
+
+int image_store_collect(struct image_store *s, char *const *layers, char *const *blobs,
+                        unsigned *ret_count, struct error *e)
+{
+    AUTOPTR(strv) char **all_layers = NULL;
+    AUTOPTR(strv) char **all_blobs = NULL;
+    unsigned count = 0;
+
+    if (!blobs) {
+        list_blobs(s, "sha256", &all_blobs);
+        list_blobs(s, "sha512", &all_blobs);
+        blobs = all_blobs;
+    }
+    int r = store_begin(s->db, e);
+    if (r < 0)
+        return r;
+    if (!layers) {
+        r = query_strings(s,
+                          "SELECT diff_id FROM layers WHERE diff_id NOT IN "
+                          "(SELECT diff_id FROM image_layers)",
+                          NULL, &all_layers, e);
+        layers = all_layers;
+    }
+    for (size_t i = 0; r >= 0 && layers && layers[i]; i++)
+        r = collect_layer(s, layers[i], &count, e);
+    for (size_t i = 0; r >= 0 && blobs && blobs[i]; i++)
+        r = collect_blob(s, blobs[i], &count);
+    if (r >= 0)
+        r = store_commit(s->db, e);
+    else
+        store_rollback(s->db);
+    image_store_wake_janitor(s);
+    if (ret_count)
+        *ret_count = count;
+    return r;
+}
+
+int image_store_delete(struct image_store *s, const char *id, struct error *e)
+{
+    static const char *const deletes[] = {
+            "DELETE FROM image_layers WHERE image_id = ?",
+            "DELETE FROM image_blobs WHERE image_id = ?",
+            "DELETE FROM image_names WHERE image_id = ?",
+            "DELETE FROM image_digests WHERE image_id = ?",
+            "DELETE FROM images WHERE id = ?",
+    };
+    AUTOPTR(strv) char **layers = NULL;
+    AUTOPTR(strv) char **blobs = NULL;
+
+    int r = store_begin(s->db, e);
+    if (r < 0)
+        return r;
+    r = query_strings(s, "SELECT diff_id FROM image_layers WHERE image_id = ?", id, &layers, e);
+    if (r >= 0)
+        r = query_strings(s, "SELECT digest FROM image_blobs WHERE image_id = ?", id, &blobs, e);
+    for (size_t i = 0; r >= 0 && layers && layers[i]; i++) {
+        AUTOPTR(strv) char **blob = NULL;
+        r = query_strings(s, "SELECT blob FROM layers WHERE diff_id = ?", layers[i], &blob, e);
+        if (blob)
+            strv_push(&blobs, blob[0]);
+    }
+    strv_push(&blobs, id);
+    for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(deletes); i++)
+        r = store_exec(s->db, e, deletes[i], "s", id);
+    if (r < 0) {
+        store_rollback(s->db);
+        return r;
+    }
+    r = store_commit(s->db, e);
+    image_store_changed(s, id);
+    char *none[] = {NULL};
+    return r < 0 ? r : image_store_collect(s, layers ? layers : none, blobs, NULL, e);
+}
+
+static enum image_use use_of(struct image_store *s, const char *id)
+{
+    char container[65];
+
+    return s->in_use ? s->in_use(s->in_use_data, id, container) : IMAGE_UNUSED;
+}
+
+void image_released(struct image_store *s, const char *image_id)
+{
+    AUTO(error) struct error e = ERROR_INIT;
+
+    if (!query_any(s, "SELECT 1 FROM images WHERE id = ? AND removed = 1", image_id) ||
+        use_of(s, image_id) != IMAGE_UNUSED || image_store_is_held(s, image_id, true))
+        return;
+    if (image_store_delete(s, image_id, &e) < 0) {
+        /* Nothing is lost: the next start's sweep tries again. */
+    }
+}
+
+int image_sweep(struct image_store *s, struct error *e)
+{
+    AUTOPTR(strv) char **removed = NULL;
+    unsigned count = 0;
+    int r = query_strings(s, "SELECT id FROM images WHERE removed = 1", NULL, &removed, e);
+
+    for (size_t i = 0; r >= 0 && removed && removed[i]; i++) {
+        if (use_of(s, removed[i]) != IMAGE_UNUSED || image_store_is_held(s, removed[i], true))
+            continue;
+        r = image_store_delete(s, removed[i], e);
+        count++;
+    }
+    unsigned things = 0;
+    if (r >= 0)
+        r = image_store_collect(s, NULL, NULL, &things, e);
+    return r < 0 ? r : (int)(count + things);
+}

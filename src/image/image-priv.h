@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Shared by the files of the image store; see image.h for what lies where. */
+#pragma once
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "base/map.h"
+#include "image/image.h"
+#include "store/store.h"
+
+/* A struct image with what callers need not see. `pub` comes first. */
+struct image_object {
+    struct image pub;
+    struct image_store *store;
+    unsigned refs;
+    bool cached;  /* the cache holds one of the refs */
+    bool removed; /* the image is gone from the tables, or only waits for its users to end */
+    struct image_object *next, *prev; /* all objects alive */
+};
+
+struct image_op;
+
+struct image_store {
+    char *root;
+    struct store *db;
+    char **insecure_registries;
+    uid_t worker_uid;
+    gid_t worker_gid;
+    image_in_use_fn *in_use;
+    void *in_use_data;
+    int layers_fd, blobs_fd, tmp_fd; /* folders: layers, blobs, blobs/tmp */
+    char boot_id[40];
+
+    /* Never held across anything that blocks, the database included. */
+    pthread_mutex_t lock;
+    struct map *cache; /* id → struct image_object */
+    struct image_object *objects;
+    uint64_t generation; /* changes whenever names or images change */
+    struct map *flights; /* diff id → struct image_op that brings the layer */
+    struct map *pins;    /* digest → struct pin: what operations under way rely on */
+    struct image_op *ops;
+
+    /* The janitor: removes rubbish, makes things durable. */
+    pthread_t janitor;
+    bool janitor_runs;
+    pthread_cond_t janitor_wake;
+    bool janitor_work, closing;
+};
+
+/* open.c */
+void image_store_wake_janitor(struct image_store *s);
+/* Moves layers/<name> out of the way; the janitor removes it. */
+int image_store_trash_layer(struct image_store *s, const char *name) MUST_CHECK;
+
+/* list.c */
+void image_store_changed(struct image_store *s, const char *id); /* forgets what is cached */
+/* Whether somebody holds a struct image of this id; marks its objects removed when `mark`. */
+bool image_store_is_held(struct image_store *s, const char *id, bool mark);
+/* What a name or id means: the full id, and the full reference when it was a name ("…:tag" or
+ * "…@digest"; NULL when it was an id). The caller frees both. */
+int image_store_find(struct image_store *s, const char *name_or_id, char **ret_id, char **ret_name,
+                     struct error *e) MUST_CHECK;
+char *image_blob_path(const char *digest) MUST_CHECK; /* relative to blobs_fd */
+
+/* gc.c */
+void image_store_pin(struct image_store *s, const char *digest);
+void image_store_unpin(struct image_store *s, const char *digest);
+bool image_store_is_pinned(struct image_store *s, const char *digest);
+/* Deletes the image's rows and what only it needed. */
+int image_store_delete(struct image_store *s, const char *id, struct error *e) MUST_CHECK;
+/* Removes layers and blobs that no image has: of what was in these lists (NULL: all there are). */
+int image_store_collect(struct image_store *s, char *const *layers, char *const *blobs,
+                        unsigned *ret_count, struct error *e) MUST_CHECK;
+
+/* op.c: one run of the worker */
+struct worker_msg;
+struct image_op_params {
+    struct worker_msg *start;
+    int input_fd; /* or negative */
+    image_progress_fn *progress;
+    void *progress_data;
+    int cancel_fd;
+    const char *name; /* pull: the full reference the image gets; NULL: what the worker says */
+    const char *digest_name; /* pull: "docker.io/library/busybox" for the digest it came by */
+    bool quiet;
+};
+/* A finished image. */
+struct image_op_result {
+    char *id;
+    char *top;    /* digest it came by */
+    char **names; /* full references that were set */
+    bool is_new;
+};
+struct image_op_results {
+    struct json_list items; /* of struct image_op_result */
+};
+void image_op_results_done(struct image_op_results *r);
+int image_op_run(struct image_store *s, const struct image_op_params *p,
+                 struct image_op_results *ret, struct error *e) MUST_CHECK;
+
+/* commit.c */
+struct image_commit {
+    const char *config; /* digest: the id */
+    const char *manifest, *top; /* digests or NULL */
+    const char *digest_name;
+    char *const *names;
+    char *const *layers; /* diff ids */
+};
+/* Checks the image and writes its rows in one transaction. */
+int image_store_commit(struct image_store *s, const struct image_commit *c, bool *ret_is_new,
+                       struct error *e) MUST_CHECK;
+int image_store_add_layer(struct image_store *s, const char *diff_id, const char *blob,
+                          const char *media_type, uint64_t blob_size, uint64_t size,
+                          struct error *e) MUST_CHECK;
+bool image_store_has_layer(struct image_store *s, const char *diff_id);
+
+/* changes.c */
+/* Applies Dockerfile instructions ("CMD …", "ENV …") to a configuration. */
+int image_changes_apply(struct oci_image_config *c, char *const *changes,
+                        struct error *e) MUST_CHECK;

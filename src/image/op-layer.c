@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The layers of one operation. Each diff id is brought by at most one operation at a time (its
+ * flight); others wait for the outcome and take over when it failed.
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/fs.h"
+#include "base/self.h"
+#include "base/str.h"
+#include "image/op-priv.h"
+#include "io/spawn.h"
+#include "oci/digest.h"
+
+#define PIPE_SIZE (1024 * 1024)
+
+/* --- Flights ------------------------------------------------------------------------------------ */
+
+/* True when the flight is ours now; false: another operation (or layer) brings it. */
+static bool flight_begin(struct image_op *op, struct op_layer *l)
+{
+    struct image_store *s = op->store;
+
+    pthread_mutex_lock(&s->lock);
+    bool free_now = map_get(s->flights, l->diff_id) == NULL;
+    if (free_now)
+        (void)map_set(s->flights, l->diff_id, op);
+    pthread_mutex_unlock(&s->lock);
+    l->flying = free_now;
+    return free_now;
+}
+
+static void flight_end(struct image_op *op, struct op_layer *l)
+{
+    struct image_store *s = op->store;
+    const uint64_t one = 1;
+
+    if (!l->flying)
+        return;
+    l->flying = false;
+    pthread_mutex_lock(&s->lock);
+    (void)map_remove(s->flights, l->diff_id);
+    for (struct image_op *o = s->ops; o; o = o->next)
+        (void)!write(o->wake, &one, sizeof(one)); /* an eventfd: never blocks at these counts */
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* --- Planning ------------------------------------------------------------------------------------- */
+
+static int protocol_error(struct image_op *op, const char *what)
+{
+    return error_set(op->e, ERR_INTERNAL, "the image worker broke its rules: %s", what);
+}
+
+int op_layer_plan(struct image_op *op, const struct worker_msg *m)
+{
+    if (m->index != op->nlayers || op->nlayers >= OP_LAYERS_MAX)
+        return protocol_error(op, "layer out of order");
+    if ((m->digest && !digest_is_valid(m->digest)) || (m->diff_id && !digest_is_valid(m->diff_id)))
+        return protocol_error(op, "malformed digest");
+    struct op_layer *l = xcalloc(1, sizeof(*l));
+    l->report_fd = -EBADF;
+    l->digest = xstrdup_or_null(m->digest);
+    l->diff_id = xstrdup_or_null(m->diff_id);
+    l->media_type = xstrdup_or_null(m->media_type);
+    l->size = m->size;
+    const char *shown = l->digest ? l->digest : l->diff_id;
+    l->short_id = shown ? xstrndup(digest_hex(shown), 12) : NULL;
+    op->layers = xreallocarray(op->layers, op->nlayers + 1, sizeof(*op->layers));
+    op->layers[op->nlayers++] = l;
+    if (l->diff_id)
+        op_pin(op, l->diff_id);
+    if (l->digest)
+        op_pin(op, l->digest);
+    return STREQ(op->params->start->op, "pull")
+                   ? op_progress(op, l->short_id, "Pulling fs layer", 0, 0)
+                   : 0;
+}
+
+static struct op_layer *find_layer(struct image_op *op, uint64_t index)
+{
+    return index < op->nlayers ? op->layers[index] : NULL;
+}
+
+/* --- Starting one ----------------------------------------------------------------------------------- */
+
+/* pouch-unpack for the new folder dir_fd; the pipe's end for the worker is *ret_pipe. */
+static int start_unpack(struct image_op *op, struct op_layer *l, int dir_fd, int *ret_pipe)
+{
+    AUTOFREE char *program = self_program_path("pouch-unpack");
+    char *argv[] = {(char *)"pouch-unpack", (char *)"--no-sync", NULL};
+    int data[2], report[2];
+
+    if (pipe2(data, O_CLOEXEC) < 0)
+        return error_set_errno(op->e, errno, "cannot make a pipe");
+    if (pipe2(report, O_CLOEXEC) < 0) {
+        int err = errno;
+        close(data[0]);
+        close(data[1]);
+        return error_set_errno(op->e, err, "cannot make a pipe");
+    }
+    (void)fcntl(data[1], F_SETPIPE_SZ, PIPE_SIZE); /* a smaller one is only slower */
+    const struct spawn_fd fds[] = {{dir_fd, 3}};
+    struct spawn_params sp = {.program = program,
+                              .argv = argv,
+                              .stdin_fd = data[0],
+                              .stdout_fd = report[1],
+                              .stderr_fd = -1,
+                              .fds = fds,
+                              .nfds = 1};
+    int r = spawn_program(&sp, &l->unpack, op->e);
+    close(data[0]);
+    close(report[1]);
+    if (r < 0) {
+        close(data[1]);
+        close(report[0]);
+        return r;
+    }
+    l->report_fd = report[0];
+    *ret_pipe = data[1];
+    return 0;
+}
+
+static int start_layer(struct image_op *op, struct op_layer *l)
+{
+    struct image_store *s = op->store;
+    char id[17];
+    AUTOFD int dir_fd = -EBADF, pipe_fd = -EBADF, blob_fd = -EBADF;
+
+    random_hex(id, 8);
+    l->tmp_dir = xasprintf("tmp.%s", id);
+    if (mkdirat(s->layers_fd, l->tmp_dir, 0755) < 0) {
+        free(take_ptr(l->tmp_dir));
+        return error_set_errno(op->e, errno, "cannot make a folder for a layer");
+    }
+    dir_fd = openat(s->layers_fd, l->tmp_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (dir_fd < 0)
+        return error_set_errno(op->e, errno, "cannot open a layer's folder");
+    int r = start_unpack(op, l, dir_fd, &pipe_fd);
+    if (r < 0)
+        return r;
+    int fds[2] = {pipe_fd, -EBADF};
+    if (!l->file) {
+        /* Numbers of the worker's own files are small; these cannot meet them. */
+        l->file = ((uint64_t)1 << 32) + l->request;
+        r = op_file_new(op, l->file, &blob_fd);
+        if (r < 0)
+            return r;
+        fds[1] = blob_fd;
+    }
+    l->state = LAYER_RUNNING;
+    struct worker_msg m = {.type = (char *)"layer", .id = l->request, .state = (char *)"fetch"};
+    return op_reply(op, &m, fds, blob_fd >= 0 ? 2 : 1);
+}
+
+static int have_layer(struct image_op *op, struct op_layer *l, const char *status)
+{
+    struct worker_msg m = {.type = (char *)"layer", .id = l->request, .state = (char *)"have"};
+
+    l->state = LAYER_READY;
+    int r = op_reply(op, &m, NULL, 0);
+    return r < 0 ? r : op_progress(op, l->short_id, status, 0, 0);
+}
+
+/* Decides what becomes of a layer the worker asks for. */
+static int try_layer(struct image_op *op, struct op_layer *l)
+{
+    bool waited = l->state == LAYER_WAITING;
+
+    if (!l->diff_id)
+        return start_layer(op, l);
+    if (!flight_begin(op, l)) {
+        l->state = LAYER_WAITING;
+        return waited ? 0 : op_progress(op, l->short_id, "Waiting", 0, 0);
+    }
+    if (!image_store_has_layer(op->store, l->diff_id))
+        return start_layer(op, l);
+    flight_end(op, l);
+    return have_layer(op, l, waited ? "Pull complete" : "Already exists");
+}
+
+int op_layer_wanted(struct image_op *op, const struct worker_msg *m)
+{
+    struct op_layer *l = find_layer(op, m->index);
+
+    if (!l || l->state != LAYER_PLANNED || l->request)
+        return protocol_error(op, "unknown layer");
+    if (m->file && !op_file_find(op, m->file))
+        return protocol_error(op, "unknown file");
+    l->request = m->id;
+    l->file = m->file;
+    return try_layer(op, l);
+}
+
+int op_layers_retry(struct image_op *op)
+{
+    int r = 0;
+
+    for (size_t i = 0; r >= 0 && i < op->nlayers; i++)
+        if (op->layers[i]->state == LAYER_WAITING)
+            r = try_layer(op, op->layers[i]);
+    return r;
+}
+
+/* --- Ending one ----------------------------------------------------------------------------------------- */
+
+/* Both halves are done: the folder gets its name, the row is written. */
+static int finish_layer(struct image_op *op, struct op_layer *l)
+{
+    struct image_store *s = op->store;
+    struct op_file *f = op_file_find(op, l->file);
+    const char *name = digest_hex(l->diff_id);
+    int r = 0;
+
+    if (f && f->name)
+        r = op_file_keep(op, f, l->digest);
+    if (r < 0)
+        return r;
+    if (renameat(s->layers_fd, l->tmp_dir, s->layers_fd, name) < 0) {
+        /* ENOTEMPTY: an import just made the same layer; or a leftover without a row. */
+        if ((errno != ENOTEMPTY && errno != EEXIST) ||
+            (!image_store_has_layer(s, l->diff_id) &&
+             (image_store_trash_layer(s, name) < 0 ||
+              renameat(s->layers_fd, l->tmp_dir, s->layers_fd, name) < 0)))
+            return error_set_errno(op->e, errno, "cannot put layer %s in its place", l->diff_id);
+        (void)!image_store_trash_layer(s, l->tmp_dir); /* not there when it was renamed */
+    }
+    free(take_ptr(l->tmp_dir));
+    r = image_store_add_layer(s, l->diff_id, l->digest, l->media_type, l->size, l->content, op->e);
+    if (r < 0)
+        return r;
+    l->state = LAYER_READY;
+    flight_end(op, l);
+    return op_progress(op, l->short_id, "Pull complete", 0, 0);
+}
+
+int op_layer_done(struct image_op *op, const struct worker_msg *m)
+{
+    struct op_layer *l = find_layer(op, m->index);
+
+    if (!l || l->state != LAYER_RUNNING || l->read_whole)
+        return protocol_error(op, "a layer is done that was not running");
+    if (!m->digest || !m->diff_id || !digest_is_valid(m->digest) || !digest_is_valid(m->diff_id) ||
+        (l->digest && !STREQ(l->digest, m->digest)) ||
+        (l->diff_id && !STREQ(l->diff_id, m->diff_id)))
+        return protocol_error(op, "a layer changed its digest");
+    if (!l->diff_id) {
+        l->diff_id = xstrdup(m->diff_id);
+        op_pin(op, l->diff_id);
+    }
+    if (!l->digest) {
+        l->digest = xstrdup(m->digest);
+        op_pin(op, l->digest);
+    }
+    l->size = m->size;
+    l->read_whole = true;
+    return l->unpacked ? finish_layer(op, l) : 0;
+}
+
+int op_layer_report(struct image_op *op, struct op_layer *l)
+{
+    struct unpack_report report = {0};
+    ssize_t n = fs_read_full(l->report_fd, &report, sizeof(report));
+    int status = spawn_wait(l->unpack);
+
+    l->unpack = 0;
+    close(take_fd(l->report_fd));
+    report.message[sizeof(report.message) - 1] = '\0';
+    if (n == (ssize_t)sizeof(report) && report.magic == UNPACK_REPORT_MAGIC) {
+        if (report.errnum == 0 && status == 0) {
+            l->unpacked = true;
+            l->content = report.bytes;
+            return l->read_whole ? finish_layer(op, l) : 0;
+        }
+        if (report.errnum == ECANCELED)
+            return 0; /* the worker cut it off and says why */
+        return error_set(op->e, report.errnum == EPROTO ? ERR_INTERNAL : ERR_INTERNAL,
+                         "cannot unpack layer %s: %s", l->short_id ? l->short_id : "",
+                         *report.message ? report.message : strerror(report.errnum));
+    }
+    if (op->unpack_stopped || op->pending.message)
+        return 0;
+    return error_set(op->e, ERR_INTERNAL, "pouch-unpack ended with status %d and no report", status);
+}
+
+bool op_layers_busy(const struct image_op *op)
+{
+    for (size_t i = 0; i < op->nlayers; i++)
+        if (op->layers[i]->state == LAYER_RUNNING || op->layers[i]->state == LAYER_WAITING)
+            return true;
+    return false;
+}
+
+void op_layers_cleanup(struct image_op *op)
+{
+    for (size_t i = 0; i < op->nlayers; i++) {
+        struct op_layer *l = op->layers[i];
+        if (l->unpack > 0) {
+            (void)kill(l->unpack, SIGKILL);
+            (void)!spawn_wait(l->unpack);
+        }
+        if (l->report_fd >= 0)
+            close(l->report_fd);
+        if (l->tmp_dir)
+            (void)!image_store_trash_layer(op->store, l->tmp_dir);
+        flight_end(op, l);
+        free(l->digest);
+        free(l->diff_id);
+        free(l->media_type);
+        free(l->short_id);
+        free(l->tmp_dir);
+        free(l);
+    }
+    free(op->layers);
+    op->layers = NULL;
+    op->nlayers = 0;
+}

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * One operation: a worker process, the layers it brings, the pouch-unpack processes that write
+ * them. Owned by the thread of the request; other operations only touch `wake` (an eventfd), under
+ * the store's lock, to say that a layer they were bringing is decided.
+ */
+#pragma once
+
+#include "image/entry-stream.h"
+#include "image/image-priv.h"
+#include "image/worker-protocol.h"
+
+enum layer_state {
+    LAYER_PLANNED,
+    LAYER_WAITING, /* another operation brings it */
+    LAYER_RUNNING, /* this one does */
+    LAYER_READY    /* it is there */
+};
+
+struct op_layer {
+    enum layer_state state;
+    char *digest;  /* of the blob, NULL not known */
+    char *diff_id; /* NULL not known */
+    char *media_type;
+    char *short_id; /* for progress */
+    uint64_t size;
+    uint64_t request; /* the worker's open question */
+    uint64_t file;    /* temporary file that holds the blob */
+    bool flying;      /* this operation holds the flight of diff_id */
+    char *tmp_dir;    /* layers/tmp.… */
+    pid_t unpack;     /* 0: not running */
+    int report_fd;
+    bool read_whole;  /* the worker said layer-done */
+    bool unpacked;    /* pouch-unpack said all is well */
+    uint64_t content; /* bytes of files, from the report */
+};
+
+struct op_file {
+    uint64_t number;
+    char *name; /* in blobs/tmp; NULL: it became a blob */
+    uint64_t size;
+};
+
+struct image_op {
+    struct image_store *store;
+    const struct image_op_params *params;
+    struct error *e;
+    struct image_op_results *results;
+    pid_t worker;
+    int sock;
+    int wake;
+    struct op_layer **layers;
+    size_t nlayers;
+    struct json_list files; /* of struct op_file */
+    char **pins;
+    bool done;              /* the worker said so */
+    bool unpack_stopped;    /* the worker only saw a broken pipe: pouch-unpack knows why */
+    struct error pending;   /* the worker's error while that is found out */
+    struct image_op *next, *prev;
+};
+
+#define OP_LAYERS_MAX 4096
+#define OP_FILES_MAX  8192
+
+/* op-layer.c */
+int op_layer_plan(struct image_op *op, const struct worker_msg *m);
+int op_layer_wanted(struct image_op *op, const struct worker_msg *m);
+int op_layer_done(struct image_op *op, const struct worker_msg *m);
+/* Looks again at the layers that wait for another operation. */
+int op_layers_retry(struct image_op *op);
+/* pouch-unpack of this layer has something to say. */
+int op_layer_report(struct image_op *op, struct op_layer *l);
+bool op_layers_busy(const struct image_op *op);
+/* Ends what still runs and removes what is half-made. */
+void op_layers_cleanup(struct image_op *op);
+
+/* op.c */
+/* A file in blobs/tmp; *ret_fd is the caller's. */
+int op_file_new(struct image_op *op, uint64_t number, int *ret_fd);
+struct op_file *op_file_find(struct image_op *op, uint64_t number);
+/* The temporary file becomes the blob of that digest. */
+int op_file_keep(struct image_op *op, struct op_file *f, const char *digest);
+void op_pin(struct image_op *op, const char *digest);
+int op_progress(struct image_op *op, const char *id, const char *status, uint64_t current,
+                uint64_t total);
+int op_reply(struct image_op *op, const struct worker_msg *m, const int *fds, size_t nfds);

@@ -1,0 +1,471 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Running the worker: starts pouch-image, answers its questions, passes progress on, and writes the
+ * image's rows when all is there. The worker may be in the hands of an attacker: every message is
+ * checked, and nothing it says becomes a path without having the form of a digest.
+ */
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/self.h"
+#include "base/str.h"
+#include "base/strv.h"
+#include "base/time.h"
+#include "image/op-priv.h"
+#include "io/spawn.h"
+#include "oci/digest.h"
+#include "oci/reference.h"
+
+#define UNPACK_REASON_NS (5 * NSEC_PER_SEC) /* how long pouch-unpack may take to say why it ended */
+
+/* --- Small helpers ---------------------------------------------------------------------------- */
+
+void op_pin(struct image_op *op, const char *digest)
+{
+    image_store_pin(op->store, digest);
+    strv_push(&op->pins, digest);
+}
+
+int op_reply(struct image_op *op, const struct worker_msg *m, const int *fds, size_t nfds)
+{
+    int r = worker_msg_send(op->sock, m, fds, nfds);
+
+    if (r == -EPIPE || r == -ECONNRESET)
+        return 0; /* it ended; what it said last is still to be read */
+    return r < 0 ? error_set_errno(op->e, r, "cannot talk to the image worker") : 0;
+}
+
+static int call_progress(struct image_op *op, const struct image_progress *p)
+{
+    if (!op->params->progress)
+        return 0;
+    return op->params->progress(op->params->progress_data, p) < 0 ? -ECANCELED : 0;
+}
+
+int op_progress(struct image_op *op, const char *id, const char *status, uint64_t current,
+                uint64_t total)
+{
+    const struct image_progress p = {
+            .id = id, .status = status, .has_detail = true, .current = current, .total = total};
+
+    if (op->params->quiet || !id)
+        return 0;
+    if (STREQ(op->params->start->op, "load") && total == 0)
+        return 0; /* Docker's load only shows layers that move */
+    return call_progress(op, &p);
+}
+
+int op_file_new(struct image_op *op, uint64_t number, int *ret_fd)
+{
+    char id[33];
+
+    if (number == 0 || op_file_find(op, number) || op->files.len >= OP_FILES_MAX)
+        return error_set(op->e, ERR_INTERNAL, "the image worker broke its rules: files");
+    random_hex(id, 16);
+    int fd = openat(op->store->tmp_fd, id, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return error_set_errno(op->e, errno, "cannot make a temporary file for the image");
+    struct op_file *f = json_list_add(&op->files, sizeof(*f));
+    f->number = number;
+    f->name = xstrdup(id);
+    *ret_fd = fd;
+    return 0;
+}
+
+struct op_file *op_file_find(struct image_op *op, uint64_t number)
+{
+    struct op_file *f = op->files.items;
+
+    for (size_t i = 0; i < op->files.len; i++)
+        if (f[i].number == number)
+            return &f[i];
+    return NULL;
+}
+
+int op_file_keep(struct image_op *op, struct op_file *f, const char *digest)
+{
+    AUTOFREE char *path = image_blob_path(digest);
+
+    if (digest_algorithm(digest) == DIGEST_SHA512)
+        (void)mkdirat(op->store->blobs_fd, "sha512", 0700);
+    if (renameat(op->store->tmp_fd, f->name, op->store->blobs_fd, path) < 0)
+        return error_set_errno(op->e, errno, "cannot keep blob %s", digest);
+    free(take_ptr(f->name));
+    return 0;
+}
+
+/* --- Messages of the worker ------------------------------------------------------------------------ */
+
+static int on_open(struct image_op *op, const struct worker_msg *m)
+{
+    struct worker_msg reply = {.type = (char *)"opened", .id = m->id};
+    AUTOFD int fd = -EBADF;
+    int r = m->file >= (uint64_t)1 << 32
+                    ? error_set(op->e, ERR_INTERNAL, "the image worker broke its rules: files")
+                    : op_file_new(op, m->file, &fd);
+
+    return r < 0 ? r : op_reply(op, &reply, &fd, 1);
+}
+
+static int on_blob(struct image_op *op, const struct worker_msg *m)
+{
+    struct op_file *f = op_file_find(op, m->file);
+
+    if (!f || !f->name || !m->digest || !digest_is_valid(m->digest))
+        return error_set(op->e, ERR_INTERNAL, "the image worker broke its rules: blob");
+    op_pin(op, m->digest);
+    return op_file_keep(op, f, m->digest);
+}
+
+static int on_progress(struct image_op *op, const struct worker_msg *m)
+{
+    if (m->index >= op->nlayers || !m->status)
+        return 0;
+    const char *id = op->layers[m->index]->short_id;
+    return op_progress(op, id, m->status, m->current, m->total);
+}
+
+/* One image is complete as far as the worker goes; its layers may still be being unpacked. */
+static int on_image(struct image_op *op, const struct worker_msg *m)
+{
+    const char *const digests[] = {m->config, m->manifest, m->top};
+
+    for (size_t i = 0; i < ARRAY_SIZE(digests); i++)
+        if (digests[i] && !digest_is_valid(digests[i]))
+            return error_set(op->e, ERR_INTERNAL, "the image worker broke its rules: image");
+    if (!m->config || strv_len(m->layers) > OCI_LAYERS_MAX)
+        return error_set(op->e, ERR_INTERNAL, "the image worker broke its rules: image");
+    for (size_t i = 0; m->layers && m->layers[i]; i++) {
+        bool known = false;
+        for (size_t k = 0; !known && k < op->nlayers; k++)
+            known = op->layers[k]->diff_id && STREQ(op->layers[k]->diff_id, m->layers[i]) &&
+                    op->layers[k]->state == LAYER_READY;
+        if (!known)
+            return error_set(op->e, ERR_INTERNAL, "the image worker broke its rules: layers");
+    }
+    AUTOPTR(strv) char **names = strv_copy(op->params->name ? NULL : m->names);
+    if (op->params->name)
+        strv_push(&names, op->params->name);
+    for (size_t i = 0; names && names[i]; i++) {
+        struct oci_reference ref = {0};
+        int r = oci_reference_parse(names[i], &ref, op->e);
+        if (r < 0)
+            return r;
+        oci_reference_done(&ref);
+    }
+    const struct image_commit c = {.config = m->config,
+                                   .manifest = m->manifest,
+                                   .top = m->top,
+                                   .digest_name = op->params->digest_name,
+                                   .names = names,
+                                   .layers = m->layers};
+    bool is_new = false;
+    int r = image_store_commit(op->store, &c, &is_new, op->e);
+    if (r < 0)
+        return r;
+    struct image_op_result *res = json_list_add(&op->results->items, sizeof(*res));
+    res->id = xstrdup(m->config);
+    res->top = xstrdup_or_null(m->top);
+    res->names = take_ptr(names);
+    res->is_new = is_new;
+    return 0;
+}
+
+static int on_failed(struct image_op *op, const struct worker_msg *m)
+{
+    enum error_code code = m->code > ERR_NONE && m->code < ERR_MAX ? (enum error_code)m->code
+                                                                   : ERR_INTERNAL;
+    const char *text = m->message ? m->message : "the image worker failed";
+
+    if (m->errnum != EPIPE)
+        return error_set(op->e, code, "%.1000s", text);
+    op->unpack_stopped = true; /* wait for the report that says why */
+    (void)error_set(&op->pending, code, "%.1000s", text);
+    return 0;
+}
+
+/* Messages about complete images come when the worker has read all, but the last layers may still
+ * be being unpacked: those messages wait. */
+struct held {
+    struct worker_msg *items;
+    size_t len;
+};
+
+static int on_message(struct image_op *op, struct worker_msg *m, struct held *held)
+{
+    if (STREQ(m->type, "open"))
+        return on_open(op, m);
+    if (STREQ(m->type, "plan"))
+        return op_layer_plan(op, m);
+    if (STREQ(m->type, "layer"))
+        return op_layer_wanted(op, m);
+    if (STREQ(m->type, "layer-done"))
+        return op_layer_done(op, m);
+    if (STREQ(m->type, "blob"))
+        return on_blob(op, m);
+    if (STREQ(m->type, "progress"))
+        return on_progress(op, m);
+    if (STREQ(m->type, "failed"))
+        return on_failed(op, m);
+    if (STREQ(m->type, "done")) {
+        op->done = true;
+        return 0;
+    }
+    if (STREQ(m->type, "image") && held->len < OP_LAYERS_MAX) {
+        held->items = xreallocarray(held->items, held->len + 1, sizeof(*held->items));
+        held->items[held->len++] = *m;
+        memset(m, 0, sizeof(*m));
+        return 0;
+    }
+    if (STREQ(m->type, "text") && m->status) {
+        const struct image_progress p = {.status = m->status};
+        return call_progress(op, &p);
+    }
+    return error_set(op->e, ERR_INTERNAL, "the image worker broke its rules: %.40s", m->type);
+}
+
+static int read_worker(struct image_op *op, struct held *held)
+{
+    struct worker_msg m = {0};
+    int fds[WORKER_FDS_MAX];
+    size_t nfds = 0;
+    int r = worker_msg_recv(op->sock, &m, fds, &nfds);
+
+    for (size_t i = 0; i < nfds; i++)
+        close(fds[i]); /* it has none to give */
+    if (r > 0) {
+        r = on_message(op, &m, held);
+        worker_msg_done(&m);
+        return r;
+    }
+    close(take_fd(op->sock));
+    if (op->done || op->unpack_stopped)
+        return 0;
+    int status = spawn_wait(op->worker);
+    op->worker = 0;
+    return error_set(op->e, ERR_INTERNAL, "the image worker ended unexpectedly (status %d)", status);
+}
+
+/* --- The loop ---------------------------------------------------------------------------------------- */
+
+static int start_worker(struct image_op *op)
+{
+    AUTOFREE char *program = self_program_path("pouch-image");
+    AUTOFREE char *uid = xasprintf("%u", (unsigned)op->store->worker_uid);
+    AUTOFREE char *gid = xasprintf("%u", (unsigned)op->store->worker_gid);
+    char *argv[] = {(char *)"pouch-image", (char *)"--uid", uid, (char *)"--gid", gid, NULL};
+    int pair[2];
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return error_set_errno(op->e, errno, "cannot make a socket");
+    const int size = WORKER_MESSAGE_MAX * 4;
+    (void)setsockopt(pair[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+    (void)setsockopt(pair[1], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+    const struct spawn_fd fds[] = {{pair[1], WORKER_SOCKET_FD}};
+    struct spawn_params sp = {.program = program,
+                              .argv = argv,
+                              .stdin_fd = -1,
+                              .stdout_fd = -1,
+                              .stderr_fd = -1,
+                              .fds = fds,
+                              .nfds = 1,
+                              .new_session = true};
+    int r = spawn_program(&sp, &op->worker, op->e);
+    close(pair[1]);
+    op->sock = pair[0];
+    if (r < 0)
+        return r;
+    return op_reply(op, op->params->start, &op->params->input_fd,
+                    op->params->input_fd >= 0 ? 1 : 0);
+}
+
+/* What tells that the client went away: a socket's hang-up, an eventfd's count. */
+static short cancel_events(int fd)
+{
+    struct stat st;
+
+    return fd >= 0 && fstat(fd, &st) == 0 && S_ISSOCK(st.st_mode) ? POLLRDHUP : POLLIN;
+}
+
+static int op_step(struct image_op *op, struct held *held, int timeout_ms)
+{
+    const size_t fixed = 3;
+    struct pollfd *p = xcalloc(fixed + op->nlayers, sizeof(*p));
+    AUTOFREE struct pollfd *to_free = p;
+    struct op_layer **who = xcalloc(op->nlayers + 1, sizeof(struct op_layer *));
+    AUTOFREE struct op_layer **to_free_too = who;
+    size_t n = fixed;
+    uint64_t count;
+    int r = 0;
+
+    p[0] = (struct pollfd){.fd = op->sock, .events = POLLIN};
+    p[1] = (struct pollfd){.fd = op->wake, .events = POLLIN};
+    p[2] = (struct pollfd){.fd = op->params->cancel_fd,
+                           .events = cancel_events(op->params->cancel_fd)};
+    for (size_t i = 0; i < op->nlayers; i++) {
+        if (op->layers[i]->report_fd < 0)
+            continue;
+        who[n - fixed] = op->layers[i];
+        p[n++] = (struct pollfd){.fd = op->layers[i]->report_fd, .events = POLLIN};
+    }
+    if (poll(p, n, timeout_ms) < 0)
+        return errno == EINTR ? 0 : error_set_errno(op->e, errno, "cannot wait for the worker");
+    if (p[2].revents)
+        return -ECANCELED;
+    if (p[0].revents)
+        r = read_worker(op, held);
+    for (size_t i = fixed; r >= 0 && i < n; i++)
+        if (p[i].revents)
+            r = op_layer_report(op, who[i - fixed]);
+    if (r >= 0 && p[1].revents) {
+        (void)!read(op->wake, &count, sizeof(count));
+        r = op_layers_retry(op);
+    }
+    return r;
+}
+
+/* The worker saw pouch-unpack go: its report has the reason. */
+static int find_unpack_reason(struct image_op *op, struct held *held)
+{
+    int64_t until = time_monotonic_ns() + UNPACK_REASON_NS;
+    int r = 0;
+
+    while (r >= 0 && time_monotonic_ns() < until) {
+        bool any = false;
+        for (size_t i = 0; i < op->nlayers; i++)
+            any = any || op->layers[i]->report_fd >= 0;
+        if (!any)
+            break;
+        r = op_step(op, held, 100);
+    }
+    if (r >= 0) {
+        r = -op->pending.errnum;
+        r = r ? r : -EIO;
+        error_move(op->e, &op->pending);
+    }
+    return r;
+}
+
+static int op_loop(struct image_op *op)
+{
+    struct held held = {0};
+    int r = 0;
+
+    while (r >= 0 && !(op->done && !op_layers_busy(op))) {
+        r = op_step(op, &held, -1);
+        if (r >= 0 && op->unpack_stopped)
+            r = find_unpack_reason(op, &held);
+    }
+    for (size_t i = 0; i < held.len; i++) {
+        if (r >= 0)
+            r = on_image(op, &held.items[i]);
+        worker_msg_done(&held.items[i]);
+    }
+    free(held.items);
+    return r;
+}
+
+static void op_register(struct image_op *op)
+{
+    struct image_store *s = op->store;
+
+    pthread_mutex_lock(&s->lock);
+    op->next = s->ops;
+    if (op->next)
+        op->next->prev = op;
+    s->ops = op;
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void op_unregister(struct image_op *op)
+{
+    struct image_store *s = op->store;
+
+    pthread_mutex_lock(&s->lock);
+    if (op->prev)
+        op->prev->next = op->next;
+    else
+        s->ops = op->next;
+    if (op->next)
+        op->next->prev = op->prev;
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void op_cleanup(struct image_op *op)
+{
+    struct op_file *f = op->files.items;
+
+    if (op->sock >= 0)
+        close(op->sock);
+    if (op->worker > 0) {
+        if (!op->done)
+            (void)kill(op->worker, SIGKILL);
+        (void)!spawn_wait(op->worker);
+    }
+    op_layers_cleanup(op);
+    op_unregister(op);
+    for (size_t i = 0; i < op->files.len; i++) {
+        if (f[i].name)
+            (void)unlinkat(op->store->tmp_fd, f[i].name, 0);
+        free(f[i].name);
+    }
+    free(f);
+    for (size_t i = 0; op->pins && op->pins[i]; i++)
+        image_store_unpin(op->store, op->pins[i]);
+    strv_free(op->pins);
+    error_done(&op->pending);
+    close(op->wake);
+    image_store_wake_janitor(op->store);
+}
+
+int image_op_run(struct image_store *s, const struct image_op_params *p,
+                 struct image_op_results *ret, struct error *e)
+{
+    AUTO(error) struct error own = ERROR_INIT;
+    struct image_op_results results = {0};
+    struct image_op op = {.store = s,
+                          .params = p,
+                          .e = &own,
+                          .results = &results,
+                          .sock = -EBADF,
+                          .wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+
+    if (op.wake < 0)
+        return error_set_errno(e, errno, "cannot make an eventfd");
+    op_register(&op);
+    int r = start_worker(&op);
+    if (r >= 0)
+        r = op_loop(&op);
+    op_cleanup(&op);
+    if (r < 0) {
+        if (r == -ECANCELED && !own.message)
+            (void)error_set_errno(&own, ECANCELED, "the operation was cancelled");
+        error_move(e, &own);
+        image_op_results_done(&results);
+        return r;
+    }
+    *ret = results;
+    return 0;
+}
+
+void image_op_results_done(struct image_op_results *r)
+{
+    struct image_op_result *res = r->items.items;
+
+    for (size_t i = 0; i < r->items.len; i++) {
+        free(res[i].id);
+        free(res[i].top);
+        strv_free(res[i].names);
+    }
+    free(res);
+    memset(r, 0, sizeof(*r));
+}

@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Opening the store: folders, tables, the rest of what a crash left, and the janitor thread.
+ *
+ * Durability. A pull returns when its files are written and its rows are committed, not when the
+ * disk has them: the janitor then calls syncfs() once and marks the rows durable (boot = ''). Rows
+ * that a power cut caught before that carry the id of another boot: they are dropped at the next
+ * start with their files. So a killed pouchd loses nothing, and a power cut within seconds of a
+ * pull loses that image as a whole but never leaves a torn one.
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/strv.h"
+#include "image/image-priv.h"
+
+#define NOBODY 65534
+
+static const char *const MIGRATIONS[] = {
+        "CREATE TABLE images (id TEXT PRIMARY KEY, size INTEGER NOT NULL, created INTEGER NOT NULL,"
+        " tagged INTEGER NOT NULL, removed INTEGER NOT NULL DEFAULT 0, boot TEXT NOT NULL);"
+        "CREATE TABLE image_names (name TEXT PRIMARY KEY, image_id TEXT NOT NULL);"
+        "CREATE INDEX image_names_id ON image_names (image_id);"
+        "CREATE TABLE image_digests (name TEXT NOT NULL, digest TEXT NOT NULL,"
+        " image_id TEXT NOT NULL, PRIMARY KEY (name, digest));"
+        "CREATE INDEX image_digests_id ON image_digests (image_id);"
+        "CREATE TABLE image_layers (image_id TEXT NOT NULL, position INTEGER NOT NULL,"
+        " diff_id TEXT NOT NULL, PRIMARY KEY (image_id, position));"
+        "CREATE INDEX image_layers_diff ON image_layers (diff_id);"
+        "CREATE TABLE image_blobs (image_id TEXT NOT NULL, digest TEXT NOT NULL,"
+        " PRIMARY KEY (image_id, digest));"
+        "CREATE INDEX image_blobs_digest ON image_blobs (digest);"
+        "CREATE TABLE layers (diff_id TEXT PRIMARY KEY, blob TEXT, media_type TEXT,"
+        " blob_size INTEGER NOT NULL, size INTEGER NOT NULL, boot TEXT NOT NULL);",
+        NULL,
+};
+
+/* --- The janitor ------------------------------------------------------------------------------- */
+
+static void empty_trash(struct image_store *s)
+{
+    int fd = openat(s->layers_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+    const struct dirent *de;
+    AUTOPTR(strv) char **names = NULL;
+
+    while (d && (de = readdir(d)))
+        if (str_has_prefix(de->d_name, "trash."))
+            strv_push(&names, de->d_name);
+    if (d)
+        closedir(d);
+    for (size_t i = 0; names && names[i]; i++) {
+        /* A pouch-unpack of a killed pouchd may still be writing for a moment. */
+        for (int tries = 0; fs_remove_tree(s->layers_fd, names[i]) < 0 && tries < 10; tries++)
+            usleep(50000);
+    }
+}
+
+/* Rows not yet marked durable, and the newest of each table. */
+struct undurable {
+    int64_t count, layers, images;
+};
+
+static void find_undurable(struct image_store *s, struct undurable *ret)
+{
+    CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
+
+    if (store_query(s->db, &rows, NULL,
+                    "SELECT (SELECT count(*) FROM layers WHERE boot != '') + "
+                    "(SELECT count(*) FROM images WHERE boot != ''), "
+                    "(SELECT max(rowid) FROM layers), (SELECT max(rowid) FROM images)",
+                    "") < 0 ||
+        store_rows_next(&rows, NULL) != 1)
+        return;
+    ret->count = store_col_int(&rows, 0);
+    ret->layers = store_col_int(&rows, 1);
+    ret->images = store_col_int(&rows, 2);
+}
+
+static void janitor_round(struct image_store *s)
+{
+    struct undurable u = {0};
+
+    empty_trash(s);
+    find_undurable(s, &u);
+    if (u.count == 0)
+        return;
+    /* What is in the tables now has its files written; what comes meanwhile waits. */
+    if (syncfs(s->layers_fd) < 0) {
+        log_warn("cannot sync images to disk", "error=\"%s\"", strerror(errno));
+        return;
+    }
+    (void)!store_exec(s->db, NULL, "UPDATE layers SET boot = '' WHERE boot != '' AND rowid <= ?",
+                      "i", u.layers);
+    (void)!store_exec(s->db, NULL, "UPDATE images SET boot = '' WHERE boot != '' AND rowid <= ?",
+                      "i", u.images);
+}
+
+static void *janitor_thread(void *data)
+{
+    struct image_store *s = data;
+
+    pthread_mutex_lock(&s->lock);
+    for (;;) {
+        while (!s->janitor_work && !s->closing)
+            pthread_cond_wait(&s->janitor_wake, &s->lock);
+        if (!s->janitor_work)
+            break;
+        s->janitor_work = false;
+        pthread_mutex_unlock(&s->lock);
+        janitor_round(s);
+        pthread_mutex_lock(&s->lock);
+    }
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+void image_store_wake_janitor(struct image_store *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->janitor_work = true;
+    pthread_cond_signal(&s->janitor_wake);
+    pthread_mutex_unlock(&s->lock);
+}
+
+int image_store_trash_layer(struct image_store *s, const char *name)
+{
+    char id[17];
+
+    random_hex(id, 8);
+    AUTOFREE char *trash = xasprintf("trash.%s", id);
+    return renameat(s->layers_fd, name, s->layers_fd, trash) < 0 ? -errno : 0;
+}
+
+/* --- Recovery -------------------------------------------------------------------------------------- */
+
+/* What was half received. */
+static void clear_tmp(struct image_store *s)
+{
+    int fd = openat(s->tmp_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+    const struct dirent *de;
+
+    while (d && (de = readdir(d)))
+        if (de->d_name[0] != '.')
+            (void)unlinkat(s->tmp_fd, de->d_name, 0);
+    if (d)
+        closedir(d);
+}
+
+/* Folders that no row knows: half-unpacked ones, and those of a transaction that was lost. */
+static void clear_layers(struct image_store *s, struct map *known)
+{
+    int fd = openat(s->layers_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+    const struct dirent *de;
+    AUTOPTR(strv) char **names = NULL;
+
+    while (d && (de = readdir(d)))
+        if (de->d_name[0] != '.' && !str_has_prefix(de->d_name, "trash.") &&
+            !map_get(known, de->d_name))
+            strv_push(&names, de->d_name);
+    if (d)
+        closedir(d);
+    for (size_t i = 0; names && names[i]; i++)
+        if (image_store_trash_layer(s, names[i]) < 0)
+            log_warn("cannot remove a half-unpacked layer", "name=%s", names[i]);
+}
+
+static const char *layer_name(const char *diff_id)
+{
+    const char *colon = strchr(diff_id, ':');
+
+    return colon ? colon + 1 : diff_id;
+}
+
+/* Rows whose folder is missing or may be torn by a power cut go; the rest is known. */
+static int check_layers(struct image_store *s, struct map *known, struct error *e)
+{
+    CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
+    AUTOPTR(strv) char **lost = NULL;
+    int r = store_query(s->db, &rows, e, "SELECT diff_id, boot FROM layers", "");
+
+    if (r < 0)
+        return r;
+    while ((r = store_rows_next(&rows, e)) > 0) {
+        const char *diff_id = store_col_str(&rows, 0), *boot = store_col_str(&rows, 1);
+        if ((*boot && !STREQ(boot, s->boot_id)) ||
+            faccessat(s->layers_fd, layer_name(diff_id), F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+            strv_push(&lost, diff_id);
+        else
+            (void)map_set(known, layer_name(diff_id), s);
+    }
+    store_rows_done(&rows);
+    for (size_t i = 0; r >= 0 && lost && lost[i]; i++)
+        r = store_exec(s->db, e, "DELETE FROM layers WHERE diff_id = ?", "s", lost[i]);
+    return r;
+}
+
+/* Images that miss a layer or their configuration are gone; says so. */
+static int check_images(struct image_store *s, struct error *e)
+{
+    CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
+    AUTOPTR(strv) char **lost = NULL;
+    int r = store_query(s->db, &rows, e,
+                        "SELECT id, (boot != '' AND boot != ?) OR EXISTS (SELECT 1 FROM "
+                        "image_layers l WHERE l.image_id = id AND l.diff_id NOT IN "
+                        "(SELECT diff_id FROM layers)) FROM images",
+                        "s", s->boot_id);
+    if (r < 0)
+        return r;
+    while ((r = store_rows_next(&rows, e)) > 0) {
+        const char *id = store_col_str(&rows, 0);
+        AUTOFREE char *blob = image_blob_path(id);
+        if (store_col_int(&rows, 1) || faccessat(s->blobs_fd, blob, F_OK, 0) < 0)
+            strv_push(&lost, id);
+    }
+    store_rows_done(&rows);
+    for (size_t i = 0; r >= 0 && lost && lost[i]; i++) {
+        log_warn("an image was lost with the last power cut or with its files; pull it again",
+                 "id=%s", lost[i]);
+        r = image_store_delete(s, lost[i], e);
+    }
+    return r;
+}
+
+static int recover(struct image_store *s, struct error *e)
+{
+    struct map *known = map_new();
+
+    AUTOFREE char *boot = NULL;
+    if (fs_read_file(AT_FDCWD, "/proc/sys/kernel/random/boot_id", sizeof(s->boot_id), &boot,
+                     NULL) == 0)
+        snprintf(s->boot_id, sizeof(s->boot_id), "%.36s", boot);
+    else
+        snprintf(s->boot_id, sizeof(s->boot_id), "unknown");
+    clear_tmp(s);
+    int r = check_layers(s, known, e);
+    if (r >= 0)
+        clear_layers(s, known);
+    map_free(known, NULL);
+    return r < 0 ? r : check_images(s, e);
+}
+
+/* --- Opening ------------------------------------------------------------------------------------------ */
+
+static int open_dir(struct image_store *s, const char *name, int *ret, struct error *e)
+{
+    AUTOFREE char *path = xasprintf("%s/%s", s->root, name);
+    int r = fs_mkdir_p(path, 0700);
+
+    if (r < 0)
+        return error_set_errno(e, r, "cannot make %s", path);
+    *ret = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return *ret < 0 ? error_set_errno(e, errno, "cannot open %s", path) : 0;
+}
+
+static void find_worker_user(struct image_store *s, const char *name)
+{
+    struct passwd pw, *found = NULL;
+    char buf[4096];
+
+    s->worker_uid = s->worker_gid = NOBODY;
+    if (geteuid() != 0) { /* tests: no rights to give up */
+        s->worker_uid = s->worker_gid = 0;
+        return;
+    }
+    if (getpwnam_r(name ? name : "pouch-image", &pw, buf, sizeof(buf), &found) == 0 && found &&
+        pw.pw_uid != 0) {
+        s->worker_uid = pw.pw_uid;
+        s->worker_gid = pw.pw_gid;
+    }
+}
+
+int image_store_open(const struct image_store_params *p, struct image_store **ret, struct error *e)
+{
+    struct image_store *s = xcalloc(1, sizeof(*s));
+    int r, sha_fd = -EBADF;
+
+    s->root = xstrdup(p->root);
+    s->db = p->store;
+    s->insecure_registries = strv_copy(p->insecure_registries);
+    s->in_use = p->in_use;
+    s->in_use_data = p->in_use_data;
+    s->layers_fd = s->blobs_fd = s->tmp_fd = -EBADF;
+    pthread_mutex_init(&s->lock, NULL);
+    pthread_cond_init(&s->janitor_wake, NULL);
+    s->cache = map_new();
+    s->flights = map_new();
+    s->pins = map_new();
+    find_worker_user(s, p->worker_user);
+    if ((r = open_dir(s, "layers", &s->layers_fd, e)) < 0 ||
+        (r = open_dir(s, "blobs/sha256", &sha_fd, e)) < 0 ||
+        (r = open_dir(s, "blobs/tmp", &s->tmp_fd, e)) < 0 ||
+        (r = open_dir(s, "blobs", &s->blobs_fd, e)) < 0 ||
+        (r = store_migrate(s->db, "image", MIGRATIONS, e)) < 0 || (r = recover(s, e)) < 0)
+        goto fail;
+    r = pthread_create(&s->janitor, NULL, janitor_thread, s);
+    if (r != 0) {
+        r = error_set_errno(e, r, "cannot start a thread");
+        goto fail;
+    }
+    s->janitor_runs = true;
+    close(sha_fd);
+    image_store_wake_janitor(s);
+    *ret = s;
+    return 0;
+fail:
+    if (sha_fd >= 0)
+        close(sha_fd);
+    image_store_close(s);
+    return r;
+}
+
+void image_store_close(struct image_store *s)
+{
+    if (!s)
+        return;
+    if (s->janitor_runs) {
+        pthread_mutex_lock(&s->lock);
+        s->closing = true;
+        pthread_cond_signal(&s->janitor_wake);
+        pthread_mutex_unlock(&s->lock);
+        pthread_join(s->janitor, NULL);
+    }
+    image_store_changed(s, NULL);
+    map_free(s->cache, NULL);
+    map_free(s->flights, NULL);
+    map_free(s->pins, free);
+    for (int i = 0; i < 3; i++) {
+        int fd = i == 0 ? s->layers_fd : i == 1 ? s->blobs_fd : s->tmp_fd;
+        if (fd >= 0)
+            close(fd);
+    }
+    pthread_mutex_destroy(&s->lock);
+    pthread_cond_destroy(&s->janitor_wake);
+    strv_free(s->insecure_registries);
+    free(s->root);
+    free(s);
+}

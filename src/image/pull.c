@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Pull, load, import: what the caller asks becomes a start message; what came becomes a result. */
+#include <arpa/inet.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/str.h"
+#include "base/strv.h"
+#include "base/time.h"
+#include "image/image-priv.h"
+#include "image/worker-protocol.h"
+#include "oci/reference.h"
+
+#define PARALLEL_LAYERS 3
+#define STALL_SECONDS   30
+
+/* $POUCH_PULL_STALL_TIMEOUT (seconds) shortens the patience with streams that stand still. */
+static uint64_t stall_timeout(void)
+{
+    const char *env = getenv("POUCH_PULL_STALL_TIMEOUT");
+    uint64_t n;
+
+    return env && parse_u64(env, &n) == 0 && n > 0 && n < 86400 ? n : STALL_SECONDS;
+}
+
+/* --- Which registries may be spoken to without TLS ----------------------------------------------- */
+
+/* The host of "host:port", "[v6]:port". */
+static char *host_of(const char *domain)
+{
+    if (*domain == '[')
+        return xstrndup(domain + 1, strcspn(domain + 1, "]"));
+    return xstrndup(domain, strcspn(domain, ":"));
+}
+
+static bool in_prefix(const unsigned char *a, const unsigned char *b, uint64_t bits)
+{
+    size_t bytes = bits / 8;
+
+    if (memcmp(a, b, bytes) != 0)
+        return false;
+    if (bits % 8 == 0)
+        return true;
+    unsigned char mask = (unsigned char)(0xff << (8 - bits % 8));
+    return (a[bytes] & mask) == (b[bytes] & mask);
+}
+
+/* Whether the address text is in "10.0.0.0/8". */
+static bool in_cidr(const char *host, const char *cidr)
+{
+    const char *slash = strchr(cidr, '/');
+    unsigned char a[16], b[16];
+    uint64_t bits;
+
+    if (!slash || parse_u64(slash + 1, &bits) < 0)
+        return false;
+    AUTOFREE char *net = xstrndup(cidr, (size_t)(slash - cidr));
+    if (inet_pton(AF_INET, host, a) == 1 && inet_pton(AF_INET, net, b) == 1)
+        return bits <= 32 && in_prefix(a, b, bits);
+    if (inet_pton(AF_INET6, host, a) == 1 && inet_pton(AF_INET6, net, b) == 1)
+        return bits <= 128 && in_prefix(a, b, bits);
+    return false;
+}
+
+static bool is_insecure(char *const *list, const char *domain)
+{
+    AUTOFREE char *host = host_of(domain);
+
+    if (STREQ(host, "localhost") || in_cidr(host, "127.0.0.0/8") || in_cidr(host, "::1/128"))
+        return true;
+    for (size_t i = 0; list && list[i]; i++)
+        if (STREQ(list[i], domain) || STREQ(list[i], host) || in_cidr(host, list[i]))
+            return true;
+    return false;
+}
+
+static int say(image_progress_fn *fn, void *data, const char *id, const char *status,
+               struct error *e)
+{
+    const struct image_progress p = {.id = id, .status = status};
+
+    if (fn && fn(data, &p) < 0)
+        return error_set_errno(e, ECANCELED, "the operation was cancelled");
+    return 0;
+}
+
+/* --- Pull -------------------------------------------------------------------------------------------- */
+
+static int pull_run(struct image_store *s, const struct image_pull_params *p,
+                    const struct oci_reference *ref, struct image_op_results *ret, struct error *e)
+{
+    static const struct image_auth none = {0};
+    const struct image_auth *a = p->auth ? p->auth : &none;
+    AUTOFREE char *name = NULL, *base = oci_reference_name(ref);
+    AUTOFREE char *familiar = oci_reference_familiar(ref);
+    struct worker_msg start = {.type = (char *)"start",
+                               .op = (char *)"pull",
+                               .host = (char *)oci_reference_registry_host(ref),
+                               .repository = ref->path,
+                               .tag = ref->digest ? NULL : ref->tag,
+                               .digest = ref->digest,
+                               .reference = familiar,
+                               .platform = (char *)p->platform,
+                               .username = a->username,
+                               .password = a->password,
+                               .identity_token = a->identity_token,
+                               .registry_token = a->registry_token,
+                               .insecure = is_insecure(s->insecure_registries, ref->domain),
+                               .parallel = PARALLEL_LAYERS,
+                               .stall_timeout = stall_timeout()};
+    if (!ref->digest)
+        name = oci_reference_string(ref);
+    const struct image_op_params op = {.start = &start,
+                                       .input_fd = -EBADF,
+                                       .progress = p->progress,
+                                       .progress_data = p->progress_data,
+                                       .cancel_fd = p->cancel_fd,
+                                       .name = name,
+                                       .digest_name = base};
+    return image_op_run(s, &op, ret, e);
+}
+
+/* Whether the name meant this image before. */
+static bool was_current(struct image_store *s, const char *familiar, char **ret_id)
+{
+    AUTOFREE char *name = NULL;
+
+    return image_store_find(s, familiar, ret_id, &name, NULL) >= 0;
+}
+
+int image_pull(struct image_store *s, const struct image_pull_params *p, char **ret_id,
+               struct error *e)
+{
+    CLEANUP(oci_reference_done) struct oci_reference ref = {0};
+    CLEANUP(oci_platform_done) struct oci_platform platform = {0};
+    CLEANUP(image_op_results_done) struct image_op_results results = {0};
+    AUTOFREE char *old_id = NULL;
+
+    int r = oci_reference_parse(p->reference, &ref, e);
+    if (r >= 0)
+        r = oci_platform_parse(p->platform, &platform, e); /* malformed ones are found here */
+    if (r < 0)
+        return r;
+    oci_reference_default_tag(&ref);
+    if (STREQ(ref.path, "scratch") || STREQ(ref.path, "library/scratch"))
+        return error_set(e, ERR_INVALID, "'scratch' is a reserved name");
+    AUTOFREE char *familiar = oci_reference_familiar(&ref);
+    AUTOFREE char *head = xasprintf("Pulling from %s", ref.path);
+    bool had = was_current(s, familiar, &old_id);
+    /* The first line comes once the registry has answered: until then errors have a status. */
+    struct error *err = e;
+    r = pull_run(s, p, &ref, &results, err);
+    if (r < 0)
+        return r;
+    const struct image_op_result *res = results.items.items;
+    if (results.items.len != 1)
+        return error_set(e, ERR_INTERNAL, "the image worker brought no image");
+    (void)head;
+    AUTOFREE char *digest = xasprintf("Digest: %s", res->top ? res->top : "");
+    bool same = had && STREQ(old_id, res->id);
+    AUTOFREE char *status = xasprintf(same ? "Status: Image is up to date for %s"
+                                           : "Status: Downloaded newer image for %s",
+                                      familiar);
+    (void)!say(p->progress, p->progress_data, NULL, digest, NULL);
+    (void)!say(p->progress, p->progress_data, NULL, status, NULL);
+    if (ret_id)
+        *ret_id = xstrdup(res->id);
+    return 0;
+}
+
+/* --- Load -------------------------------------------------------------------------------------------- */
+
+static int report_loaded(const struct image_load_params *p, const struct image_op_result *res)
+{
+    AUTO(buf) struct buf text = BUF_INIT(1024 * 1024);
+
+    for (size_t i = 0; res->names && res->names[i]; i++) {
+        struct oci_reference ref = {0};
+        if (oci_reference_parse(res->names[i], &ref, NULL) < 0)
+            continue;
+        AUTOFREE char *familiar = oci_reference_familiar(&ref);
+        oci_reference_done(&ref);
+        (void)buf_printf(&text, "Loaded image: %s\n", familiar);
+    }
+    if (text.len == 0)
+        (void)buf_printf(&text, "Loaded image ID: %s\n", res->id);
+    const struct image_progress line = {.stream = buf_str(&text)};
+    return p->progress ? p->progress(p->progress_data, &line) : 0;
+}
+
+int image_load(struct image_store *s, const struct image_load_params *p, struct error *e)
+{
+    CLEANUP(image_op_results_done) struct image_op_results results = {0};
+    struct worker_msg start = {.type = (char *)"start",
+                               .op = (char *)"load",
+                               .parallel = PARALLEL_LAYERS,
+                               .stall_timeout = stall_timeout()};
+    const struct image_op_params op = {.start = &start,
+                                       .input_fd = p->fd,
+                                       .progress = p->progress,
+                                       .progress_data = p->progress_data,
+                                       .cancel_fd = p->cancel_fd,
+                                       .quiet = p->quiet};
+
+    int r = image_op_run(s, &op, &results, e);
+    if (r < 0)
+        return r;
+    const struct image_op_result *res = results.items.items;
+    for (size_t i = 0; i < results.items.len; i++)
+        (void)!report_loaded(p, &res[i]);
+    return 0;
+}
+
+/* --- Import ------------------------------------------------------------------------------------------ */
+
+static int import_config(const struct image_import_params *p, struct buf *out, struct error *e)
+{
+    CLEANUP(oci_platform_done) struct oci_platform platform = {0};
+    CLEANUP(oci_image_done) struct oci_image img = {0};
+    int r = oci_platform_parse(p->platform, &platform, e);
+
+    if (r >= 0)
+        r = image_changes_apply(&img.config, p->changes, e);
+    if (r < 0)
+        return r;
+    img.created = time_now_ns();
+    img.os = take_ptr(platform.os);
+    img.architecture = take_ptr(platform.architecture);
+    img.variant = take_ptr(platform.variant);
+    img.comment = xstrdup(p->message ? p->message : "Imported from -");
+    img.rootfs.type = xstrdup("layers");
+    struct oci_history *h = json_list_add(&img.history, sizeof(*h));
+    h->created = img.created;
+    h->comment = xstrdup(img.comment);
+    r = json_print(&oci_image_json, &img, out);
+    return r < 0 ? error_set(e, ERR_TOO_LARGE, "the changes are too large") : 0;
+}
+
+int image_import(struct image_store *s, const struct image_import_params *p, char **ret_id,
+                 struct error *e)
+{
+    CLEANUP(oci_reference_done) struct oci_reference ref = {0};
+    CLEANUP(image_op_results_done) struct image_op_results results = {0};
+    AUTO(buf) struct buf config = BUF_INIT(WORKER_MESSAGE_MAX / 2);
+    AUTOFREE char *name = NULL;
+    int r = import_config(p, &config, e);
+
+    if (r >= 0 && !str_is_empty(p->repo)) {
+        r = oci_reference_parse(p->repo, &ref, e);
+        if (r >= 0 && ref.digest)
+            r = error_set(e, ERR_INVALID, "cannot import digest reference");
+        if (r >= 0 && !str_is_empty(p->tag)) {
+            if (!oci_tag_is_valid(p->tag))
+                r = error_set(e, ERR_INVALID, "invalid tag format: \"%.150s\"", p->tag);
+            else
+                str_replace(&ref.tag, p->tag);
+        }
+        if (r >= 0) {
+            oci_reference_default_tag(&ref);
+            name = oci_reference_string(&ref);
+        }
+    }
+    if (r < 0)
+        return r;
+    struct worker_msg start = {.type = (char *)"start",
+                               .op = (char *)"import",
+                               .config = config.data,
+                               .parallel = 1,
+                               .stall_timeout = stall_timeout()};
+    const struct image_op_params op = {.start = &start,
+                                       .input_fd = p->fd,
+                                       .progress = p->progress,
+                                       .progress_data = p->progress_data,
+                                       .cancel_fd = p->cancel_fd,
+                                       .name = name,
+                                       .quiet = true};
+    r = image_op_run(s, &op, &results, e);
+    if (r < 0)
+        return r;
+    const struct image_op_result *res = results.items.items;
+    if (results.items.len != 1)
+        return error_set(e, ERR_INTERNAL, "the image worker brought no image");
+    (void)!say(p->progress, p->progress_data, NULL, res->id, NULL);
+    if (ret_id)
+        *ret_id = xstrdup(res->id);
+    return 0;
+}
