@@ -152,7 +152,9 @@ static int on_image(struct image_op *op, const struct worker_msg *m)
         if (!known)
             return error_set(op->e, ERR_INTERNAL, "the image worker broke its rules: layers");
     }
-    AUTOPTR(strv) char **names = strv_copy(op->params->name ? NULL : m->names);
+    /* Only an archive names its images; a pull's name is ours to say. */
+    bool load = STREQ(op->params->start->op, "load");
+    AUTOPTR(strv) char **names = strv_copy(load ? m->names : NULL);
     if (op->params->name)
         strv_push(&names, op->params->name);
     for (size_t i = 0; names && names[i]; i++) {
@@ -227,7 +229,7 @@ static int on_message(struct image_op *op, struct worker_msg *m, struct held *he
         return 0;
     }
     if (STREQ(m->type, "text") && m->status) {
-        const struct image_progress p = {.status = m->status};
+        const struct image_progress p = {.status = m->status, .id = m->tag};
         return call_progress(op, &p);
     }
     return error_set(op->e, ERR_INTERNAL, "the image worker broke its rules: %.40s", m->type);

@@ -146,17 +146,13 @@ int image_pull(struct image_store *s, const struct image_pull_params *p, char **
     if (STREQ(ref.path, "scratch") || STREQ(ref.path, "library/scratch"))
         return error_set(e, ERR_INVALID, "'scratch' is a reserved name");
     AUTOFREE char *familiar = oci_reference_familiar(&ref);
-    AUTOFREE char *head = xasprintf("Pulling from %s", ref.path);
     bool had = was_current(s, familiar, &old_id);
-    /* The first line comes once the registry has answered: until then errors have a status. */
-    struct error *err = e;
-    r = pull_run(s, p, &ref, &results, err);
+    r = pull_run(s, p, &ref, &results, e);
     if (r < 0)
         return r;
     const struct image_op_result *res = results.items.items;
     if (results.items.len != 1)
         return error_set(e, ERR_INTERNAL, "the image worker brought no image");
-    (void)head;
     AUTOFREE char *digest = xasprintf("Digest: %s", res->top ? res->top : "");
     bool same = had && STREQ(old_id, res->id);
     AUTOFREE char *status = xasprintf(same ? "Status: Image is up to date for %s"

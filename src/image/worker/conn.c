@@ -4,7 +4,6 @@
  * needs no lock, a message is one packet. When the socket ends, so does the process.
  */
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -148,15 +147,4 @@ int conn_put_blob(const char *role, const char *digest, const void *data, size_t
     if (r < 0)
         return error_set_errno(e, r, "cannot write the image's %s", role);
     return conn_send(&m, e);
-}
-
-int conn_text(const char *fmt, ...)
-{
-    va_list ap;
-
-    va_start(ap, fmt);
-    AUTOFREE char *text = xvasprintf(fmt, ap);
-    va_end(ap);
-    struct worker_msg m = {.type = (char *)"text", .status = text};
-    return conn_send(&m, NULL);
 }

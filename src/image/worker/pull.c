@@ -223,6 +223,11 @@ static int pull(struct pull *p, struct error *e)
         r = oci_manifest_parse(manifest.text.data, manifest.text.len, &p->manifest, e);
     if (r >= 0)
         r = resolve_config(p, &config, e);
+    if (r >= 0) { /* the first line for the user: before it, an error can still set the status */
+        AUTOFREE char *status = xasprintf("Pulling from %s", p->start->repository);
+        struct worker_msg m = {.type = (char *)"text", .status = status, .tag = p->start->tag};
+        r = conn_send(&m, e);
+    }
     if (r >= 0)
         r = conn_put_blob("manifest", p->manifest_digest, manifest.text.data, manifest.text.len,
                           e);

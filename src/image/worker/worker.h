@@ -38,7 +38,6 @@ int conn_open_file(uint64_t *ret_number, int *ret_fd, struct error *e) MUST_CHEC
 /* Stores a small verified document. */
 int conn_put_blob(const char *role, const char *digest, const void *data, size_t len,
                   struct error *e) MUST_CHECK;
-int conn_text(const char *fmt, ...) PRINTF_LIKE(1, 2);
 
 /* --- sandbox.c ------------------------------------------------------------------------------- */
 
