@@ -23,7 +23,7 @@ struct engine {
     struct container_view view;
     struct image image;
     int exit_fd; /* eventfd: readable when "web" has ended */
-    int exit_code;
+    _Atomic int exit_code;
     char log_path[64];
 };
 

@@ -614,8 +614,8 @@ static void test_stop(void **state)
     say(waiting, "GET /wait HTTP/1.1" END_HEAD);
     hear(waiting, &b, "\r\n\r\n");
     buf_clear(&b);
-    say(taken, UPGRADE_HEAD);
-    hear(taken, &b, "\r\n\r\n");
+    say(taken, UPGRADE_HEAD "mine");
+    hear(taken, &b, "mine"); /* it is handed over */
     start = time_monotonic_ns();
     http_server_stop(s);
     assert_true(time_monotonic_ns() - start < 5 * NSEC_PER_SEC);
