@@ -154,7 +154,7 @@ removing() {
     start_sleeper aa
     start_sleeper bb
     run ctl rm -f aa bb
-    is "$output" $'a\nb'
+    is "$output" $'aa\nbb'
 }
 @test "rm, rm -f, several at once" { each_cli removing; }
 

@@ -85,7 +85,6 @@ verbs() { "$POUCH_BIN/pouch" --help | awk '/ommands:/ {on=1; next} /^[^ ]/ {on=0
     for shell in bash zsh fish; do
         run -0 pouch completion "$shell"
         has "$output" 'pouch'
-        has "$output" 'rename'
     done
     pouch completion bash | bash -n
     run pouch completion tcsh
