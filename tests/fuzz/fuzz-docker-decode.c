@@ -10,11 +10,6 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-/* HostConfig.Mounts has a target of its own; here its fields are unknown ones. */
-static const struct json_field no_fields[] = {JSON_END};
-const struct json_desc volume_mount_request_json = {"mount", sizeof(struct volume_mount_request),
-                                                    no_fields};
-
 static void try_filters(const char *text)
 {
     struct filter_set f = {0};
@@ -57,6 +52,14 @@ static void try_exec(const char *text, size_t len)
         json_free(&exec_config_json, &config);
 }
 
+static void try_auth(const char *text)
+{
+    struct image_auth auth = {0};
+
+    if (image_auth_parse(text, &auth, NULL) == 0)
+        image_auth_done(&auth);
+}
+
 static void try_small(const char *text)
 {
     AUTOFREE char *reference = docker_reference_join(text, text);
@@ -83,6 +86,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         break;
     case 'c':
         try_create(text, strlen(text));
+        break;
+    case 'a':
+        try_auth(text);
         break;
     case 'e':
         try_exec(text, strlen(text));
