@@ -264,7 +264,7 @@ int api_call(struct cli *cli, const char *method, const struct url *url, const c
         http_response_done(&res);
         if (r == 0)
             r = http_conn_read_all(c, out ? out : &unused, e);
-        if (http_conn_is_reusable(c))
+        if (c && http_conn_is_reusable(c))
             cli->idle = take_ptr(c);
         if (r <= 0)
             return r < 0 ? r : status;

@@ -2,7 +2,6 @@
 /* See units.h. */
 #include "cli/units.h"
 
-#include <math.h>
 #include <stdio.h>
 
 const char *units_duration(int64_t seconds, char out[UNITS_MAX])
@@ -40,6 +39,7 @@ static const char *format(int64_t bytes, int digits, double base, const char *co
                           char out[UNITS_MAX])
 {
     double v = (double)bytes;
+    double limit = digits == 3 ? 1000 : 10000; /* the first number with a digit too many */
     int i = 0;
 
     while (v >= base && i < 6) {
@@ -47,11 +47,11 @@ static const char *format(int64_t bytes, int digits, double base, const char *co
         i++;
     }
     /* 999.9 at three digits would print as 1e+03: it is 1 of the next unit. */
-    if (i < 6 && base < 1001 && v >= base - 0.5 * pow(10, 3 - digits)) {
+    if (i < 6 && base < 1001 && v >= base - 500 / limit) {
         v /= base;
         i++;
     }
-    if (v >= pow(10, digits) - 0.5) /* four digits in binary units: 1023 of 1024 */
+    if (v >= limit - 0.5) /* four digits in binary units: 1023 of 1024 */
         digits = 4;
     (void)snprintf(out, UNITS_MAX, "%.*g%s", digits, v, units[i]);
     return out;
