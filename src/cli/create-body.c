@@ -498,8 +498,8 @@ static int read_network(const struct create_options *o, struct network_choice *n
         else
             return error_set(e, ERR_INVALID,
                              "invalid argument \"%s\" for \"--network\" flag: "
-                             "field '%s' is not supported",
-                             text, *f);
+                             "field '%.*s' is not supported",
+                             text, (int)strcspn(*f, "="), *f);
     }
     if (!n->name)
         return error_set(e, ERR_INVALID,

@@ -171,7 +171,7 @@ static void test_hostile_chunks(void **state)
     BAD(CHUNKED "5 5\r\nhello\r\n", "bad chunk size");
     BAD(CHUNKED "0x5\r\nhello\r\n", "bad chunk size");
     BAD(CHUNKED "fffffffffffffffff\r\nhello\r\n", "bad chunk size");
-    BAD(CHUNKED "5\r\nhelloworld", "bad chunk end");
+    BAD(CHUNKED "5\r\nhelloworld\r\n", "bad chunk end");
     BAD(CHUNKED "5\r\nhel", "in the middle of its answer");
     BAD(CHUNKED "5\r\nhello\r\n", "in the middle of its answer");
     BAD(CHUNKED "5\r\nhello\r\n0\r\n", "in the middle of its answer");
