@@ -259,6 +259,10 @@ static void on_upgraded(void *cls, struct MHD_Connection *mhd, void *req_cls, co
     struct http_request *req = cls;
 
     if (req->conn->tls) {
+        /* The library has made a socket pair for this, which nobody uses, and forgot O_CLOEXEC.
+         * Its other end is most likely the next number; the flag is right on any of ours. */
+        (void)fcntl(sock, F_SETFD, FD_CLOEXEC);
+        (void)fcntl(sock + 1, F_SETFD, FD_CLOEXEC);
         hijack_by_relay(req, extra, extra_len);
     } else {
         int fd = fcntl(sock, F_DUPFD_CLOEXEC, 3);
