@@ -119,6 +119,7 @@ static int parse_date(const char *s, bool relaxed, int64_t *ret)
     struct tm tm = {0};
     int64_t frac = 0;
     int64_t offset = 0;
+    int64_t ns;
 
     if (digits(&s, 4, &tm.tm_year) < 0 || *s++ != '-' || digits(&s, 2, &tm.tm_mon) < 0 ||
         *s++ != '-' || digits(&s, 2, &tm.tm_mday) < 0)
@@ -138,7 +139,10 @@ static int parse_date(const char *s, bool relaxed, int64_t *ret)
         return -EINVAL;
     tm.tm_year -= 1900;
     tm.tm_mon -= 1;
-    *ret = ((int64_t)timegm(&tm) - offset) * NSEC_PER_SEC + frac;
+    /* Nanoseconds of 64 bits end in the year 2262. */
+    if (__builtin_mul_overflow((int64_t)timegm(&tm) - offset, NSEC_PER_SEC, &ns) ||
+        __builtin_add_overflow(ns, frac, ret))
+        return -ERANGE;
     return 0;
 }
 

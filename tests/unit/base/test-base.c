@@ -111,6 +111,7 @@ static void test_time(void **state)
     assert_string_equal(text, TIME_ZERO_RFC3339);
     assert_true(time_parse_rfc3339("2026-13-02T03:04:05Z", &t) < 0);
     assert_true(time_parse_rfc3339("2026-01-02", &t) < 0);
+    assert_true(time_parse_rfc3339("9999-12-31T23:59:59Z", &t) < 0);
     assert_int_equal(time_parse_when("1700000000.25", 0, &t), 0);
     assert_true(t == 1700000000250000000LL);
     assert_int_equal(time_parse_when("10m", 3600 * NSEC_PER_SEC, &t), 0);
