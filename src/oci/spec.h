@@ -23,6 +23,7 @@ struct oci_user {
     struct opt_uint umask;
     struct json_list additional_gids; /* uint64_t */
     char *username;                   /* "user[:group]", looked up inside the rootfs by runtime/ */
+    char **group_names; /* Pouch's: further groups by name or number, looked up there too */
 };
 struct oci_rlimit {
     char *type; /* "RLIMIT_NOFILE" */

@@ -27,9 +27,16 @@
 
 struct runtime_io {
     int stdin_fd, stdout_fd, stderr_fd; /* -EBADF: inherit the caller's */
-    int console_fd; /* slave of a pty, becomes controlling terminal, stdio and /dev/console;
-                       -EBADF: no terminal */
+    int console_fd;     /* slave of a pty: becomes controlling terminal, stdio and /dev/console */
+    int console_socket; /* or: a pty of the container's own devpts is made for that, and its master
+                           sent over this unix socket (SCM_RIGHTS, text "/dev/ptmx"); the better
+                           way, as the terminal then has a name inside the container. Both -EBADF:
+                           no terminal. In a zeroed struct set all to -EBADF: RUNTIME_IO_INIT */
 };
+#define RUNTIME_IO_INIT                                                                            \
+    {                                                                                              \
+        -EBADF, -EBADF, -EBADF, -EBADF, -EBADF                                                     \
+    }
 
 /* What init (or an exec'ed process) writes to its status pipe when it cannot exec. */
 #define RUNTIME_STATUS_TEXT 500

@@ -295,6 +295,16 @@ int mount_clone_open(int dirfd, const char *path, bool recursive)
     return fd < 0 ? -errno : fd;
 }
 
+/* mount_setattr() came with Linux 5.12; mounts that are not attached yet cannot be changed before. */
+static bool can_set_attr(void)
+{
+    static int can; /* 0: not asked yet; racing threads store the same value */
+
+    if (!can)
+        can = mount_setattr(-1, "", 0, NULL, 0) < 0 && errno == ENOSYS ? -1 : 1;
+    return can > 0;
+}
+
 int mount_set_attr(int fd, uint64_t set, uint64_t clear, bool recursive)
 {
     struct mount_attr attr = {.attr_set = set, .attr_clr = clear};
@@ -364,6 +374,7 @@ int mount_bind_at(int source_fd, int target, const struct mount_options *o, cons
                   struct error *e)
 {
     AUTOFD int fd = mount_clone_open(source_fd, "", o->bind_rec);
+    bool attached;
     int r;
 
     if (fd == -ENOSYS) {
@@ -372,12 +383,15 @@ int mount_bind_at(int source_fd, int target, const struct mount_options *o, cons
     }
     if (fd < 0)
         return error_set_errno(e, fd, "cannot bind mount %s", name);
-    r = mount_set_attr(fd, o->attr_set, o->attr_clear & ~o->attr_set, false);
+    attached = !can_set_attr();
+    r = attached ? mount_attach(fd, target) : 0;
+    if (r == 0)
+        r = mount_set_attr(fd, o->attr_set, o->attr_clear & ~o->attr_set, false);
     if (r == 0)
         r = mount_set_attr(fd, o->rec_attr_set, o->rec_attr_clear, true);
     if (r < 0)
         return error_set_errno(e, r, "cannot set mount options of %s", name);
-    r = mount_attach(fd, target);
+    r = attached ? 0 : mount_attach(fd, target);
     if (r < 0)
         return error_set_errno(e, r, "cannot bind mount %s", name);
     if (o->propagation) {

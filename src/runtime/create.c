@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The stage's side of making a container: see runtime.h. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/fs.h"
+#include "base/str.h"
+#include "base/strv.h"
+#include "runtime/runtime-priv.h"
+
+static const struct {
+    const char *type;
+    uint64_t flag;
+} namespace_flags[] = {
+    {"pid", CLONE_NEWPID},   {"network", CLONE_NEWNET}, {"mount", CLONE_NEWNS},
+    {"ipc", CLONE_NEWIPC},   {"uts", CLONE_NEWUTS},     {"user", CLONE_NEWUSER},
+    {"cgroup", CLONE_NEWCGROUP},
+};
+
+char *runtime_cgroup_path(const struct oci_spec *spec, const char *id)
+{
+    const char *path = spec->linux ? spec->linux->cgroups_path : NULL;
+
+    if (str_is_empty(path))
+        return xasprintf("%s/%s", RUNTIME_CGROUP_PARENT, id);
+    return path[0] == '/' ? xstrdup(path) : xasprintf("/%s", path);
+}
+
+static uint64_t new_namespaces(const struct oci_spec *s)
+{
+    uint64_t flags = 0;
+
+    for (size_t i = 0; i < ARRAY_SIZE(namespace_flags); i++) {
+        const struct oci_namespace *ns = oci_spec_namespace(s, namespace_flags[i].type);
+
+        if (ns && str_is_empty(ns->path))
+            flags |= namespace_flags[i].flag;
+    }
+    return flags;
+}
+
+/* A sysctl without a namespace of its own would change the host. */
+static int check_sysctls(const struct oci_spec *s, struct error *e)
+{
+    static const char *const ipc_names[] = {"kernel.msgmax",         "kernel.msgmnb",
+                                            "kernel.msgmni",         "kernel.sem",
+                                            "kernel.shmall",         "kernel.shmmax",
+                                            "kernel.shmmni",         "kernel.shm_rmid_forced"};
+    const struct json_map *m = &s->linux->sysctl;
+
+    for (size_t i = 0; i < m->len; i++) {
+        AUTOFREE char *name = xstrdup(m->items[i].key);
+        const char *need = NULL;
+
+        for (char *p = name; *p; p++)
+            *p = *p == '/' ? '.' : *p;
+        if (str_has_prefix(name, "net."))
+            need = "network";
+        else if (str_has_prefix(name, "fs.mqueue."))
+            need = "ipc";
+        else if (STREQ(name, "kernel.domainname") || STREQ(name, "kernel.hostname"))
+            need = "uts";
+        for (size_t k = 0; !need && k < ARRAY_SIZE(ipc_names); k++)
+            if (STREQ(name, ipc_names[k]))
+                need = "ipc";
+        if (!need || strstr(name, ".."))
+            return error_set(e, ERR_INVALID,
+                             "sysctl \"%s\" is not in a separate kernel namespace",
+                             m->items[i].key);
+        if (!oci_spec_namespace(s, need))
+            return error_set(e, ERR_INVALID,
+                             "sysctl \"%s\" is not allowed in the host's %s namespace",
+                             m->items[i].key, need);
+    }
+    return 0;
+}
+
+static int check(const struct runtime_create *p, struct error *e)
+{
+    int r = oci_spec_validate(p->spec, e);
+
+    if (r < 0)
+        return r;
+    if (!p->spec->process)
+        return error_set(e, ERR_INVALID, "process: is required");
+    if (!oci_spec_namespace(p->spec, "mount") ||
+        !str_is_empty(oci_spec_namespace(p->spec, "mount")->path))
+        return error_set(e, ERR_NOT_SUPPORTED, "the mount namespace must be a new one");
+    if (p->spec->process->terminal && p->io.console_fd < 0 && p->io.console_socket < 0)
+        return error_set(e, ERR_INVALID, "process.terminal needs a console");
+    return check_sysctls(p->spec, e);
+}
+
+/* Children of this process get the pid namespace of the path; the old one is given back. */
+static int enter_pid_namespace(const struct oci_spec *s, int *ret_old, struct error *e)
+{
+    const struct oci_namespace *ns = oci_spec_namespace(s, "pid");
+    AUTOFD int fd = -EBADF;
+    AUTOFD int old = -EBADF;
+
+    if (!ns || str_is_empty(ns->path))
+        return 0;
+    old = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+    fd = open(ns->path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || old < 0)
+        return error_set_errno(e, errno, "cannot open pid namespace %s", ns->path);
+    if (setns(fd, CLONE_NEWPID) < 0)
+        return error_set_errno(e, errno, "cannot join pid namespace %s", ns->path);
+    *ret_old = take_fd(old);
+    return 0;
+}
+
+/* --- user namespace ------------------------------------------------------------------------ */
+
+static int write_map(pid_t pid, const char *file, const struct json_list *list, struct error *e)
+{
+    const struct oci_id_mapping *m = list->items;
+    AUTO(buf) struct buf text = BUF_INIT(65536);
+    char path[64];
+    int r;
+
+    for (size_t i = 0; i < list->len; i++)
+        (void)buf_printf(&text, "%" PRIu64 " %" PRIu64 " %" PRIu64 "\n", m[i].container_id,
+                         m[i].host_id, m[i].size);
+    (void)snprintf(path, sizeof(path), "/proc/%d/%s", pid, file);
+    r = fs_write_existing(AT_FDCWD, path, buf_str(&text));
+    return r < 0 ? error_set_errno(e, r, "cannot write %s of the container", file) : 0;
+}
+
+/* Maps, and the root mount made with the stage's rights, its ids shifted into the namespace. */
+static int answer_maps(const struct runtime_create *p, pid_t pid, int sync, struct error *e)
+{
+    const struct oci_linux *l = p->spec->linux;
+    AUTOFD int userns = -EBADF;
+    AUTOFD int root = -EBADF;
+    char path[64];
+    int r = write_map(pid, "uid_map", &l->uid_mappings, e);
+
+    if (r == 0)
+        r = write_map(pid, "gid_map", &l->gid_mappings, e);
+    if (r < 0)
+        return r;
+    (void)snprintf(path, sizeof(path), "/proc/%d/ns/user", pid);
+    userns = open(path, O_RDONLY | O_CLOEXEC);
+    if (userns < 0)
+        return error_set_errno(e, errno, "cannot open the container's user namespace");
+    root = rootfs_open_root(p, userns, e);
+    if (root < 0)
+        return root;
+    r = sync_send(sync, SYNC_GO_ON, NULL, NULL, root);
+    return r < 0 ? error_set_errno(e, r, "the container's init has gone") : 0;
+}
+
+/* --- the talk with init -------------------------------------------------------------------- */
+
+static int answer_hooks(const struct runtime_create *p, pid_t pid, int sync, struct error *e)
+{
+    int r = runtime_run_hooks(p->spec, RUNTIME_HOOK_PRESTART, p->id, p->bundle, pid, "creating", e);
+
+    if (r == 0)
+        r = runtime_run_hooks(p->spec, RUNTIME_HOOK_CREATE_RUNTIME, p->id, p->bundle, pid,
+                              "creating", e);
+    if (r < 0)
+        return r;
+    r = sync_send(sync, SYNC_GO_ON, NULL, NULL, -EBADF);
+    return r < 0 ? error_set_errno(e, r, "the container's init has gone") : 0;
+}
+
+static int init_vanished(const char *cgroup_path, struct error *e)
+{
+    if (cgroup_oom_count(cgroup_path) > 0)
+        return error_set(e, ERR_INVALID, "the container's init was killed for want of memory "
+                                         "before it started: the memory limit is too low");
+    return error_set(e, ERR_INTERNAL, "the container's init ended before it was ready");
+}
+
+static int serve_init(const struct runtime_create *p, struct runtime_created *c, int sync,
+                      struct error *e)
+{
+    for (;;) {
+        struct sync_msg msg;
+        int r = sync_recv(sync, &msg, NULL);
+
+        if (r <= 0)
+            return init_vanished(c->cgroup_path, e);
+        switch (msg.type) {
+        case SYNC_READY:
+            return 0;
+        case SYNC_ERROR:
+            return status_to_error(&msg.status, e);
+        case SYNC_WARNING:
+            strv_push(&c->warnings, msg.status.message);
+            break;
+        case SYNC_NEED_MAPS:
+            r = answer_maps(p, c->pid, sync, e);
+            if (r < 0)
+                return r;
+            break;
+        case SYNC_NEED_HOOKS:
+            r = answer_hooks(p, c->pid, sync, e);
+            if (r < 0)
+                return r;
+            break;
+        default:
+            return error_set(e, ERR_INTERNAL, "init sent an unknown message");
+        }
+    }
+}
+
+static int clone_init(const struct runtime_create *p, struct runtime_created *c, int sync[2],
+                      struct error *e)
+{
+    struct cgroup_join join = {.n = 0};
+    uint64_t unshare = new_namespaces(p->spec);
+    uint64_t flags = unshare & ~(uint64_t)CLONE_NEWCGROUP;
+    AUTOFD int cgroup = cgroup_open_unified(c->cgroup_path);
+    AUTOFD int old_pid_ns = -EBADF;
+    int r = cgroup_join_open(c->cgroup_path, false, &join, e);
+
+    if (r == 0)
+        r = enter_pid_namespace(p->spec, &old_pid_ns, e);
+    if (r < 0) {
+        cgroup_join_done(&join);
+        return r;
+    }
+    if (p->flags & RUNTIME_CLONE_PARENT)
+        flags |= CLONE_PARENT;
+    c->pid = process_clone(flags, &cgroup, &c->pidfd);
+    if (c->pid == 0) {
+        struct init_args args = {
+            .p = p,
+            .cgroup_path = c->cgroup_path,
+            .join = &join,
+            .sync = sync[1],
+            .unshared = unshare,
+            /* The cgroup namespace's root is where the process stands: it has to be there first. */
+            .late_cgroup_ns = unshare & CLONE_NEWCGROUP,
+        };
+
+        init_run(&args);
+    }
+    cgroup_join_done(&join);
+    if (old_pid_ns >= 0)
+        (void)setns(old_pid_ns, CLONE_NEWPID);
+    if (c->pid < 0)
+        return error_set_errno(e, c->pid, "cannot clone the container's init%s",
+                               c->pid == -EAGAIN ? " (process limit reached?)" : "");
+    if (cgroup < 0 && cgroup_exists(c->cgroup_path) && cgroup_mount_point("")) {
+        char text[16];
+        AUTOFREE char *file =
+            xasprintf("%s%s/cgroup.procs", cgroup_mount_point(""), c->cgroup_path);
+
+        (void)snprintf(text, sizeof(text), "%d", c->pid);
+        r = fs_write_existing(AT_FDCWD, file, text);
+        if (r < 0 && r != -ENOENT)
+            return error_set_errno(e, r, "cannot move init into its cgroup");
+    }
+    return 0;
+}
+
+static void kill_init(const struct runtime_create *p, struct runtime_created *c)
+{
+    if (c->pid <= 0)
+        return;
+    (void)kill(c->pid, SIGKILL);
+    (void)!cgroup_kill(c->cgroup_path, NULL);
+    if (!(p->flags & RUNTIME_CLONE_PARENT))
+        while (waitpid(c->pid, NULL, 0) < 0 && errno == EINTR)
+            continue;
+}
+
+int runtime_create(const struct runtime_create *p, struct runtime_created *ret, struct error *e)
+{
+    struct runtime_created c = {.pidfd = -EBADF};
+    AUTOFD int stage_end = -EBADF;
+    bool own_cgroup = !(p->flags & RUNTIME_KEEP_CGROUP);
+    int sync[2];
+    int r = check(p, e);
+
+    if (r < 0)
+        return r;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sync) < 0)
+        return error_set_errno(e, errno, "cannot make a socket pair");
+    stage_end = sync[0];
+    c.cgroup_path = p->cgroup_path ? xstrdup(p->cgroup_path) : runtime_cgroup_path(p->spec, p->id);
+    r = own_cgroup ? cgroup_create(c.cgroup_path, p->spec->linux->resources, &c.warnings, e) : 0;
+    if (r < 0) {
+        close(sync[1]);
+        runtime_created_done(&c);
+        return r;
+    }
+    r = clone_init(p, &c, sync, e);
+    close(sync[1]);
+    if (r == 0)
+        r = serve_init(p, &c, stage_end, e);
+    if (r < 0) {
+        kill_init(p, &c);
+        if (own_cgroup)
+            (void)!cgroup_remove(c.cgroup_path, NULL);
+        runtime_created_done(&c);
+        return r;
+    }
+    *ret = c;
+    return 0;
+}
+
+void runtime_created_done(struct runtime_created *c)
+{
+    if (c->pidfd >= 0)
+        close(c->pidfd);
+    free(c->cgroup_path);
+    strv_free(c->warnings);
+    *c = (struct runtime_created){.pidfd = -EBADF};
+}

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A further process in a running container: see runtime.h. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/strv.h"
+#include "runtime/runtime-priv.h"
+
+static const struct {
+    const char *name;
+    int flag;
+} namespaces[] = {
+    {"user", CLONE_NEWUSER}, {"pid", CLONE_NEWPID}, {"mnt", CLONE_NEWNS},
+    {"net", CLONE_NEWNET},   {"ipc", CLONE_NEWIPC}, {"uts", CLONE_NEWUTS},
+    {"cgroup", CLONE_NEWCGROUP},
+};
+
+/* Which of init's namespaces are not ours: a user namespace that is ours may not be joined. */
+static int differing_namespaces(pid_t pid, int *ret, bool *ret_user, struct error *e)
+{
+    int flags = 0;
+
+    for (size_t i = 0; i < ARRAY_SIZE(namespaces); i++) {
+        char own[64], other[64];
+        struct stat a, b;
+
+        (void)snprintf(own, sizeof(own), "/proc/self/ns/%s", namespaces[i].name);
+        (void)snprintf(other, sizeof(other), "/proc/%d/ns/%s", pid, namespaces[i].name);
+        if (stat(own, &a) < 0)
+            continue; /* not in this kernel */
+        if (stat(other, &b) < 0)
+            return error_set(e, ERR_CONFLICT, "the container's init (process %d) has ended", pid);
+        if (a.st_ino != b.st_ino || a.st_dev != b.st_dev)
+            flags |= namespaces[i].flag;
+    }
+    *ret_user = flags & CLONE_NEWUSER;
+    *ret = flags;
+    return 0;
+}
+
+/* All namespaces in one call; before Linux 5.8 one by one. */
+static int join_all(pid_t pid, int pidfd, int flags, struct error *e)
+{
+    if (setns(pidfd, flags) == 0)
+        return 0;
+    if (errno != EINVAL && errno != EBADF)
+        return error_set_errno(e, errno, "cannot join the namespaces of process %d", pid);
+    for (size_t i = 0; i < ARRAY_SIZE(namespaces); i++) {
+        char path[64];
+        AUTOFD int fd = -EBADF;
+
+        if (!(flags & namespaces[i].flag) || namespaces[i].flag == CLONE_NEWNS)
+            continue;
+        (void)snprintf(path, sizeof(path), "/proc/%d/ns/%s", pid, namespaces[i].name);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0 || setns(fd, namespaces[i].flag) < 0)
+            return error_set_errno(e, errno, "cannot join %s", path);
+    }
+    if (flags & CLONE_NEWNS) { /* last: the host's /proc is gone then */
+        char path[64];
+        AUTOFD int fd = -EBADF;
+
+        (void)snprintf(path, sizeof(path), "/proc/%d/ns/mnt", pid);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0 || setns(fd, CLONE_NEWNS) < 0)
+            return error_set_errno(e, errno, "cannot join %s", path);
+    }
+    return 0;
+}
+
+struct exec_args {
+    const struct runtime_exec *p;
+    struct cgroup_join *join;
+    int sync;
+    bool userns;
+};
+
+static int set_up(const struct exec_args *a, struct process_plan *plan, struct error *e)
+{
+    AUTOFD int root = -EBADF;
+    int console = -EBADF;
+    int r = process_set_oom_score(plan, e);
+
+    if (r < 0)
+        return r;
+    r = cgroup_join_fds(a->join);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot join cgroup %s", a->p->cgroup_path);
+    if (a->userns && (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0))
+        return error_set_errno(e, errno, "cannot become root of the user namespace");
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (root < 0)
+        return error_set_errno(e, errno, "cannot open the container's root");
+    r = process_prepare(plan, root, e);
+    if (r == 0)
+        r = process_setup_io(plan, root, &console, e);
+    return r;
+}
+
+static void exec_run(const struct exec_args *a) __attribute__((noreturn));
+static void exec_run(const struct exec_args *a)
+{
+    const struct runtime_exec *p = a->p;
+    const struct runtime_io *io = &p->io;
+    struct error e = ERROR_INIT;
+    struct process_plan plan = {
+        .process = p->process,
+        .io = &p->io,
+        .seccomp_bpf = p->seccomp_bpf,
+        .seccomp_len = p->seccomp_len,
+        .seccomp_flags = p->seccomp_flags,
+        .flags = p->flags,
+        .id = p->id,
+        .new_userns = a->userns,
+        .status_fd = p->status_fd,
+        .warn_fd = a->sync,
+    };
+    int keep[CGROUP_JOIN_MAX + 8];
+    size_t n = 0;
+
+    if (!(p->flags & RUNTIME_NO_PDEATHSIG))
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    keep[n++] = p->status_fd;
+    keep[n++] = a->sync;
+    keep[n++] = io->stdin_fd;
+    keep[n++] = io->stdout_fd;
+    keep[n++] = io->stderr_fd;
+    keep[n++] = io->console_fd;
+    keep[n++] = io->console_socket;
+    for (size_t i = 0; i < a->join->n; i++)
+        keep[n++] = a->join->fds[i];
+    process_close_others(keep, n);
+    umask(0);
+    if (set_up(a, &plan, &e) < 0) {
+        (void)!sync_send(a->sync, SYNC_ERROR, &e, NULL, -EBADF);
+        _exit(error_exit_code(e.code));
+    }
+    (void)!sync_send(a->sync, SYNC_READY, NULL, NULL, -EBADF);
+    plan.warn_fd = -EBADF;
+    process_close_others(&(int){p->status_fd}, 1);
+    process_exec(&plan);
+}
+
+/* Messages until the child is ready to exec, or says why not. */
+static int serve_child(int sync, char ***warnings, struct error *e)
+{
+    for (;;) {
+        struct sync_msg msg;
+
+        if (sync_recv(sync, &msg, NULL) <= 0)
+            return error_set(e, ERR_CONFLICT, "the process ended before it was set up (is the "
+                                              "container stopping, or out of memory?)");
+        if (msg.type == SYNC_READY)
+            return 0;
+        if (msg.type == SYNC_ERROR)
+            return status_to_error(&msg.status, e);
+        if (msg.type == SYNC_WARNING && warnings)
+            strv_push(warnings, msg.status.message);
+    }
+}
+
+/* In the stage, after it has joined the namespaces. */
+static int start(const struct runtime_exec *p, struct exec_args *a, int cgroup, pid_t *ret_pid,
+                 char ***warnings, struct error *e)
+{
+    AUTOFD int stage_end = -EBADF;
+    AUTOFD int pidfd = -EBADF;
+    int sync[2];
+    pid_t pid;
+    int r;
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sync) < 0)
+        return error_set_errno(e, errno, "cannot make a socket pair");
+    stage_end = sync[0];
+    a->sync = sync[1];
+    pid = process_clone(p->flags & RUNTIME_CLONE_PARENT ? CLONE_PARENT : 0, &cgroup, &pidfd);
+    if (pid == 0)
+        exec_run(a);
+    close(sync[1]);
+    if (pid < 0)
+        return error_set_errno(e, pid, "cannot start a process in the container%s",
+                               pid == -EAGAIN ? " (its pids limit is reached)" : "");
+    r = serve_child(stage_end, warnings, e);
+    if (r < 0) {
+        if (pidfd >= 0)
+            (void)syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+        if (!(p->flags & RUNTIME_CLONE_PARENT))
+            while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+                continue;
+        return r;
+    }
+    *ret_pid = pid;
+    return 0;
+}
+
+int runtime_exec(const struct runtime_exec *p, pid_t *ret_pid, char ***warnings, struct error *e)
+{
+    struct cgroup_join join = {.n = 0};
+    struct exec_args a = {.p = p, .join = &join, .sync = -EBADF};
+    AUTOFD int init = (int)syscall(SYS_pidfd_open, p->init_pid, 0);
+    AUTOFD int cgroup = p->cgroup_path ? cgroup_open_unified(p->cgroup_path) : -EBADF;
+    int flags = 0;
+    int r = oci_process_validate(p->process, e);
+
+    if (r < 0)
+        return r;
+    if (init < 0 && errno == ESRCH)
+        return error_set(e, ERR_CONFLICT, "the container's init (process %d) has ended",
+                         p->init_pid);
+    r = differing_namespaces(p->init_pid, &flags, &a.userns, e);
+    if (r == 0 && p->cgroup_path)
+        r = cgroup_join_open(p->cgroup_path, cgroup < 0, &join, e);
+    /* From here on the container could look at this process. */
+    if (r == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+        r = error_set_errno(e, errno, "cannot become undumpable");
+    if (r == 0)
+        r = join_all(p->init_pid, init, flags, e);
+    if (r == 0)
+        r = start(p, &a, cgroup, ret_pid, warnings, e);
+    cgroup_join_done(&join);
+    return r;
+}

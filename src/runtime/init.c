@@ -1,0 +1,221 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The container's first process, from clone to exec.
+ *
+ * It starts as a copy of the stage, inside its new namespaces, and tells the stage by messages how
+ * far it is. Until the exec it cannot be traced or read by anything in the container (it is not
+ * dumpable), and all descriptors that it does not need are closed first of all.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <net/if.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/str.h"
+#include "base/strv.h"
+#include "runtime/runtime-priv.h"
+
+static void die_at_sync(int sync, const struct error *e) __attribute__((noreturn));
+static void die_at_sync(int sync, const struct error *e)
+{
+    (void)!sync_send(sync, SYNC_ERROR, e, NULL, -EBADF);
+    _exit(1);
+}
+
+static void close_unneeded(const struct init_args *a)
+{
+    const struct runtime_io *io = &a->p->io;
+    int keep[CGROUP_JOIN_MAX + 10];
+    size_t n = 0;
+
+    keep[n++] = a->p->gate_fd;
+    keep[n++] = a->p->status_fd;
+    keep[n++] = a->sync;
+    keep[n++] = io->stdin_fd;
+    keep[n++] = io->stdout_fd;
+    keep[n++] = io->stderr_fd;
+    keep[n++] = io->console_fd;
+    keep[n++] = io->console_socket;
+    for (size_t i = 0; i < a->join->n; i++)
+        keep[n++] = a->join->fds[i];
+    process_close_others(keep, n);
+}
+
+/* Namespaces of the specification that have a path; pid was entered by the stage. */
+static int join_namespaces(const struct oci_linux *l, bool user, struct error *e)
+{
+    const struct oci_namespace *ns = l->namespaces.items;
+
+    for (size_t i = 0; i < l->namespaces.len; i++) {
+        AUTOFD int fd = -EBADF;
+
+        if (str_is_empty(ns[i].path) || STREQ(ns[i].type, "pid") ||
+            STREQ(ns[i].type, "user") != user)
+            continue;
+        fd = open(ns[i].path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+            return error_set_errno(e, errno, "cannot open %s namespace %s", ns[i].type, ns[i].path);
+        if (setns(fd, 0) < 0)
+            return error_set_errno(e, errno, "cannot join %s namespace %s", ns[i].type, ns[i].path);
+    }
+    return 0;
+}
+
+/* Also a container without a network has its loopback. */
+static void loopback_up(void)
+{
+    AUTOFD int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct ifreq ifr = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
+
+    if (sock >= 0)
+        (void)ioctl(sock, SIOCSIFFLAGS, &ifr);
+}
+
+static int set_names(const struct oci_spec *s, struct error *e)
+{
+    if (!str_is_empty(s->hostname) && sethostname(s->hostname, strlen(s->hostname)) < 0)
+        return error_set_errno(e, errno, "cannot set the host name \"%s\"", s->hostname);
+    if (!str_is_empty(s->domainname) && setdomainname(s->domainname, strlen(s->domainname)) < 0)
+        return error_set_errno(e, errno, "cannot set the domain name \"%s\"", s->domainname);
+    return 0;
+}
+
+static int ask_stage(int sync, enum sync_type what, int *ret_fd, struct error *e)
+{
+    struct sync_msg msg;
+    int r = sync_send(sync, what, NULL, NULL, -EBADF);
+
+    if (r == 0)
+        r = sync_recv(sync, &msg, ret_fd);
+    if (r == 1 && msg.type == SYNC_GO_ON)
+        return 0;
+    return error_set(e, ERR_INTERNAL, "the runtime gave up");
+}
+
+/* Namespaces, cgroup, id maps: what makes this process the container's. */
+static int become(const struct init_args *a, struct process_plan *plan, struct rootfs *r,
+                  struct error *e)
+{
+    const struct oci_linux *l = a->p->spec->linux;
+    int err = cgroup_join_fds(a->join);
+
+    if (err < 0)
+        return error_set_errno(e, err, "cannot join cgroup %s", a->cgroup_path);
+    if (a->late_cgroup_ns && unshare(CLONE_NEWCGROUP) < 0)
+        return error_set_errno(e, errno, "cannot make a cgroup namespace");
+    err = process_set_oom_score(plan, e);
+    if (err == 0)
+        err = join_namespaces(l, true, e);
+    if (err == 0)
+        err = join_namespaces(l, false, e);
+    if (err == 0 && a->unshared & CLONE_NEWUSER)
+        err = ask_stage(a->sync, SYNC_NEED_MAPS, &r->root_mount, e);
+    if (err == 0)
+        err = rootfs_open(r, e);
+    if (err < 0)
+        return err;
+    if (r->userns) {
+        if (setresgid(0, 0, 0) < 0 || (setgroups(0, NULL) < 0 && errno != EPERM) ||
+            setresuid(0, 0, 0) < 0)
+            return error_set_errno(e, errno, "cannot become root of the user namespace");
+        if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
+            return error_set_errno(e, errno, "cannot become undumpable");
+    }
+    if (a->unshared & CLONE_NEWNET)
+        loopback_up();
+    return set_names(a->p->spec, e);
+}
+
+static int set_up(const struct init_args *a, struct process_plan *plan, struct rootfs *r,
+                  struct error *e)
+{
+    const struct oci_spec *s = a->p->spec;
+    int console = -EBADF;
+    int err = become(a, plan, r, e);
+
+    if (err == 0)
+        err = rootfs_mount(r, e);
+    if (err == 0)
+        err = process_prepare(plan, r->rootfd, e);
+    if (err == 0)
+        err = process_setup_io(plan, r->rootfd, &console, e);
+    if (err == 0)
+        err = dev_console(r, console, e);
+    if (err == 0 && (hooks_of(s, RUNTIME_HOOK_PRESTART)->len ||
+                     hooks_of(s, RUNTIME_HOOK_CREATE_RUNTIME)->len))
+        err = ask_stage(a->sync, SYNC_NEED_HOOKS, NULL, e);
+    if (err == 0)
+        err = runtime_run_hooks(s, RUNTIME_HOOK_CREATE_CONTAINER, a->p->id, a->p->bundle, getpid(),
+                                "creating", e);
+    return err == 0 ? rootfs_enter(r, e) : err;
+}
+
+static void wait_at_gate(int gate)
+{
+    char byte;
+    ssize_t n;
+
+    do
+        n = read(gate, &byte, 1);
+    while (n < 0 && errno == EINTR);
+    if (n != 1)
+        _exit(1); /* nobody wants this container any more */
+    close(gate);
+}
+
+void init_run(const struct init_args *a)
+{
+    const struct runtime_create *p = a->p;
+    const struct oci_namespace *user = oci_spec_namespace(p->spec, "user");
+    struct error e = ERROR_INIT;
+    struct process_plan plan = {
+        .process = p->spec->process,
+        .io = &p->io,
+        .seccomp_bpf = p->seccomp_bpf,
+        .seccomp_len = p->seccomp_len,
+        .seccomp_flags = p->seccomp_flags,
+        .flags = p->flags,
+        .id = p->id,
+        .new_userns = user != NULL,
+        .status_fd = p->status_fd,
+        .warn_fd = a->sync,
+        .create_cwd = true,
+    };
+    struct rootfs r = {
+        .p = p,
+        .cgroup_path = a->cgroup_path,
+        .plan = &plan,
+        .rootfd = -EBADF,
+        .procfd = -EBADF,
+        .root_mount = -EBADF,
+        .userns = user != NULL,
+        .new_pid = oci_spec_namespace(p->spec, "pid") != NULL,
+    };
+    int keep[2] = {p->gate_fd, p->status_fd};
+
+    if (!(p->flags & RUNTIME_NO_PDEATHSIG))
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    close_unneeded(a);
+    umask(0);
+    if (set_up(a, &plan, &r, &e) < 0)
+        die_at_sync(a->sync, &e);
+    (void)!sync_send(a->sync, SYNC_READY, NULL, NULL, -EBADF);
+    plan.warn_fd = -EBADF;
+    process_close_others(keep, 2); /* nothing of the host may be reachable from here on */
+    wait_at_gate(p->gate_fd);
+    if (runtime_run_hooks(p->spec, RUNTIME_HOOK_START_CONTAINER, p->id, p->bundle, getpid(),
+                          "created", &e) < 0)
+        process_die(p->status_fd, &e);
+    process_exec(&plan);
+}

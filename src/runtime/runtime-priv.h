@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Inside the runtime.
+ *
+ * "Stage" is the process that calls runtime_create() or runtime_exec(); "init" is the one it
+ * clones. They talk over a socket pair in struct sync_msg until init is ready.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "runtime/runtime.h"
+#include "sys/caps.h"
+#include "sys/cgroup.h"
+
+/* --- sync.c: messages between stage and init ------------------------------------------------ */
+
+enum sync_type {
+    SYNC_WARNING = 1, /* init → stage, text */
+    SYNC_ERROR,       /* init → stage, code, errnum, text; the last message */
+    SYNC_NEED_MAPS,   /* init → stage: write my id maps; init gets the root mount with the answer */
+    SYNC_NEED_HOOKS,  /* init → stage: run prestart and createRuntime hooks */
+    SYNC_READY,       /* init → stage: at the gate; the last message */
+    SYNC_GO_ON,       /* stage → init */
+};
+struct sync_msg {
+    uint32_t type;
+    struct runtime_status status;
+};
+int sync_send(int sock, enum sync_type type, const struct error *e, const char *text, int fd);
+/* 1 with a message (and an fd or -EBADF in *ret_fd, which may be NULL), 0 at the end, -errno. */
+int sync_recv(int sock, struct sync_msg *ret, int *ret_fd);
+/* Error to status (of the pipe or a message) and back. */
+void status_from_error(struct runtime_status *st, const struct error *e);
+int status_to_error(const struct runtime_status *st, struct error *e);
+
+/* --- what init knows ------------------------------------------------------------------------ */
+
+/* The user a process runs as, after the look-up inside the container. */
+struct process_user {
+    uid_t uid;
+    gid_t gid;
+    gid_t *groups;
+    size_t ngroups;
+    char *home; /* NULL: not found */
+};
+
+/* A process about to be exec'ed, of a create or an exec. */
+struct process_plan {
+    const struct oci_process *process;
+    const struct runtime_io *io;
+    const void *seccomp_bpf;
+    size_t seccomp_len;
+    unsigned seccomp_flags;
+    unsigned flags;
+    const char *id;
+    const char *mount_label;
+    bool new_userns;      /* ids are those of a user namespace made or joined */
+    int status_fd;
+    int warn_fd;          /* sync socket for warnings, -EBADF when done with */
+    bool create_cwd;      /* a missing working directory is made */
+    struct process_user user;
+    struct caps_sets caps;
+    char **env;           /* with HOME and TERM filled in */
+    struct rlimit *rlimits; /* what can be given, by index of process->rlimits */
+};
+
+/* A message for the user that the container lacks something. */
+void plan_warn(const struct process_plan *plan, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
+/* --- user.c -------------------------------------------------------------------------------- */
+
+/* Looks up process->user (numeric, or username "user[:group]") in etc/passwd and etc/group below
+ * rootfd. */
+int user_lookup(int rootfd, const struct oci_user *u, struct process_user *ret,
+                struct error *e) MUST_CHECK;
+void process_user_done(struct process_user *u);
+
+/* --- process.c ----------------------------------------------------------------------------- */
+
+/* Everything that can be found out beforehand, so that it can be warned or refused about. */
+int process_prepare(struct process_plan *plan, int rootfd, struct error *e) MUST_CHECK;
+/* Early, while /proc is the host's. */
+int process_set_oom_score(struct process_plan *plan, struct error *e) MUST_CHECK;
+/* Ends by exec, or by telling status_fd why not; never returns. */
+void process_exec(struct process_plan *plan) __attribute__((noreturn));
+/* Controlling terminal and standard streams; early, so that hooks see them too. */
+int process_setup_io(struct process_plan *plan, int rootfd, int *ret_console,
+                     struct error *e) MUST_CHECK;
+/* close_range() around the fds that are kept; keep is sorted in place. */
+void process_close_others(int *keep, size_t n);
+/* Tells the status pipe and ends the process. */
+void process_die(int status_fd, const struct error *e) __attribute__((noreturn));
+/* Clone with clone3, or clone on old kernels. *cgroup_fd: -EBADF, or the cgroup to be born in; set
+ * to -EBADF when that did not work and the child must join by itself. 0 in the child. */
+pid_t process_clone(uint64_t flags, int *cgroup_fd, int *ret_pidfd);
+
+/* --- rootfs.c, dev.c ----------------------------------------------------------------------- */
+
+struct rootfs {
+    const struct runtime_create *p;
+    const char *cgroup_path;
+    const struct process_plan *plan; /* for warnings */
+    int rootfd;                      /* the new root */
+    int procfd;                      /* a procfs of the new pid namespace, or -EBADF */
+    int root_mount;                  /* detached root mount sent by the stage, or -EBADF */
+    int *mount_fds;                  /* detached sources made beforehand, by index of mounts */
+    bool userns;
+    bool new_pid, new_net, new_cgroup;
+};
+/* Opens on the host what is needed of it and attaches the root: with the host's rights. */
+int rootfs_open(struct rootfs *r, struct error *e) MUST_CHECK;
+/* Mounts everything below the new root; the process still stands in the old one. */
+int rootfs_mount(struct rootfs *r, struct error *e) MUST_CHECK;
+/* pivot_root and what comes after it: sysctl, masked and read-only paths. */
+int rootfs_enter(struct rootfs *r, struct error *e) MUST_CHECK;
+void rootfs_done(struct rootfs *r);
+/* Nodes and links in the new /dev. */
+int dev_populate(struct rootfs *r, struct error *e) MUST_CHECK;
+/* The terminal as /dev/console. */
+int dev_console(struct rootfs *r, int console, struct error *e) MUST_CHECK;
+/* The detached root mount of the specification (overlay or a folder). fd or -errno; -EOPNOTSUPP
+ * when it can only be mounted in place. */
+int rootfs_open_root(const struct runtime_create *p, int userns_fd, struct error *e) MUST_CHECK;
+char *rootfs_path(const struct runtime_create *p);
+
+/* --- hooks.c ------------------------------------------------------------------------------- */
+
+const struct json_list *hooks_of(const struct oci_spec *spec, enum runtime_hook kind);
+
+/* --- init.c -------------------------------------------------------------------------------- */
+
+struct init_args {
+    const struct runtime_create *p;
+    const char *cgroup_path;
+    struct cgroup_join *join;
+    int sync;            /* init's end of the socket pair */
+    uint64_t unshared;   /* CLONE_NEW… done by clone */
+    bool late_cgroup_ns; /* unshare(CLONE_NEWCGROUP) after joining v1 */
+};
+void init_run(const struct init_args *a) __attribute__((noreturn));
