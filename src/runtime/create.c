@@ -23,8 +23,8 @@ static const struct {
     const char *type;
     uint64_t flag;
 } namespace_flags[] = {
-    {"pid", CLONE_NEWPID},   {"network", CLONE_NEWNET}, {"mount", CLONE_NEWNS},
-    {"ipc", CLONE_NEWIPC},   {"uts", CLONE_NEWUTS},     {"user", CLONE_NEWUSER},
+    {"pid", CLONE_NEWPID},       {"network", CLONE_NEWNET}, {"mount", CLONE_NEWNS},
+    {"ipc", CLONE_NEWIPC},       {"uts", CLONE_NEWUTS},     {"user", CLONE_NEWUSER},
     {"cgroup", CLONE_NEWCGROUP},
 };
 
@@ -53,10 +53,10 @@ static uint64_t new_namespaces(const struct oci_spec *s)
 /* A sysctl without a namespace of its own would change the host. */
 static int check_sysctls(const struct oci_spec *s, struct error *e)
 {
-    static const char *const ipc_names[] = {"kernel.msgmax",         "kernel.msgmnb",
-                                            "kernel.msgmni",         "kernel.sem",
-                                            "kernel.shmall",         "kernel.shmmax",
-                                            "kernel.shmmni",         "kernel.shm_rmid_forced"};
+    static const char *const ipc_names[] = {"kernel.msgmax", "kernel.msgmnb",
+                                            "kernel.msgmni", "kernel.sem",
+                                            "kernel.shmall", "kernel.shmmax",
+                                            "kernel.shmmni", "kernel.shm_rmid_forced"};
     const struct json_map *m = &s->linux->sysctl;
 
     for (size_t i = 0; i < m->len; i++) {
@@ -75,8 +75,7 @@ static int check_sysctls(const struct oci_spec *s, struct error *e)
             if (STREQ(name, ipc_names[k]))
                 need = "ipc";
         if (!need || strstr(name, ".."))
-            return error_set(e, ERR_INVALID,
-                             "sysctl \"%s\" is not in a separate kernel namespace",
+            return error_set(e, ERR_INVALID, "sysctl \"%s\" is not in a separate kernel namespace",
                              m->items[i].key);
         if (!oci_spec_namespace(s, need))
             return error_set(e, ERR_INVALID,
@@ -180,8 +179,9 @@ static int answer_hooks(const struct runtime_create *p, pid_t pid, int sync, str
 static int init_vanished(const char *cgroup_path, struct error *e)
 {
     if (cgroup_oom_count(cgroup_path) > 0)
-        return error_set(e, ERR_INVALID, "the container's init was killed for want of memory "
-                                         "before it started: the memory limit is too low");
+        return error_set(e, ERR_INVALID,
+                         "the container's init was killed for want of memory "
+                         "before it started: the memory limit is too low");
     return error_set(e, ERR_INTERNAL, "the container's init ended before it was ready");
 }
 
@@ -216,6 +216,53 @@ static int serve_init(const struct runtime_create *p, struct runtime_created *c,
             return error_set(e, ERR_INTERNAL, "init sent an unknown message");
         }
     }
+}
+
+/*
+ * The devices every container has may be used, and nodes may be made of any: appended to the rules
+ * of the specification, as runc does. *copy borrows everything but the list of rules.
+ */
+static const struct cgroup_resources *with_default_devices(const struct cgroup_resources *r,
+                                                           struct cgroup_resources *copy)
+{
+    static const struct {
+        const char *type;
+        int major, minor;
+        const char *access;
+    } defaults[] = {
+        {"c", -1, -1, "m"}, {"b", -1, -1, "m"},    {"c", 1, 3, "rwm"}, {"c", 1, 5, "rwm"},
+        {"c", 1, 7, "rwm"}, {"c", 1, 8, "rwm"},    {"c", 1, 9, "rwm"}, {"c", 5, 0, "rwm"},
+        {"c", 5, 2, "rwm"}, {"c", 136, -1, "rwm"},
+    };
+    struct cgroup_device *to;
+    size_t n;
+
+    if (!r || !r->devices.len)
+        return r; /* nothing is forbidden */
+    n = r->devices.len;
+    *copy = *r;
+    to = xcalloc(n + ARRAY_SIZE(defaults), sizeof(*to));
+    memcpy(to, r->devices.items, n * sizeof(*to));
+    for (size_t i = 0; i < ARRAY_SIZE(defaults); i++)
+        to[n++] = (struct cgroup_device){
+            .allow = true,
+            .type = (char *)(uintptr_t)defaults[i].type,
+            .major = {true, defaults[i].major},
+            .minor = {true, defaults[i].minor},
+            .access = (char *)(uintptr_t)defaults[i].access,
+        };
+    copy->devices = (struct json_list){to, n};
+    return copy;
+}
+
+static int make_cgroup(const struct runtime_create *p, struct runtime_created *c, struct error *e)
+{
+    struct cgroup_resources copy = {.devices = {NULL, 0}};
+    const struct cgroup_resources *r = with_default_devices(p->spec->linux->resources, &copy);
+    int err = cgroup_create(c->cgroup_path, r, &c->warnings, e);
+
+    free(copy.devices.items);
+    return err;
 }
 
 static int clone_init(const struct runtime_create *p, struct runtime_created *c, int sync[2],
@@ -258,8 +305,8 @@ static int clone_init(const struct runtime_create *p, struct runtime_created *c,
                                c->pid == -EAGAIN ? " (process limit reached?)" : "");
     if (cgroup < 0 && cgroup_exists(c->cgroup_path) && cgroup_mount_point("")) {
         char text[16];
-        AUTOFREE char *file =
-            xasprintf("%s%s/cgroup.procs", cgroup_mount_point(""), c->cgroup_path);
+        AUTOFREE char *file = xasprintf("%s%s/cgroup.procs", cgroup_mount_point(""),
+                                        c->cgroup_path);
 
         (void)snprintf(text, sizeof(text), "%d", c->pid);
         r = fs_write_existing(AT_FDCWD, file, text);
@@ -294,7 +341,7 @@ int runtime_create(const struct runtime_create *p, struct runtime_created *ret, 
         return error_set_errno(e, errno, "cannot make a socket pair");
     stage_end = sync[0];
     c.cgroup_path = p->cgroup_path ? xstrdup(p->cgroup_path) : runtime_cgroup_path(p->spec, p->id);
-    r = own_cgroup ? cgroup_create(c.cgroup_path, p->spec->linux->resources, &c.warnings, e) : 0;
+    r = own_cgroup ? make_cgroup(p, &c, e) : 0;
     if (r < 0) {
         close(sync[1]);
         runtime_created_done(&c);

@@ -85,8 +85,7 @@ static int make_spec_devices(struct rootfs *r, struct error *e)
         if (dir < 0)
             return error_set_errno(e, dir, "cannot make device node %s", d[i].path);
         err = make_node(r, dir, name, d[i].path, type | mode,
-                        type == S_IFIFO ? 0
-                                        : makedev((unsigned)d[i].major, (unsigned)d[i].minor),
+                        type == S_IFIFO ? 0 : makedev((unsigned)d[i].major, (unsigned)d[i].minor),
                         d[i].uid.set ? (uid_t)d[i].uid.value : 0,
                         d[i].gid.set ? (gid_t)d[i].gid.value : 0, e);
         if (err < 0)

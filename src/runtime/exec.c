@@ -22,8 +22,8 @@ static const struct {
     const char *name;
     int flag;
 } namespaces[] = {
-    {"user", CLONE_NEWUSER}, {"pid", CLONE_NEWPID}, {"mnt", CLONE_NEWNS},
-    {"net", CLONE_NEWNET},   {"ipc", CLONE_NEWIPC}, {"uts", CLONE_NEWUTS},
+    {"user", CLONE_NEWUSER},     {"pid", CLONE_NEWPID}, {"mnt", CLONE_NEWNS},
+    {"net", CLONE_NEWNET},       {"ipc", CLONE_NEWIPC}, {"uts", CLONE_NEWUTS},
     {"cgroup", CLONE_NEWCGROUP},
 };
 
@@ -161,8 +161,9 @@ static int serve_child(int sync, char ***warnings, struct error *e)
         struct sync_msg msg;
 
         if (sync_recv(sync, &msg, NULL) <= 0)
-            return error_set(e, ERR_CONFLICT, "the process ended before it was set up (is the "
-                                              "container stopping, or out of memory?)");
+            return error_set(e, ERR_CONFLICT,
+                             "the process ended before it was set up (is the "
+                             "container stopping, or out of memory?)");
         if (msg.type == SYNC_READY)
             return 0;
         if (msg.type == SYNC_ERROR)

@@ -18,6 +18,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -151,8 +152,8 @@ static int set_up(const struct init_args *a, struct process_plan *plan, struct r
         err = process_setup_io(plan, r->rootfd, &console, e);
     if (err == 0)
         err = dev_console(r, console, e);
-    if (err == 0 && (hooks_of(s, RUNTIME_HOOK_PRESTART)->len ||
-                     hooks_of(s, RUNTIME_HOOK_CREATE_RUNTIME)->len))
+    if (err == 0 &&
+        (hooks_of(s, RUNTIME_HOOK_PRESTART)->len || hooks_of(s, RUNTIME_HOOK_CREATE_RUNTIME)->len))
         err = ask_stage(a->sync, SYNC_NEED_HOOKS, NULL, e);
     if (err == 0)
         err = runtime_run_hooks(s, RUNTIME_HOOK_CREATE_CONTAINER, a->p->id, a->p->bundle, getpid(),

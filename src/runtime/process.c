@@ -259,8 +259,8 @@ int process_prepare(struct process_plan *plan, int rootfd, struct error *e)
         return r;
     plan->env = strv_copy(p->env);
     if (str_is_empty(env_get(plan->env, "HOME"))) {
-        AUTOFREE char *home =
-            xasprintf("HOME=%s", str_is_empty(plan->user.home) ? "/" : plan->user.home);
+        AUTOFREE char *home = xasprintf("HOME=%s",
+                                        str_is_empty(plan->user.home) ? "/" : plan->user.home);
 
         env_set(&plan->env, home);
     }
@@ -457,15 +457,14 @@ static int enter_cwd(const char *cwd, bool again, bool *done, struct error *e)
     if (chdir(cwd) < 0) {
         if ((errno == EACCES || errno == EPERM) && !again)
             return 0;
-        return error_set(e,
-                         errno == ENOENT ? ERR_COMMAND_NOT_FOUND : ERR_COMMAND_NOT_EXECUTABLE,
+        return error_set(e, errno == ENOENT ? ERR_COMMAND_NOT_FOUND : ERR_COMMAND_NOT_EXECUTABLE,
                          "chdir to cwd (\"%s\") failed: %s", cwd, strerror(errno));
     }
     /* Through a leaked folder of the host (/proc/self/fd/N) the root would be left behind: the
      * kernel then calls the place "(unreachable)" (CVE-2024-21626). */
     if (syscall(SYS_getcwd, where, sizeof(where)) < 0 || where[0] != '/')
-        return error_set(e, ERR_COMMAND_NOT_EXECUTABLE,
-                         "cwd (\"%s\") is outside of the container", cwd);
+        return error_set(e, ERR_COMMAND_NOT_EXECUTABLE, "cwd (\"%s\") is outside of the container",
+                         cwd);
     *done = true;
     return 0;
 }
@@ -477,7 +476,8 @@ static int exec_error(const char *name, int errnum, struct error *e)
     if (errnum == ENOENT && access(name, F_OK) == 0)
         return error_set(e, ERR_COMMAND_NOT_FOUND,
                          "exec: \"%s\": its interpreter or loader is not in the container: "
-                         "no such file or directory", name);
+                         "no such file or directory",
+                         name);
     if (missing)
         return error_set(e, ERR_COMMAND_NOT_FOUND, "exec: \"%s\": stat %s: %s", name, name,
                          errnum == ENOENT ? "no such file or directory" : "not a directory");
@@ -490,8 +490,9 @@ static int exec_error(const char *name, int errnum, struct error *e)
     case ENOEXEC:
         return error_set(e, ERR_COMMAND_NOT_EXECUTABLE, "exec: \"%s\": exec format error", name);
     default:
-        return error_set(e, errnum == ENOMEM || errnum == EAGAIN ? ERR_INTERNAL
-                                                                 : ERR_COMMAND_NOT_EXECUTABLE,
+        return error_set(e,
+                         errnum == ENOMEM || errnum == EAGAIN ? ERR_INTERNAL
+                                                              : ERR_COMMAND_NOT_EXECUTABLE,
                          "exec: \"%s\": %s", name, strerror(errnum));
     }
 }
@@ -547,8 +548,8 @@ static void exec_search(const struct process_plan *plan, struct error *e)
     if (denied)
         (void)exec_error(name, denied_errno, e);
     else
-        (void)error_set(e, ERR_COMMAND_NOT_FOUND, "exec: \"%s\": executable file not found in $PATH",
-                        name);
+        (void)error_set(e, ERR_COMMAND_NOT_FOUND,
+                        "exec: \"%s\": executable file not found in $PATH", name);
 }
 
 static int finish(struct process_plan *plan, struct error *e)

@@ -141,8 +141,7 @@ static int open_bind_source(const struct rootfs *r, const struct oci_mount *m, s
 
     if (str_is_empty(m->source))
         return error_set(e, ERR_INVALID, "mount of %s: source is missing", m->destination);
-    path = m->source[0] == '/' ? xstrdup(m->source)
-                               : xasprintf("%s/%s", r->p->bundle, m->source);
+    path = m->source[0] == '/' ? xstrdup(m->source) : xasprintf("%s/%s", r->p->bundle, m->source);
     fd = open(path, O_PATH | O_CLOEXEC);
     if (fd < 0)
         return error_set_errno(e, errno, "cannot bind mount %s on %s", path, m->destination);
@@ -174,7 +173,7 @@ static int mount_cgroup_v1(struct rootfs *r, int target, const struct mount_opti
 {
     struct mount_options top = {.attr_set = o->attr_set & ~(uint64_t)MOUNT_ATTR_RDONLY};
     struct mount_options each = {.attr_set = o->attr_set, .bind = true, .bind_rec = true};
-    static const char *const controllers[] = {"memory", "cpu",     "cpuacct", "cpuset", "pids",
+    static const char *const controllers[] = {"memory",  "cpu",     "cpuacct", "cpuset", "pids",
                                               "devices", "freezer", "blkio",   "hugetlb"};
     AUTOFD int tmpfs = -EBADF;
     const char *last = NULL;
@@ -544,8 +543,10 @@ static int mask_one(struct rootfs *r, const char *path, int *null, int *empty, s
             *null = path_open_in(r->rootfd, "/dev/null", O_PATH | O_NOFOLLOW, 0, 0);
             if (*null < 0 || fstat(*null, &st) < 0 || !S_ISCHR(st.st_mode) ||
                 st.st_rdev != makedev(1, 3))
-                return error_set(e, ERR_INVALID, "cannot mask %s: the container's /dev/null is "
-                                                 "not the null device", path);
+                return error_set(e, ERR_INVALID,
+                                 "cannot mask %s: the container's /dev/null is "
+                                 "not the null device",
+                                 path);
         }
         cover = mount_clone_open(*null, "", false);
     }

@@ -21,10 +21,10 @@
 enum sync_type {
     SYNC_WARNING = 1, /* init → stage, text */
     SYNC_ERROR,       /* init → stage, code, errnum, text; the last message */
-    SYNC_NEED_MAPS,   /* init → stage: write my id maps; init gets the root mount with the answer */
-    SYNC_NEED_HOOKS,  /* init → stage: run prestart and createRuntime hooks */
-    SYNC_READY,       /* init → stage: at the gate; the last message */
-    SYNC_GO_ON,       /* stage → init */
+    SYNC_NEED_MAPS, /* init → stage: write my id maps; init gets the root mount with the answer */
+    SYNC_NEED_HOOKS, /* init → stage: run prestart and createRuntime hooks */
+    SYNC_READY,      /* init → stage: at the gate; the last message */
+    SYNC_GO_ON,      /* stage → init */
 };
 struct sync_msg {
     uint32_t type;
@@ -58,13 +58,13 @@ struct process_plan {
     unsigned flags;
     const char *id;
     const char *mount_label;
-    bool new_userns;      /* ids are those of a user namespace made or joined */
+    bool new_userns; /* ids are those of a user namespace made or joined */
     int status_fd;
-    int warn_fd;          /* sync socket for warnings, -EBADF when done with */
-    bool create_cwd;      /* a missing working directory is made */
+    int warn_fd;     /* sync socket for warnings, -EBADF when done with */
+    bool create_cwd; /* a missing working directory is made */
     struct process_user user;
     struct caps_sets caps;
-    char **env;           /* with HOME and TERM filled in */
+    char **env;             /* with HOME and TERM filled in */
     struct rlimit *rlimits; /* what can be given, by index of process->rlimits */
 };
 

@@ -99,8 +99,7 @@ static void add_group(struct process_user *u, gid_t gid)
 }
 
 /* Finds the passwd entry by name, else by number; true with uid, gid, home. */
-static bool find_user(const char *text, const char *want, struct process_user *ret,
-                      char **ret_name)
+static bool find_user(const char *text, const char *want, struct process_user *ret, char **ret_name)
 {
     AUTOFREE char *copy = xstrdup(text);
     char *fields[FIELDS_MAX];

@@ -198,8 +198,8 @@ static void memory_v1(const char *path, struct cgroup_stats *s)
     s->mem_limit = none_if_huge(number_or("memory", path, "memory.limit_in_bytes", UINT64_MAX));
     s->mem_failcnt = number_or("memory", path, "memory.failcnt", 0);
     s->swap_usage = with_swap > s->mem_usage ? with_swap - s->mem_usage : 0;
-    s->swap_limit =
-        none_if_huge(number_or("memory", path, "memory.memsw.limit_in_bytes", UINT64_MAX));
+    s->swap_limit = none_if_huge(
+        number_or("memory", path, "memory.memsw.limit_in_bytes", UINT64_MAX));
     if (cgroup_read("memory", path, "memory.stat", &s->mem_stat) == 0) {
         s->mem_cache = key_or_0(s->mem_stat, "total_cache");
         s->mem_rss = key_or_0(s->mem_stat, "total_rss");

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* exec: a further process in a container. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "oci-cli/oci-cli.h"
+#include "runtime/runtime.h"
+#include "sys/seccomp.h"
+
+static int add_gids(const struct options *o, struct oci_process *p, struct error *e)
+{
+    for (size_t i = 0; o->gids && o->gids[i]; i++) {
+        uint64_t gid;
+
+        if (parse_u64(o->gids[i], &gid) < 0)
+            return error_set(e, ERR_INVALID, "--additional-gids: \"%s\" is not a number",
+                             o->gids[i]);
+        oci_user_add_gid(&p->user, gid);
+    }
+    return 0;
+}
+
+static void add_caps(const struct options *o, struct oci_process *p)
+{
+    if (!strv_len(o->caps))
+        return;
+    if (!p->capabilities)
+        p->capabilities = xcalloc(1, sizeof(*p->capabilities));
+    for (size_t i = 0; o->caps[i]; i++) {
+        strv_push(&p->capabilities->bounding, o->caps[i]);
+        strv_push(&p->capabilities->effective, o->caps[i]);
+        strv_push(&p->capabilities->permitted, o->caps[i]);
+    }
+}
+
+/* The container's own process with what the options change, or process.json. */
+static int make_process(const struct options *o, const struct oci_spec *spec, struct oci_process *p,
+                        struct error *e)
+{
+    if (o->process) {
+        AUTOFREE char *text = NULL;
+        size_t len = 0;
+        int r = fs_read_file(AT_FDCWD, o->process, OCI_SPEC_MAX, &text, &len);
+
+        if (r < 0)
+            return error_set_errno(e, r, "cannot read %s", o->process);
+        r = json_parse(&oci_process_json, text, len, p, e);
+        if (r < 0)
+            error_add(e, "%s", o->process);
+        return r;
+    }
+    if (!o->args[1])
+        return error_set(e, ERR_INVALID, "exec: needs a command, or --process");
+    json_copy(&oci_process_json, p, spec->process);
+    strv_free(p->args);
+    p->args = NULL;
+    for (size_t i = 1; o->args[i]; i++)
+        strv_push(&p->args, o->args[i]);
+    p->terminal = o->tty;
+    for (size_t i = 0; o->env && o->env[i]; i++)
+        env_set(&p->env, o->env[i]);
+    if (o->cwd)
+        str_replace(&p->cwd, o->cwd);
+    if (o->user)
+        str_replace(&p->user.username, o->user);
+    if (o->apparmor)
+        str_replace(&p->apparmor_profile, o->apparmor);
+    if (o->no_new_privs)
+        p->no_new_privileges = true;
+    add_caps(o, p);
+    return add_gids(o, p, e);
+}
+
+static int console_for(const struct options *o, bool terminal, int *ret_ours, struct error *e)
+{
+    int pair[2];
+
+    if (!terminal)
+        return -EBADF;
+    if (o->console_socket)
+        return console_connect(o->console_socket, e);
+    if (o->detach)
+        return error_set(e, ERR_INVALID, "a terminal with --detach needs --console-socket");
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return error_set_errno(e, errno, "cannot make a socket pair");
+    *ret_ours = pair[0];
+    return pair[1];
+}
+
+static int exec_in(struct options *o, const struct state *s, const struct oci_spec *spec,
+                   const struct oci_process *process, struct error *e)
+{
+    AUTO(buf) struct buf bpf = BUF_INIT(SECCOMP_BPF_MAX);
+    AUTOPTR(strv) char **warnings = NULL;
+    AUTOFD int ours = -EBADF;
+    AUTOFD int console = console_for(o, process->terminal, &ours, e);
+    AUTOFD int pid_dir = -EBADF;
+    int status[2];
+    struct runtime_exec x = {
+        .id = s->id,
+        .init_pid = (pid_t)s->pid,
+        .spec = spec,
+        .process = process,
+        .cgroup_path = s->cgroup_path,
+        .io = RUNTIME_IO_INIT,
+        .flags = RUNTIME_NO_NEW_KEYRING | (o->detach ? RUNTIME_NO_PDEATHSIG : 0),
+    };
+    pid_t pid = 0;
+    int r = 0;
+
+    if (console < 0 && console != -EBADF)
+        return console;
+    if (spec->linux->seccomp) {
+        r = seccomp_flags_parse(spec->linux->seccomp->flags, &x.seccomp_flags);
+        if (r == 0)
+            r = seccomp_compile_oci(spec->linux->seccomp, &bpf, e);
+        if (r < 0)
+            return r;
+    }
+    if (pipe2(status, O_CLOEXEC) < 0)
+        return error_set_errno(e, errno, "cannot make a pipe");
+    x.io.console_socket = console;
+    x.seccomp_bpf = bpf.data;
+    x.seccomp_len = bpf.len;
+    x.status_fd = status[1];
+    /* Once joined, this process stands in the container: the host's folder is opened before. */
+    pid_dir = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (o->pid_file && o->pid_file[0] == '/') {
+        close(pid_dir);
+        pid_dir = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    }
+    r = runtime_exec(&x, &pid, &warnings, e);
+    close(status[1]);
+    for (size_t i = 0; warnings && warnings[i]; i++)
+        log_warn("process started with less than asked for", "what=\"%s\"", warnings[i]);
+    if (r == 0)
+        r = runtime_status_read(status[0], e);
+    close(status[0]);
+    if (r == 0 && o->pid_file) {
+        char text[16];
+        int n = snprintf(text, sizeof(text), "%d", pid);
+
+        r = fs_write_atomic(pid_dir, o->pid_file + strspn(o->pid_file, "/"), text, (size_t)n, 0644,
+                            FS_NO_SYNC);
+        if (r < 0)
+            return error_set_errno(e, r, "cannot write %s", o->pid_file);
+    }
+    if (r < 0)
+        return r;
+    return o->detach ? 0 : tty_wait(pid, ours);
+}
+
+int cmd_exec(struct options *o, struct error *e)
+{
+    CLEANUP(state_done) struct state s = {0};
+    struct oci_spec spec = {0};
+    struct oci_process process = {0};
+    int r = state_load(o, o->args[0], &s, e);
+
+    if (r < 0)
+        return r;
+    if (!STREQ(state_status(&s), "running"))
+        return error_set(e, ERR_CONFLICT, "cannot exec in container \"%s\": it is %s", s.id,
+                         state_status(&s));
+    r = oci_spec_load(s.bundle, &spec, e);
+    if (r == 0)
+        r = make_process(o, &spec, &process, e);
+    if (r == 0)
+        r = exec_in(o, &s, &spec, &process, e);
+    json_free(&oci_spec_json, &spec);
+    json_free(&oci_process_json, &process);
+    return r;
+}

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* state, list, ps, pause, resume. */
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/time.h"
+#include "oci-cli/oci-cli.h"
+#include "oci/spec.h"
+#include "sys/cgroup.h"
+
+static void print_state(struct jsonw *w, const struct state *s)
+{
+    const char *status = state_status(s);
+    struct oci_spec spec = {0};
+    AUTOFREE char *rootfs = NULL;
+
+    if (oci_spec_load(s->bundle, &spec, NULL) == 0)
+        rootfs = spec.root->path[0] == '/' ? xstrdup(spec.root->path)
+                                           : xasprintf("%s/%s", s->bundle, spec.root->path);
+    jsonw_begin(w, NULL);
+    jsonw_str(w, "ociVersion", OCI_RUNTIME_SPEC_VERSION);
+    jsonw_str(w, "id", s->id);
+    jsonw_int(w, "pid", strcmp(status, "stopped") == 0 ? 0 : s->pid);
+    jsonw_str(w, "status", status);
+    jsonw_str(w, "bundle", s->bundle);
+    jsonw_str(w, "rootfs", rootfs);
+    jsonw_time(w, "created", s->created);
+    if (spec.annotations.len)
+        jsonw_map(w, "annotations", &spec.annotations);
+    jsonw_str(w, "owner", s->owner);
+    jsonw_end(w);
+    json_free(&oci_spec_json, &spec);
+}
+
+int cmd_state(struct options *o, struct error *e)
+{
+    CLEANUP(state_done) struct state s = {0};
+    AUTO(buf) struct buf out = BUF_INIT(BUF_UNLIMITED);
+    struct jsonw w = {&out, false};
+    int r = state_load(o, o->args[0], &s, e);
+
+    if (r < 0)
+        return r;
+    print_state(&w, &s);
+    printf("%s\n", buf_str(&out));
+    return 0;
+}
+
+static int check_format(const struct options *o, struct error *e)
+{
+    if (o->format && !STREQ(o->format, "table") && !STREQ(o->format, "json"))
+        return error_set(e, ERR_INVALID, "--format: \"%s\" is neither table nor json", o->format);
+    return 0;
+}
+
+int cmd_list(struct options *o, struct error *e)
+{
+    bool json = o->format && STREQ(o->format, "json");
+    AUTO(buf) struct buf out = BUF_INIT(BUF_UNLIMITED);
+    struct jsonw w = {&out, false};
+    struct dirent **names = NULL;
+    int n, r = check_format(o, e);
+
+    if (r < 0)
+        return r;
+    n = scandir(o->root, &names, NULL, alphasort);
+    if (json)
+        jsonw_list_begin(&w, NULL);
+    else if (!o->quiet)
+        printf("%-30s %-8s %-10s %-30s %s\n", "ID", "PID", "STATUS", "CREATED", "BUNDLE");
+    for (int i = 0; i < n; i++) {
+        CLEANUP(state_done) struct state s = {0};
+        char created[TIME_RFC3339_MAX];
+
+        if (names[i]->d_name[0] == '.' || state_load(o, names[i]->d_name, &s, NULL) < 0)
+            continue;
+        time_format_rfc3339(s.created, created);
+        if (o->quiet)
+            printf("%s\n", s.id);
+        else if (json)
+            print_state(&w, &s);
+        else
+            printf("%-30s %-8d %-10s %-30s %s\n", s.id,
+                   STREQ(state_status(&s), "stopped") ? 0 : (int)s.pid, state_status(&s), created,
+                   s.bundle);
+    }
+    for (int i = 0; i < n; i++)
+        free(names[i]);
+    free(names);
+    if (json && !o->quiet) {
+        jsonw_list_end(&w);
+        printf("%s\n", buf_str(&out));
+    }
+    return 0;
+}
+
+static int freeze(struct options *o, bool on, struct error *e)
+{
+    CLEANUP(state_done) struct state s = {0};
+    const char *need = on ? "running" : "paused";
+    int r = state_load(o, o->args[0], &s, e);
+
+    if (r < 0)
+        return r;
+    if (!STREQ(state_status(&s), need))
+        return error_set(e, ERR_CONFLICT, "container \"%s\" is %s, not %s", s.id, state_status(&s),
+                         need);
+    return on ? cgroup_freeze(s.cgroup_path, e) : cgroup_thaw(s.cgroup_path, e);
+}
+
+int cmd_pause(struct options *o, struct error *e)
+{
+    return freeze(o, true, e);
+}
+
+int cmd_resume(struct options *o, struct error *e)
+{
+    return freeze(o, false, e);
+}
+
+int cmd_ps(struct options *o, struct error *e)
+{
+    CLEANUP(state_done) struct state s = {0};
+    bool json = o->format && STREQ(o->format, "json");
+    AUTOFREE pid_t *pids = NULL;
+    size_t n = 0;
+    int r = check_format(o, e);
+
+    if (r == 0)
+        r = state_load(o, o->args[0], &s, e);
+    if (r == 0)
+        r = cgroup_pids(s.cgroup_path, &pids, &n, e);
+    if (r < 0)
+        return r;
+    printf("%s", json ? "[" : "PID\n");
+    for (size_t i = 0; i < n; i++)
+        printf(json ? "%s%d" : "%s%d\n", json && i ? "," : "", pids[i]);
+    printf("%s", json ? "]\n" : "");
+    return 0;
+}

@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * create, start, run, kill, delete.
+ *
+ * Between create and start nobody holds pipes for init: its gate and its status are named pipes in
+ * the state folder, opened for reading and writing by init's side so that neither ever sees an
+ * end before its time.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/time.h"
+#include "oci-cli/oci-cli.h"
+#include "runtime/runtime.h"
+#include "sys/cgroup.h"
+#include "sys/seccomp.h"
+
+#define GATE   "gate"
+#define STATUS "status"
+
+static void sleep_ms(long ms)
+{
+    struct timespec t = {ms / 1000, (ms % 1000) * 1000000};
+
+    (void)nanosleep(&t, NULL);
+}
+
+static int write_pid_file(const char *path, pid_t pid, struct error *e)
+{
+    char text[16];
+    int n = snprintf(text, sizeof(text), "%d", pid);
+    int r;
+
+    if (!path)
+        return 0;
+    r = fs_write_atomic(AT_FDCWD, path, text, (size_t)n, 0644, FS_NO_SYNC);
+    return r < 0 ? error_set_errno(e, r, "cannot write %s", path) : 0;
+}
+
+/* A named pipe in the state folder, open both ways. */
+static int make_fifo(const struct options *o, const char *id, const char *name, struct error *e)
+{
+    AUTOFREE char *path = state_path(o, id, name);
+    int fd;
+
+    if (mkfifo(path, 0600) < 0)
+        return error_set_errno(e, errno, "cannot create %s", path);
+    fd = open(path, O_RDWR | O_CLOEXEC);
+    return fd < 0 ? error_set_errno(e, errno, "cannot open %s", path) : fd;
+}
+
+static int compile_seccomp(const struct oci_spec *s, struct buf *bpf, unsigned *flags,
+                           struct error *e)
+{
+    const struct seccomp_filter *f = s->linux->seccomp;
+    int r;
+
+    if (!f)
+        return 0;
+    r = seccomp_flags_parse(f->flags, flags);
+    if (r < 0)
+        return error_set(e, ERR_INVALID, "linux.seccomp.flags: unknown flag");
+    r = seccomp_compile_oci(f, bpf, e);
+    if (r < 0)
+        error_add(e, "linux.seccomp");
+    return r;
+}
+
+static void warn(char *const *warnings)
+{
+    for (size_t i = 0; warnings && warnings[i]; i++)
+        log_warn("container started with less than asked for", "what=\"%s\"", warnings[i]);
+}
+
+struct made {
+    struct oci_spec spec;
+    struct state state;
+    struct runtime_created created;
+    int console; /* our end of the terminal's socket pair, -EBADF */
+};
+
+static void made_done(struct made *m)
+{
+    json_free(&oci_spec_json, &m->spec);
+    state_done(&m->state);
+    runtime_created_done(&m->created);
+    if (m->console >= 0)
+        close(m->console);
+}
+
+/* The socket the terminal's master is sent to: the caller's, or one of ours. */
+static int console_for(const struct options *o, bool terminal, bool foreground, int *ret_ours,
+                       struct error *e)
+{
+    int pair[2];
+
+    if (!terminal && o->console_socket)
+        return error_set(e, ERR_INVALID, "--console-socket is for a process with a terminal");
+    if (!terminal)
+        return -EBADF;
+    if (o->console_socket)
+        return console_connect(o->console_socket, e);
+    if (!foreground)
+        return error_set(e, ERR_INVALID, "process.terminal needs --console-socket");
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+        return error_set_errno(e, errno, "cannot make a socket pair");
+    *ret_ours = pair[0];
+    return pair[1];
+}
+
+/* Up to the gate. */
+static int create(struct options *o, struct made *m, bool foreground, int gate, int status,
+                  struct error *e)
+{
+    AUTO(buf) struct buf bpf = BUF_INIT(SECCOMP_BPF_MAX);
+    AUTOFREE char *bundle = realpath(o->bundle ? o->bundle : ".", NULL);
+    struct runtime_create p = {.io = RUNTIME_IO_INIT, .gate_fd = gate, .status_fd = status};
+    AUTOFD int console = -EBADF;
+    int r;
+
+    if (!bundle)
+        return error_set_errno(e, errno, "bundle %s", o->bundle ? o->bundle : ".");
+    r = oci_spec_load(bundle, &m->spec, e);
+    if (r == 0 && !m->spec.process)
+        r = error_set(e, ERR_INVALID, "%s/config.json: process: is required", bundle);
+    if (r == 0)
+        r = compile_seccomp(&m->spec, &bpf, &p.seccomp_flags, e);
+    if (r < 0)
+        return r;
+    console = console_for(o, m->spec.process->terminal, foreground, &m->console, e);
+    if (console < 0 && console != -EBADF)
+        return console;
+    p.id = o->args[0];
+    p.bundle = bundle;
+    p.spec = &m->spec;
+    p.seccomp_bpf = bpf.data;
+    p.seccomp_len = bpf.len;
+    p.io.console_socket = console;
+    p.flags = (foreground ? 0 : RUNTIME_NO_PDEATHSIG) |
+              (o->no_new_keyring ? RUNTIME_NO_NEW_KEYRING : 0);
+    r = runtime_create(&p, &m->created, e);
+    if (r < 0)
+        return r;
+    warn(m->created.warnings);
+    m->state = (struct state){
+        .id = xstrdup(o->args[0]),
+        .bundle = xstrdup(bundle),
+        .cgroup_path = xstrdup(m->created.cgroup_path),
+        .owner = xstrdup("root"),
+        .pid = m->created.pid,
+        .start_time = state_start_time(m->created.pid),
+        .created = time_now_ns(),
+        .started = foreground || o->detach,
+    };
+    r = state_save(o, &m->state, e);
+    return r == 0 ? write_pid_file(o->pid_file, m->created.pid, e) : r;
+}
+
+static void undo_create(struct options *o, struct made *m)
+{
+    if (m->created.pid > 0) {
+        (void)kill(m->created.pid, SIGKILL);
+        (void)!cgroup_kill(m->created.cgroup_path, NULL);
+        (void)waitpid(m->created.pid, NULL, 0);
+        (void)!cgroup_remove(m->created.cgroup_path, NULL);
+    }
+    state_remove_dir(o, o->args[0]);
+}
+
+int cmd_create(struct options *o, struct error *e)
+{
+    CLEANUP(made_done) struct made m = {.created = {.pidfd = -EBADF}, .console = -EBADF};
+    AUTOFD int gate = -EBADF;
+    AUTOFD int status = -EBADF;
+    int r = state_check_id(o->args[0], e);
+
+    if (r == 0 && o->no_pivot)
+        r = error_set(e, ERR_NOT_SUPPORTED, "--no-pivot is not supported: it is not safe");
+    if (r == 0)
+        r = state_make_dir(o, o->args[0], e);
+    if (r < 0)
+        return r;
+    gate = make_fifo(o, o->args[0], GATE, e);
+    r = gate < 0 ? gate : 0;
+    if (r == 0) {
+        status = make_fifo(o, o->args[0], STATUS, e);
+        r = status < 0 ? status : 0;
+    }
+    if (r == 0)
+        r = create(o, &m, false, gate, status, e);
+    if (r < 0)
+        undo_create(o, &m);
+    return r;
+}
+
+/* Hooks after the start; their failure is told and changes nothing. */
+static void poststart(const struct oci_spec *spec, const struct state *s)
+{
+    CLEANUP(error_done) struct error e = ERROR_INIT;
+
+    if (runtime_run_hooks(spec, RUNTIME_HOOK_POSTSTART, s->id, s->bundle, (pid_t)s->pid, "running",
+                          &e) < 0)
+        log_warn("hook failed", "id=%s err=\"%s\"", s->id, error_message(&e));
+}
+
+int cmd_start(struct options *o, struct error *e)
+{
+    CLEANUP(state_done) struct state s = {0};
+    AUTOFREE char *gate_path = state_path(o, o->args[0], GATE);
+    AUTOFREE char *status_path = state_path(o, o->args[0], STATUS);
+    AUTOFD int gate = -EBADF;
+    AUTOFD int status = -EBADF;
+    struct oci_spec spec = {0};
+    int r = state_load(o, o->args[0], &s, e);
+
+    if (r < 0)
+        return r;
+    if (!STREQ(state_status(&s), "created"))
+        return error_set(e, ERR_CONFLICT, "cannot start container \"%s\": it is %s", s.id,
+                         state_status(&s));
+    r = oci_spec_load(s.bundle, &spec, e);
+    if (r < 0)
+        return r;
+    status = open(status_path, O_RDONLY | O_CLOEXEC);
+    gate = open(gate_path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    if (gate < 0 || status < 0)
+        r = error_set_errno(e, errno, "cannot open the gate of container \"%s\"", s.id);
+    if (r == 0) {
+        s.started = true;
+        r = state_save(o, &s, e);
+    }
+    if (r == 0 && write(gate, "g", 1) != 1)
+        r = error_set_errno(e, errno, "cannot start container \"%s\"", s.id);
+    if (r == 0)
+        r = runtime_status_read(status, e);
+    if (r == 0) {
+        (void)unlink(gate_path);
+        (void)unlink(status_path);
+        poststart(&spec, &s);
+    }
+    json_free(&oci_spec_json, &spec);
+    return r;
+}
+
+/* What is left of an ended container; poststop hooks last. */
+static int remove_container(struct options *o, const struct state *s, struct error *e)
+{
+    CLEANUP(error_done) struct error hook = ERROR_INIT;
+    struct oci_spec spec = {0};
+    int r = cgroup_kill(s->cgroup_path, e);
+
+    if (r == 0)
+        r = cgroup_remove(s->cgroup_path, e);
+    if (r < 0)
+        return r;
+    state_remove_dir(o, s->id);
+    if (oci_spec_load(s->bundle, &spec, NULL) == 0 &&
+        runtime_run_hooks(&spec, RUNTIME_HOOK_POSTSTOP, s->id, s->bundle, 0, "stopped", &hook) < 0)
+        log_warn("hook failed", "id=%s err=\"%s\"", s->id, error_message(&hook));
+    json_free(&oci_spec_json, &spec);
+    return 0;
+}
+
+int cmd_run(struct options *o, struct error *e)
+{
+    CLEANUP(made_done) struct made m = {.created = {.pidfd = -EBADF}, .console = -EBADF};
+    int gate[2] = {-EBADF, -EBADF}, status[2] = {-EBADF, -EBADF};
+    int r = state_check_id(o->args[0], e), code;
+
+    if (r == 0 && o->no_pivot)
+        r = error_set(e, ERR_NOT_SUPPORTED, "--no-pivot is not supported: it is not safe");
+    if (r == 0 && (pipe2(gate, O_CLOEXEC) < 0 || pipe2(status, O_CLOEXEC) < 0))
+        r = error_set_errno(e, errno, "cannot make a pipe");
+    if (r == 0)
+        r = state_make_dir(o, o->args[0], e);
+    if (r < 0)
+        return r;
+    r = create(o, &m, !o->detach, gate[0], status[1], e);
+    close(status[1]);
+    if (r == 0 && write(gate[1], "g", 1) != 1)
+        r = error_set_errno(e, errno, "cannot start container \"%s\"", o->args[0]);
+    if (r == 0)
+        r = runtime_status_read(status[0], e);
+    if (r < 0) {
+        undo_create(o, &m);
+        return r;
+    }
+    poststart(&m.spec, &m.state);
+    if (o->detach)
+        return 0;
+    code = tty_wait(m.created.pid, m.console);
+    if (!o->keep) {
+        r = remove_container(o, &m.state, e);
+        if (r < 0)
+            return r;
+    }
+    return code;
+}
+
+/* --- kill, delete --------------------------------------------------------------------------- */
+
+static int parse_signal(const char *name, struct error *e)
+{
+    int64_t number = 0;
+
+    if (parse_i64(name, &number) == 0) {
+        if (number >= 0 && number <= SIGRTMAX)
+            return (int)number;
+    } else {
+        if (str_has_prefix(name, "SIG"))
+            name += 3;
+        for (int i = 1; i < NSIG; i++) {
+            const char *abbrev = sigabbrev_np(i);
+
+            if (abbrev && STREQ(abbrev, name))
+                return i;
+        }
+        if (str_has_prefix(name, "RTMIN")) {
+            if (!name[5])
+                return SIGRTMIN;
+            if (name[5] == '+' && parse_i64(name + 6, &number) == 0 && number <= 30)
+                return SIGRTMIN + (int)number;
+        }
+    }
+    return error_set(e, ERR_INVALID, "unknown signal \"%s\"", name);
+}
+
+int cmd_kill(struct options *o, struct error *e)
+{
+    CLEANUP(state_done) struct state s = {0};
+    int sig = parse_signal(o->args[1] ? o->args[1] : "SIGTERM", e);
+    int r = sig < 0 ? sig : state_load(o, o->args[0], &s, e);
+
+    if (r < 0)
+        return r;
+    if (o->all)
+        return sig == SIGKILL ? cgroup_kill(s.cgroup_path, e)
+                              : cgroup_signal(s.cgroup_path, sig, e);
+    if (STREQ(state_status(&s), "stopped"))
+        return error_set(e, ERR_CONFLICT, "cannot kill container \"%s\": container not running",
+                         s.id);
+    if (kill((pid_t)s.pid, sig) < 0)
+        return error_set_errno(e, errno, "cannot kill container \"%s\"", s.id);
+    return 0;
+}
+
+/* A freezing container that is killed has to thaw first on v1. */
+static int kill_and_wait(const struct state *s, struct error *e)
+{
+    int r;
+
+    if (STREQ(state_status(s), "paused"))
+        (void)!cgroup_thaw(s->cgroup_path, NULL);
+    if (!STREQ(state_status(s), "stopped"))
+        (void)kill((pid_t)s->pid, SIGKILL);
+    r = cgroup_kill(s->cgroup_path, e);
+    for (int i = 0; r == 0 && i < 1000 && !STREQ(state_status(s), "stopped"); i++)
+        sleep_ms(10);
+    if (r == 0 && !STREQ(state_status(s), "stopped"))
+        r = error_set(e, ERR_TIMEOUT, "container \"%s\" did not end within 10 s", s->id);
+    return r;
+}
+
+int cmd_delete(struct options *o, struct error *e)
+{
+    CLEANUP(state_done) struct state s = {0};
+    int r = state_load(o, o->args[0], &s, e);
+
+    if (r < 0) {
+        if (o->force && e->code == ERR_NOT_FOUND) {
+            error_done(e);
+            state_remove_dir(o, o->args[0]);
+            return 0;
+        }
+        return r;
+    }
+    if (!STREQ(state_status(&s), "stopped")) {
+        if (!o->force && !STREQ(state_status(&s), "created"))
+            return error_set(e, ERR_CONFLICT,
+                             "cannot delete container \"%s\": it is %s, not stopped (--force "
+                             "kills it)",
+                             s.id, state_status(&s));
+        r = kill_and_wait(&s, e);
+    }
+    return r == 0 ? remove_container(o, &s, e) : r;
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pouch-oci: commands, errors, the program. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/fs.h"
+#include "base/json.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/time.h"
+#include "oci-cli/oci-cli.h"
+#include "sys/mount-api.h"
+
+const struct command oci_commands[] = {
+    {"create", "CONTAINER-ID", "make a container that waits for start", 1, 1, cmd_create},
+    {"start", "CONTAINER-ID", "start the process of a created container", 1, 1, cmd_start},
+    {"run", "CONTAINER-ID", "create, start, wait, delete", 1, 1, cmd_run},
+    {"state", "CONTAINER-ID", "print the state as JSON", 1, 1, cmd_state},
+    {"kill", "CONTAINER-ID [SIGNAL]", "send a signal (SIGTERM) to the init process", 1, 2,
+     cmd_kill},
+    {"delete", "CONTAINER-ID", "remove what is left of a container", 1, 1, cmd_delete},
+    {"list", "", "list containers", 0, 0, cmd_list},
+    {"exec", "CONTAINER-ID COMMAND [ARGUMENT...]", "run a process in a container", 1, -1, cmd_exec},
+    {"pause", "CONTAINER-ID", "freeze all processes", 1, 1, cmd_pause},
+    {"resume", "CONTAINER-ID", "thaw them", 1, 1, cmd_resume},
+    {"ps", "CONTAINER-ID", "list the container's processes", 1, 1, cmd_ps},
+    {"spec", "", "write a config.json to start from", 0, 0, cmd_spec},
+    {"features", "", "print what this runtime can do, as JSON", 0, 0, cmd_features},
+    {NULL, NULL, NULL, 0, 0, NULL},
+};
+
+/* containerd and others read the last line of this file for their own message. */
+static void log_to_file(const struct options *o, const char *message)
+{
+    AUTO(buf) struct buf line = BUF_INIT(1u << 20);
+    AUTOFD int fd = open(o->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    char now[TIME_RFC3339_MAX];
+
+    if (fd < 0)
+        return;
+    time_format_rfc3339(time_now_ns(), now);
+    if (o->log_format && STREQ(o->log_format, "json")) {
+        struct jsonw w = {&line, false};
+
+        jsonw_begin(&w, NULL);
+        jsonw_str(&w, "level", "error");
+        jsonw_str(&w, "msg", message);
+        jsonw_str(&w, "time", now);
+        jsonw_end(&w);
+        (void)buf_putc(&line, '\n');
+    } else {
+        (void)buf_printf(&line, "time=\"%s\" level=error msg=", now);
+        json_quote(&line, message, strlen(message));
+        (void)buf_putc(&line, '\n');
+    }
+    (void)!fs_write_all(fd, line.data, line.len);
+}
+
+#define SEALED "_POUCH_OCI_SEALED"
+
+/*
+ * /proc/<pid>/exe of a process on its way into a container is this program: it runs from a
+ * read-only mount of its own, so that nobody in there can write to it (CVE-2019-5736).
+ */
+static void run_sealed(char **argv)
+{
+    const char *mark = getenv(SEALED);
+    char path[64];
+    int fd;
+
+    if (mark) {
+        (void)unsetenv(SEALED);
+        return;
+    }
+    fd = mount_sealed_program("/proc/self/exe");
+    if (fd < 0)
+        return; /* no rights: what needs them will say so */
+    (void)setenv(SEALED, "1", 1);
+    (void)snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    execv(path, argv);
+    (void)unsetenv(SEALED);
+    close(fd);
+}
+
+static bool enters_containers(const struct command *c)
+{
+    return c->run == cmd_create || c->run == cmd_run || c->run == cmd_exec;
+}
+
+int main(int argc, char **argv)
+{
+    CLEANUP(error_done) struct error e = ERROR_INIT;
+    struct options o = {0};
+    const struct command *cmd = NULL;
+    int r;
+
+    if (argc < 1)
+        return 1;
+    r = options_parse(argv + 1, &o, &cmd, &e);
+    if (r == 0 && cmd) {
+        if (enters_containers(cmd))
+            run_sealed(argv);
+        if (o.debug)
+            log_set_level(LOG_LEVEL_DEBUG);
+        if (geteuid() != 0 && cmd->run != cmd_spec && cmd->run != cmd_features)
+            r = error_set(&e, ERR_FORBIDDEN, "pouch-oci must be run as root");
+        else
+            r = cmd->run(&o, &e);
+    }
+    if (r < 0) {
+        fprintf(stderr, "pouch-oci: %s\n", error_message(&e));
+        if (o.log)
+            log_to_file(&o, error_message(&e));
+        r = error_exit_code(e.code);
+    }
+    options_done(&o);
+    if (fflush(stdout) != 0)
+        return 1;
+    return r;
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pouch-oci: the runtime library behind the command line that runc made customary. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "base/macros.h"
+#include "base/strv.h"
+
+#define OCI_DEFAULT_ROOT "/run/pouch-oci"
+
+/* Options of all commands, filled by options.c from one table. */
+struct options {
+    char *root, *log, *log_format; /* global */
+    bool debug;
+    char *bundle, *pid_file, *console_socket, *process, *cwd, *user, *format, *apparmor;
+    char **env, **caps, **gids;
+    bool detach, keep, no_pivot, no_new_keyring, tty, all, force, quiet, no_new_privs;
+    char **args; /* what is not an option */
+};
+
+struct command {
+    const char *name;
+    const char *usage; /* arguments */
+    const char *help;
+    int min_args, max_args; /* max -1: any number, the first ends the options */
+    int (*run)(struct options *o, struct error *e); /* exit code, or -errno with e */
+};
+extern const struct command oci_commands[];
+
+/* Reads argv; 0, or -errno. *ret_cmd is NULL when help or the version was printed. */
+int options_parse(char **argv, struct options *o, const struct command **ret_cmd,
+                  struct error *e) MUST_CHECK;
+void options_done(struct options *o);
+void options_help(const struct command *cmd);
+
+/* --- state.c: <root>/<id>/state.json and the start gate -------------------------------------- */
+
+struct state {
+    char *id;
+    char *bundle;
+    char *cgroup_path;
+    char *owner;
+    int64_t pid;
+    uint64_t start_time; /* of init, from /proc/<pid>/stat: tells a reused pid */
+    int64_t created;
+    bool started;
+};
+extern const struct json_desc state_json;
+
+int state_check_id(const char *id, struct error *e) MUST_CHECK;
+/* Makes <root>/<id>; ERR_CONFLICT when it is there. */
+int state_make_dir(const struct options *o, const char *id, struct error *e) MUST_CHECK;
+int state_save(const struct options *o, const struct state *s, struct error *e) MUST_CHECK;
+int state_load(const struct options *o, const char *id, struct state *ret,
+               struct error *e) MUST_CHECK;
+void state_done(struct state *s);
+void state_remove_dir(const struct options *o, const char *id);
+/* "created", "running", "paused", "stopped" */
+const char *state_status(const struct state *s);
+uint64_t state_start_time(pid_t pid);
+/* Path of a file in <root>/<id>; the caller frees it. */
+char *state_path(const struct options *o, const char *id, const char *file) MUST_CHECK;
+
+/* --- commands ------------------------------------------------------------------------------ */
+
+int cmd_create(struct options *o, struct error *e);
+int cmd_start(struct options *o, struct error *e);
+int cmd_run(struct options *o, struct error *e);
+int cmd_state(struct options *o, struct error *e);
+int cmd_kill(struct options *o, struct error *e);
+int cmd_delete(struct options *o, struct error *e);
+int cmd_list(struct options *o, struct error *e);
+int cmd_spec(struct options *o, struct error *e);
+int cmd_features(struct options *o, struct error *e);
+int cmd_exec(struct options *o, struct error *e);
+int cmd_pause(struct options *o, struct error *e);
+int cmd_resume(struct options *o, struct error *e);
+int cmd_ps(struct options *o, struct error *e);
+
+/* --- tty.c --------------------------------------------------------------------------------- */
+
+/* Connects to the --console-socket. */
+int console_connect(const char *path, struct error *e) MUST_CHECK;
+/* Relays between our terminal and the pty master that arrives on sock, and signals to pid, until
+ * pid ends; its exit code. sock -EBADF: no terminal. */
+int tty_wait(pid_t pid, int sock);

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The command line: one table of options for all commands. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/str.h"
+#include "oci-cli/oci-cli.h"
+
+enum kind { FLAG, TEXT, LIST };
+
+static const struct option {
+    const char *name;
+    char letter;
+    enum kind kind;
+    size_t offset;
+    const char *commands; /* "" for global ones */
+    const char *help;
+} table[] = {
+#define OPT(name, letter, kind, member, commands, help)                                            \
+    {                                                                                              \
+        name, letter, kind, offsetof(struct options, member), commands, help                       \
+    }
+    OPT("root", 0, TEXT, root, "", "folder of the containers' state (" OCI_DEFAULT_ROOT ")"),
+    OPT("log", 0, TEXT, log, "", "file that errors are written to as well"),
+    OPT("log-format", 0, TEXT, log_format, "", "text or json"),
+    OPT("debug", 0, FLAG, debug, "", "more words in the log"),
+    OPT("bundle", 'b', TEXT, bundle, " create run spec ", "folder with config.json (.)"),
+    OPT("pid-file", 0, TEXT, pid_file, " create run exec ", "file to write the process id to"),
+    OPT("console-socket", 0, TEXT, console_socket, " create run exec ",
+        "unix socket that gets the terminal's master"),
+    OPT("no-pivot", 0, FLAG, no_pivot, " create run ", "not supported"),
+    OPT("no-new-keyring", 0, FLAG, no_new_keyring, " create run ", "keep the session keyring"),
+    OPT("detach", 'd', FLAG, detach, " run exec ", "do not wait for the process"),
+    OPT("keep", 0, FLAG, keep, " run ", "do not delete the container at its end"),
+    OPT("process", 'p', TEXT, process, " exec ", "process.json to run"),
+    OPT("cwd", 0, TEXT, cwd, " exec ", "working directory"),
+    OPT("env", 'e', LIST, env, " exec ", "NAME=VALUE"),
+    OPT("user", 'u', TEXT, user, " exec ", "uid[:gid], or names of the container"),
+    OPT("additional-gids", 'g', LIST, gids, " exec ", "further group"),
+    OPT("tty", 't', FLAG, tty, " exec ", "give the process a terminal"),
+    OPT("cap", 'c', LIST, caps, " exec ", "further capability"),
+    OPT("no-new-privs", 0, FLAG, no_new_privs, " exec ", "set no_new_privs"),
+    OPT("apparmor", 0, TEXT, apparmor, " exec ", "AppArmor profile"),
+    OPT("all", 'a', FLAG, all, " kill ", "signal every process of the container"),
+    OPT("force", 'f', FLAG, force, " delete ", "kill the container if it runs"),
+    OPT("format", 'f', TEXT, format, " list ps ", "table or json"),
+    OPT("quiet", 'q', FLAG, quiet, " list ", "ids only"),
+};
+
+static const struct option *find(const char *name, size_t len, char letter, const char *cmd)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+        const struct option *o = &table[i];
+        AUTOFREE char *word = xasprintf(" %s ", cmd);
+
+        if (letter ? o->letter != letter : strlen(o->name) != len || strncmp(o->name, name, len))
+            continue;
+        if (*cmd ? strstr(o->commands, word) != NULL : !*o->commands)
+            return o;
+    }
+    return NULL;
+}
+
+static void help_options(const char *cmd)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+        const struct option *o = &table[i];
+        AUTOFREE char *word = xasprintf(" %s ", cmd);
+        char left[40];
+
+        if (*cmd ? !strstr(o->commands, word) : *o->commands)
+            continue;
+        (void)snprintf(left, sizeof(left), "%s%c%s--%s%s", o->letter ? "-" : " ",
+                       o->letter ? o->letter : ' ', o->letter ? ", " : "  ", o->name,
+                       o->kind == FLAG ? "" : " VALUE");
+        printf("  %-28s %s\n", left, o->help);
+    }
+}
+
+void options_help(const struct command *cmd)
+{
+    if (cmd) {
+        printf("Usage: pouch-oci %s [OPTIONS] %s\n\n%s\n", cmd->name, cmd->usage, cmd->help);
+        printf("\nOptions:\n  %-28s %s\n", "-h, --help", "this text");
+        help_options(cmd->name);
+        return;
+    }
+    printf("Usage: pouch-oci [GLOBAL OPTIONS] COMMAND [OPTIONS] [ARGUMENT...]\n\n"
+           "Runs containers from bundles of the OCI runtime specification.\n\nCommands:\n");
+    for (const struct command *c = oci_commands; c->name; c++)
+        printf("  %-10s %s\n", c->name, c->help);
+    printf("\nGlobal options:\n  %-28s %s\n  %-28s %s\n", "-h, --help", "this text",
+           "-v, --version", "version");
+    help_options("");
+}
+
+static int take_value(struct options *o, const struct option *opt, const char *value,
+                      struct error *e)
+{
+    void *at = (char *)o + opt->offset;
+
+    if (opt->kind == FLAG) {
+        if (value && !STREQ(value, "true") && !STREQ(value, "false"))
+            return error_set(e, ERR_INVALID, "--%s: \"%s\" is neither true nor false", opt->name,
+                             value);
+        *(bool *)at = !value || STREQ(value, "true");
+    } else if (opt->kind == TEXT) {
+        str_replace(at, value);
+    } else {
+        strv_push(at, value);
+    }
+    return 0;
+}
+
+/* One word that starts with '-'; *argv moves past it and its value. */
+static int parse_word(char ***argv, struct options *o, const char *cmd, struct error *e)
+{
+    const char *word = *(*argv)++;
+    bool is_long = word[1] == '-';
+    const char *name = word + (is_long ? 2 : 1);
+    const char *eq = strchr(name, '=');
+    size_t len = eq ? (size_t)(eq - name) : strlen(name);
+    const struct option *opt;
+    const char *value = eq ? eq + 1 : NULL;
+
+    /* "-bundle" is taken for "--bundle", as runc's parser does. */
+    opt = find(name, len, !is_long && len == 1 ? name[0] : '\0', cmd);
+    if (!opt)
+        return error_set(
+            e, ERR_NOT_SUPPORTED,
+            "%s%s%.*s: this option is not known to pouch-oci (see pouch-oci %s --help)", cmd,
+            *cmd ? " " : "", (int)(name - word) + (int)len, word, cmd);
+    if (opt->kind != FLAG && !value) {
+        if (!**argv)
+            return error_set(e, ERR_INVALID, "--%s needs a value", opt->name);
+        value = *(*argv)++;
+    }
+    return take_value(o, opt, value, e);
+}
+
+static bool wants_help(const char *word)
+{
+    return STREQ(word, "-h") || STREQ(word, "--help");
+}
+
+static int parse_command(char **argv, struct options *o, const struct command *cmd, struct error *e)
+{
+    int n;
+
+    while (*argv) {
+        if (STREQ(*argv, "--")) {
+            argv++;
+            while (*argv)
+                strv_push(&o->args, *argv++);
+            break;
+        }
+        if (**argv == '-' && (*argv)[1]) {
+            int r;
+
+            if (wants_help(*argv)) {
+                options_help(cmd);
+                return 1;
+            }
+            r = parse_word(&argv, o, cmd->name, e);
+            if (r < 0)
+                return r;
+            continue;
+        }
+        strv_push(&o->args, *argv++);
+        if (cmd->max_args < 0)
+            while (*argv)
+                strv_push(&o->args, *argv++);
+    }
+    n = (int)strv_len(o->args);
+    if (n < cmd->min_args)
+        return error_set(e, ERR_INVALID, "%s: needs %s", cmd->name, cmd->usage);
+    if (cmd->max_args >= 0 && n > cmd->max_args)
+        return error_set(e, ERR_INVALID, "%s: too many arguments: \"%s\"", cmd->name,
+                         o->args[cmd->max_args]);
+    return 0;
+}
+
+int options_parse(char **argv, struct options *o, const struct command **ret_cmd, struct error *e)
+{
+    const struct command *cmd = oci_commands;
+    int r;
+
+    *ret_cmd = NULL;
+    while (*argv && **argv == '-') {
+        if (wants_help(*argv)) {
+            options_help(NULL);
+            return 0;
+        }
+        if (STREQ(*argv, "-v") || STREQ(*argv, "--version")) {
+            printf("pouch-oci version " POUCH_VERSION "\nspec: 1.0.2\n");
+            return 0;
+        }
+        r = parse_word(&argv, o, "", e);
+        if (r < 0)
+            return r;
+    }
+    if (!*argv || STREQ(*argv, "help")) {
+        options_help(NULL);
+        return 0;
+    }
+    while (cmd->name && !STREQ(cmd->name, *argv))
+        cmd++;
+    if (!cmd->name)
+        return error_set(e, ERR_NOT_SUPPORTED,
+                         "%s: this command is not known to pouch-oci (see pouch-oci --help)",
+                         *argv);
+    if (!o->root)
+        o->root = xstrdup(OCI_DEFAULT_ROOT);
+    r = parse_command(argv + 1, o, cmd, e);
+    if (r == 0)
+        *ret_cmd = cmd;
+    return r < 0 ? r : 0;
+}
+
+void options_done(struct options *o)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+        void *at = (char *)o + table[i].offset;
+
+        if (table[i].kind == TEXT) {
+            free(*(char **)at);
+            *(char **)at = NULL;
+        } else if (table[i].kind == LIST) {
+            strv_free(*(char ***)at);
+            *(char ***)at = NULL;
+        }
+    }
+    strv_free(o->args);
+}

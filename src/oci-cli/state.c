@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The state folder of a container: see oci-cli.h. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/fs.h"
+#include "base/str.h"
+#include "oci-cli/oci-cli.h"
+#include "sys/cgroup.h"
+
+#define TYPE struct state
+static const struct json_field state_fields[] = {
+    JSON_FIELD(TYPE, id, "id", JSON_STR, JSON_REQUIRED),
+    JSON_FIELD(TYPE, bundle, "bundle", JSON_STR, JSON_REQUIRED),
+    JSON_FIELD(TYPE, cgroup_path, "cgroupPath", JSON_STR, JSON_REQUIRED),
+    JSON_FIELD(TYPE, owner, "owner", JSON_STR, JSON_OMIT_EMPTY),
+    JSON_FIELD(TYPE, pid, "pid", JSON_INT, 0),
+    JSON_FIELD(TYPE, start_time, "startTime", JSON_UINT, 0),
+    JSON_FIELD(TYPE, created, "created", JSON_TIME, 0),
+    JSON_FIELD(TYPE, started, "started", JSON_BOOL, 0),
+    JSON_END,
+};
+#undef TYPE
+const struct json_desc state_json = {"state", sizeof(struct state), state_fields};
+
+int state_check_id(const char *id, struct error *e)
+{
+    static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                  "0123456789_+-.";
+
+    if (!*id || id[strspn(id, allowed)] || STREQ(id, ".") || STREQ(id, "..") || strlen(id) > 1024)
+        return error_set(e, ERR_INVALID, "container id \"%s\": letters, digits, _ + - . only", id);
+    return 0;
+}
+
+char *state_path(const struct options *o, const char *id, const char *file)
+{
+    return xasprintf("%s/%s%s%s", o->root, id, *file ? "/" : "", file);
+}
+
+int state_make_dir(const struct options *o, const char *id, struct error *e)
+{
+    AUTOFREE char *path = state_path(o, id, "");
+    int r = fs_mkdir_p(o->root, 0711);
+
+    if (r < 0)
+        return error_set_errno(e, r, "cannot create %s", o->root);
+    if (mkdir(path, 0711) < 0) {
+        if (errno == EEXIST)
+            return error_set(e, ERR_CONFLICT, "container with id \"%s\" exists already", id);
+        return error_set_errno(e, errno, "cannot create %s", path);
+    }
+    return 0;
+}
+
+int state_save(const struct options *o, const struct state *s, struct error *e)
+{
+    AUTOFREE char *path = state_path(o, s->id, "state.json");
+    AUTOFREE char *text = json_print_str(&state_json, s);
+    int r = fs_write_atomic(AT_FDCWD, path, text, strlen(text), 0600, FS_NO_SYNC);
+
+    return r < 0 ? error_set_errno(e, r, "cannot write %s", path) : 0;
+}
+
+int state_load(const struct options *o, const char *id, struct state *ret, struct error *e)
+{
+    AUTOFREE char *path = state_path(o, id, "state.json");
+    AUTOFREE char *text = NULL;
+    size_t len = 0;
+    int r = state_check_id(id, e);
+
+    if (r < 0)
+        return r;
+    r = fs_read_file(AT_FDCWD, path, 1u << 20, &text, &len);
+    if (r == -ENOENT)
+        return error_set(e, ERR_NOT_FOUND, "container \"%s\" does not exist", id);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot read %s", path);
+    return json_parse(&state_json, text, len, ret, e);
+}
+
+void state_done(struct state *s)
+{
+    json_free(&state_json, s);
+}
+
+void state_remove_dir(const struct options *o, const char *id)
+{
+    AUTOFREE char *path = state_path(o, id, "");
+
+    (void)!fs_remove_tree(AT_FDCWD, path);
+}
+
+/* Field 22 of /proc/<pid>/stat; 0 when the process is gone or a zombie. */
+uint64_t state_start_time(pid_t pid)
+{
+    AUTOFREE char *text = NULL;
+    char path[32];
+    char *p;
+    char status = 0;
+    unsigned long long start = 0;
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+    if (pid <= 0 || fs_read_file(AT_FDCWD, path, 4096, &text, NULL) < 0)
+        return 0;
+    p = strrchr(text, ')'); /* the name before it may hold anything */
+    if (!p || sscanf(p + 1, " %c", &status) != 1 || status == 'Z' || status == 'X')
+        return 0;
+    if (sscanf(p + 1,
+               " %*c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %llu",
+               &start) != 1)
+        return 0;
+    return start;
+}
+
+const char *state_status(const struct state *s)
+{
+    if (!s->pid || state_start_time((pid_t)s->pid) != s->start_time || !s->start_time)
+        return "stopped";
+    if (!s->started)
+        return "created";
+    return cgroup_is_frozen(s->cgroup_path) ? "paused" : "running";
+}
