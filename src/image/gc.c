@@ -71,8 +71,8 @@ static bool query_any(struct image_store *s, const char *sql, const char *arg)
     return store_query(s->db, &rows, NULL, sql, "s", arg) >= 0 && store_rows_next(&rows, NULL) == 1;
 }
 
-static int collect_layer(struct image_store *s, const char *diff_id, unsigned *count,
-                         struct error *e)
+static int collect_layer(struct image_store *s, const char *diff_id, char ***trash,
+                         unsigned *count, struct error *e)
 {
     if (image_store_is_pinned(s, diff_id) ||
         query_any(s, "SELECT 1 FROM image_layers WHERE diff_id = ? LIMIT 1", diff_id))
@@ -80,7 +80,7 @@ static int collect_layer(struct image_store *s, const char *diff_id, unsigned *c
     int r = store_exec(s->db, e, "DELETE FROM layers WHERE diff_id = ?", "s", diff_id);
     if (r < 0)
         return r;
-    if (image_store_trash_layer(s, digest_hex(diff_id)) == 0)
+    if (image_store_trash_layer(s, digest_hex(diff_id), trash) == 0)
         ++*count;
     return 0;
 }
@@ -120,6 +120,7 @@ int image_store_collect(struct image_store *s, char *const *layers, char *const 
 {
     AUTOPTR(strv) char **all_layers = NULL;
     AUTOPTR(strv) char **all_blobs = NULL;
+    AUTOPTR(strv) char **trash = NULL;
     unsigned count = 0;
 
     if (!blobs) {
@@ -138,14 +139,14 @@ int image_store_collect(struct image_store *s, char *const *layers, char *const 
         layers = all_layers;
     }
     for (size_t i = 0; r >= 0 && layers && layers[i]; i++)
-        r = collect_layer(s, layers[i], &count, e);
+        r = collect_layer(s, layers[i], &trash, &count, e);
     for (size_t i = 0; r >= 0 && blobs && blobs[i]; i++)
         r = collect_blob(s, blobs[i], &count);
     if (r >= 0)
         r = store_commit(s->db, e);
     else
         store_rollback(s->db);
-    image_store_wake_janitor(s);
+    image_store_empty_trash(s, trash);
     if (ret_count)
         *ret_count = count;
     return r;

@@ -42,7 +42,8 @@ struct image_store {
     struct map *pins;    /* digest → struct pin: what operations under way rely on */
     struct image_op *ops;
 
-    /* The janitor: removes rubbish, makes things durable. */
+    /* The janitor: removes what a crash left, makes things durable. */
+    char **old_trash; /* names in layers/, found at the start */
     pthread_t janitor;
     bool janitor_runs;
     pthread_cond_t janitor_wake;
@@ -51,8 +52,10 @@ struct image_store {
 
 /* open.c */
 void image_store_wake_janitor(struct image_store *s);
-/* Moves layers/<name> out of the way; the janitor removes it. */
-int image_store_trash_layer(struct image_store *s, const char *name) MUST_CHECK;
+/* Moves layers/<name> out of the way, for image_store_empty_trash() when nothing is locked; what a
+ * crash leaves of it goes at the next start. */
+int image_store_trash_layer(struct image_store *s, const char *name, char ***trash) MUST_CHECK;
+void image_store_empty_trash(struct image_store *s, char *const *trash);
 
 /* list.c */
 void image_store_changed(struct image_store *s, const char *id); /* forgets what is cached */
@@ -95,6 +98,7 @@ struct image_op_result {
 };
 struct image_op_results {
     struct json_list items; /* of struct image_op_result */
+    char **tags;            /* op tags */
 };
 void image_op_results_done(struct image_op_results *r);
 int image_op_run(struct image_store *s, const struct image_op_params *p,

@@ -155,6 +155,7 @@ void image_auth_done(struct image_auth *a);
 
 struct image_pull_params {
     const char *reference; /* "busybox", "busybox:1.36", "host:5000/x@sha256:…"; no tag: latest */
+    bool all_tags;         /* of the repository; the reference must have no tag then */
     const char *platform;  /* "linux/arm64", NULL: the host's */
     const struct image_auth *auth; /* or NULL */
     image_progress_fn *progress;   /* or NULL */

@@ -17,6 +17,7 @@
 #include "base/fs.h"
 #include "base/self.h"
 #include "base/str.h"
+#include "base/strv.h"
 #include "image/op-priv.h"
 #include "io/spawn.h"
 #include "oci/digest.h"
@@ -219,6 +220,7 @@ static int finish_layer(struct image_op *op, struct op_layer *l)
     struct image_store *s = op->store;
     struct op_file *f = op_file_find(op, l->file);
     const char *name = digest_hex(l->diff_id);
+    AUTOPTR(strv) char **trash = NULL;
     int r = 0;
 
     if (f && f->name)
@@ -229,10 +231,10 @@ static int finish_layer(struct image_op *op, struct op_layer *l)
         /* ENOTEMPTY: an import just made the same layer; or a leftover without a row. */
         if ((errno != ENOTEMPTY && errno != EEXIST) ||
             (!image_store_has_layer(s, l->diff_id) &&
-             (image_store_trash_layer(s, name) < 0 ||
+             (image_store_trash_layer(s, name, &trash) < 0 ||
               renameat(s->layers_fd, l->tmp_dir, s->layers_fd, name) < 0)))
             return error_set_errno(op->e, errno, "cannot put layer %s in its place", l->diff_id);
-        (void)!image_store_trash_layer(s, l->tmp_dir); /* not there when it was renamed */
+        (void)!image_store_trash_layer(s, l->tmp_dir, &trash); /* gone when it was renamed */
     }
     free(take_ptr(l->tmp_dir));
     r = image_store_add_layer(s, l->diff_id, l->digest, l->media_type, l->size, l->content, op->e);
@@ -240,6 +242,7 @@ static int finish_layer(struct image_op *op, struct op_layer *l)
         return r;
     l->state = LAYER_READY;
     flight_end(op, l);
+    image_store_empty_trash(s, trash);
     return op_progress(op, l->short_id, "Pull complete", 0, 0);
 }
 
@@ -302,6 +305,8 @@ bool op_layers_busy(const struct image_op *op)
 
 void op_layers_cleanup(struct image_op *op)
 {
+    AUTOPTR(strv) char **trash = NULL;
+
     for (size_t i = 0; i < op->nlayers; i++) {
         struct op_layer *l = op->layers[i];
         if (l->unpack > 0) {
@@ -311,7 +316,7 @@ void op_layers_cleanup(struct image_op *op)
         if (l->report_fd >= 0)
             close(l->report_fd);
         if (l->tmp_dir)
-            (void)!image_store_trash_layer(op->store, l->tmp_dir);
+            (void)!image_store_trash_layer(op->store, l->tmp_dir, &trash);
         flight_end(op, l);
         free(l->digest);
         free(l->diff_id);
@@ -323,4 +328,5 @@ void op_layers_cleanup(struct image_op *op)
     free(op->layers);
     op->layers = NULL;
     op->nlayers = 0;
+    image_store_empty_trash(op->store, trash);
 }

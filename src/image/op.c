@@ -228,6 +228,11 @@ static int on_message(struct image_op *op, struct worker_msg *m, struct held *he
         memset(m, 0, sizeof(*m));
         return 0;
     }
+    if (STREQ(m->type, "tags")) {
+        strv_free(op->results->tags);
+        op->results->tags = take_ptr(m->names);
+        return 0;
+    }
     if (STREQ(m->type, "text") && m->status) {
         const struct image_progress p = {.status = m->status, .id = m->tag};
         return call_progress(op, &p);
@@ -402,7 +407,7 @@ static void op_unregister(struct image_op *op)
     pthread_mutex_unlock(&s->lock);
 }
 
-static void op_cleanup(struct image_op *op)
+static void op_cleanup(struct image_op *op, bool failed)
 {
     struct op_file *f = op->files.items;
 
@@ -421,8 +426,11 @@ static void op_cleanup(struct image_op *op)
         free(f[i].name);
     }
     free(f);
+    /* With the pins goes what a failed operation brought and nobody else wants, whole or not. */
     for (size_t i = 0; op->pins && op->pins[i]; i++)
         image_store_unpin(op->store, op->pins[i]);
+    if (failed && op->pins)
+        (void)!image_store_collect(op->store, op->pins, op->pins, NULL, NULL);
     strv_free(op->pins);
     error_done(&op->pending);
     close(op->wake);
@@ -447,7 +455,7 @@ int image_op_run(struct image_store *s, const struct image_op_params *p,
     int r = start_worker(&op);
     if (r >= 0)
         r = op_loop(&op);
-    op_cleanup(&op);
+    op_cleanup(&op, r < 0);
     if (r < 0) {
         if (r == -ECANCELED && !own.message)
             (void)error_set_errno(&own, ECANCELED, "the operation was cancelled");
@@ -469,5 +477,6 @@ void image_op_results_done(struct image_op_results *r)
         strv_free(res[i].names);
     }
     free(res);
+    strv_free(r->tags);
     memset(r, 0, sizeof(*r));
 }

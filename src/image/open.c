@@ -47,18 +47,8 @@ static const char *const MIGRATIONS[] = {
 
 /* --- The janitor ------------------------------------------------------------------------------- */
 
-static void empty_trash(struct image_store *s)
+void image_store_empty_trash(struct image_store *s, char *const *names)
 {
-    int fd = openat(s->layers_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
-    const struct dirent *de;
-    AUTOPTR(strv) char **names = NULL;
-
-    while (d && (de = readdir(d)))
-        if (str_has_prefix(de->d_name, "trash."))
-            strv_push(&names, de->d_name);
-    if (d)
-        closedir(d);
     for (size_t i = 0; names && names[i]; i++) {
         /* A pouch-unpack of a killed pouchd may still be writing for a moment. */
         for (int tries = 0; fs_remove_tree(s->layers_fd, names[i]) < 0 && tries < 10; tries++)
@@ -91,7 +81,6 @@ static void janitor_round(struct image_store *s)
 {
     struct undurable u = {0};
 
-    empty_trash(s);
     find_undurable(s, &u);
     if (u.count == 0)
         return;
@@ -110,6 +99,7 @@ static void *janitor_thread(void *data)
 {
     struct image_store *s = data;
 
+    image_store_empty_trash(s, s->old_trash);
     pthread_mutex_lock(&s->lock);
     for (;;) {
         while (!s->janitor_work && !s->closing)
@@ -133,13 +123,16 @@ void image_store_wake_janitor(struct image_store *s)
     pthread_mutex_unlock(&s->lock);
 }
 
-int image_store_trash_layer(struct image_store *s, const char *name)
+int image_store_trash_layer(struct image_store *s, const char *name, char ***trash_names)
 {
     char id[17];
 
     random_hex(id, 8);
     AUTOFREE char *trash = xasprintf("trash.%s", id);
-    return renameat(s->layers_fd, name, s->layers_fd, trash) < 0 ? -errno : 0;
+    if (renameat(s->layers_fd, name, s->layers_fd, trash) < 0)
+        return -errno;
+    strv_push_take(trash_names, take_ptr(trash));
+    return 0;
 }
 
 /* --- Recovery -------------------------------------------------------------------------------------- */
@@ -167,13 +160,14 @@ static void clear_layers(struct image_store *s, struct map *known)
     AUTOPTR(strv) char **names = NULL;
 
     while (d && (de = readdir(d)))
-        if (de->d_name[0] != '.' && !str_has_prefix(de->d_name, "trash.") &&
-            !map_get(known, de->d_name))
+        if (str_has_prefix(de->d_name, "trash."))
+            strv_push(&s->old_trash, de->d_name);
+        else if (de->d_name[0] != '.' && !map_get(known, de->d_name))
             strv_push(&names, de->d_name);
     if (d)
         closedir(d);
     for (size_t i = 0; names && names[i]; i++)
-        if (image_store_trash_layer(s, names[i]) < 0)
+        if (image_store_trash_layer(s, names[i], &s->old_trash) < 0)
             log_warn("cannot remove a half-unpacked layer", "name=%s", names[i]);
 }
 
@@ -345,6 +339,7 @@ void image_store_close(struct image_store *s)
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->janitor_wake);
     strv_free(s->insecure_registries);
+    strv_free(s->old_trash);
     free(s->root);
     free(s);
 }

@@ -87,7 +87,8 @@ static int say(image_progress_fn *fn, void *data, const char *id, const char *st
 
 /* --- Pull -------------------------------------------------------------------------------------------- */
 
-static int pull_run(struct image_store *s, const struct image_pull_params *p,
+/* One run of the worker: op "pull" of a reference, or "tags" of its repository. */
+static int pull_run(struct image_store *s, const struct image_pull_params *p, const char *what,
                     const struct oci_reference *ref, struct image_op_results *ret, struct error *e)
 {
     static const struct image_auth none = {0};
@@ -95,7 +96,7 @@ static int pull_run(struct image_store *s, const struct image_pull_params *p,
     AUTOFREE char *name = NULL, *base = oci_reference_name(ref);
     AUTOFREE char *familiar = oci_reference_familiar(ref);
     struct worker_msg start = {.type = (char *)"start",
-                               .op = (char *)"pull",
+                               .op = (char *)what,
                                .host = (char *)oci_reference_registry_host(ref),
                                .repository = ref->path,
                                .tag = ref->digest ? NULL : ref->tag,
@@ -129,25 +130,14 @@ static bool was_current(struct image_store *s, const char *familiar, char **ret_
     return image_store_find(s, familiar, ret_id, &name, NULL) >= 0;
 }
 
-int image_pull(struct image_store *s, const struct image_pull_params *p, char **ret_id,
-               struct error *e)
+static int pull_one(struct image_store *s, const struct image_pull_params *p,
+                    const struct oci_reference *ref, char **ret_id, struct error *e)
 {
-    CLEANUP(oci_reference_done) struct oci_reference ref = {0};
-    CLEANUP(oci_platform_done) struct oci_platform platform = {0};
     CLEANUP(image_op_results_done) struct image_op_results results = {0};
-    AUTOFREE char *old_id = NULL;
-
-    int r = oci_reference_parse(p->reference, &ref, e);
-    if (r >= 0)
-        r = oci_platform_parse(p->platform, &platform, e); /* malformed ones are found here */
-    if (r < 0)
-        return r;
-    oci_reference_default_tag(&ref);
-    if (STREQ(ref.path, "scratch") || STREQ(ref.path, "library/scratch"))
-        return error_set(e, ERR_INVALID, "'scratch' is a reserved name");
-    AUTOFREE char *familiar = oci_reference_familiar(&ref);
+    AUTOFREE char *old_id = NULL, *familiar = oci_reference_familiar(ref);
     bool had = was_current(s, familiar, &old_id);
-    r = pull_run(s, p, &ref, &results, e);
+
+    int r = pull_run(s, p, "pull", ref, &results, e);
     if (r < 0)
         return r;
     const struct image_op_result *res = results.items.items;
@@ -160,9 +150,55 @@ int image_pull(struct image_store *s, const struct image_pull_params *p, char **
                                       familiar);
     (void)!say(p->progress, p->progress_data, NULL, digest, NULL);
     (void)!say(p->progress, p->progress_data, NULL, status, NULL);
-    if (ret_id)
+    if (ret_id) {
+        free(*ret_id);
         *ret_id = xstrdup(res->id);
+    }
     return 0;
+}
+
+static int pull_all(struct image_store *s, const struct image_pull_params *p,
+                    struct oci_reference *ref, char **ret_id, struct error *e)
+{
+    CLEANUP(image_op_results_done) struct image_op_results results = {0};
+
+    if (ref->tag || ref->digest)
+        return error_set(e, ERR_INVALID, "tag can't be used with --all-tags/-a");
+    int r = pull_run(s, p, "tags", ref, &results, e);
+    if (r >= 0 && strv_len(results.tags) == 0)
+        r = error_set(e, ERR_NOT_FOUND, "repository %s has no tags", p->reference);
+    for (size_t i = 0; r >= 0 && results.tags[i]; i++) {
+        if (!oci_tag_is_valid(results.tags[i]))
+            return error_set(e, ERR_INVALID, "the registry names a malformed tag");
+        str_replace(&ref->tag, results.tags[i]);
+        r = pull_one(s, p, ref, ret_id, e);
+    }
+    return r;
+}
+
+int image_pull(struct image_store *s, const struct image_pull_params *p, char **ret_id,
+               struct error *e)
+{
+    CLEANUP(oci_reference_done) struct oci_reference ref = {0};
+    CLEANUP(oci_platform_done) struct oci_platform platform = {0};
+    AUTOFREE char *id = NULL;
+
+    int r = oci_reference_parse(p->reference, &ref, e);
+    if (r >= 0)
+        r = oci_platform_parse(p->platform, &platform, e); /* malformed ones are found here */
+    if (r < 0)
+        return r;
+    if (STREQ(ref.path, "library/scratch"))
+        return error_set(e, ERR_INVALID, "'scratch' is a reserved name");
+    if (p->all_tags) {
+        r = pull_all(s, p, &ref, &id, e);
+    } else {
+        oci_reference_default_tag(&ref);
+        r = pull_one(s, p, &ref, &id, e);
+    }
+    if (r >= 0 && ret_id)
+        *ret_id = take_ptr(id);
+    return r;
 }
 
 /* --- Load -------------------------------------------------------------------------------------------- */

@@ -19,6 +19,7 @@
  *     progress  index, status, current, total
  *     text      a line for the user (status)
  *     image     one image is complete: config digest, manifest digest, names, layers by index
+ *     tags      names: the tags of a repository (op tags)
  *     failed    the operation failed: code, errnum, message
  *     done      everything was sent
  *
@@ -44,7 +45,7 @@ struct worker_msg {
     uint64_t id;
     uint64_t index; /* of a layer */
     uint64_t file;  /* number of a temporary file, 0: none */
-    char *op;       /* start: pull, load, import */
+    char *op;       /* start: pull, tags, load, import */
     char *state;
     char *role;
     char *status;

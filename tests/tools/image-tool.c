@@ -13,6 +13,7 @@
 #include "base/fs.h"
 #include "base/str.h"
 #include "base/strv.h"
+#include "base/time.h"
 #include "image/image.h"
 #include "store/store.h"
 
@@ -127,8 +128,11 @@ int main(int argc, char **argv)
             .root = argv[1], .store = db, .insecure_registries = insecure};
     if (r >= 0)
         r = image_store_open(&p, &s, &e);
+    int64_t begin = time_monotonic_ns();
     if (r >= 0)
         r = run(s, argc - 2, argv + 2, &e);
+    if (getenv("TIMING"))
+        fprintf(stderr, "%lld ms\n", (long long)((time_monotonic_ns() - begin) / NSEC_PER_MSEC));
     image_store_close(s);
     if (db)
         store_close(db);

@@ -31,7 +31,7 @@ struct stage {
 static int refill(struct stage *s)
 {
     while (!s->current || s->pos == s->current->len) {
-        free(take_ptr(s->current));
+        chunk_free(take_ptr(s->current));
         s->pos = 0;
         int r = chunkq_pop(s->in, &s->current);
         if (r <= 0)
@@ -104,7 +104,7 @@ static int inflate_gzip(struct stage *s)
             s->pos = s->current->len - z->avail_in;
             out->len = CHUNK_SIZE - z->avail_out;
             if (r < 0) {
-                free(out);
+                chunk_free(out);
                 return error_set(s->e, ERR_INVALID, "the gzip data is corrupt%s",
                                  r == ISAL_INCORRECT_CHECKSUM ? " (wrong checksum)" : "");
             }
@@ -113,7 +113,7 @@ static int inflate_gzip(struct stage *s)
         bool finished = z->block_state == ISAL_BLOCK_FINISH;
         pending = !finished && out->len == CHUNK_SIZE;
         if (out->len == 0)
-            free(out);
+            chunk_free(out);
         else if ((r = chunkq_push(s->out, out)) < 0)
             return r;
         if (!finished)
@@ -149,13 +149,13 @@ static int inflate_gzip(struct stage *s)
         s->pos = s->current->len - z.avail_in;
         out->len = CHUNK_SIZE - z.avail_out;
         if (zr != Z_OK && zr != Z_STREAM_END && zr != Z_BUF_ERROR) {
-            free(out);
+            chunk_free(out);
             r = error_set(s->e, ERR_INVALID, "the gzip data is corrupt");
             break;
         }
         pending = zr != Z_STREAM_END && out->len == CHUNK_SIZE;
         if (out->len == 0)
-            free(out);
+            chunk_free(out);
         else if ((r = chunkq_push(s->out, out)) < 0)
             break;
         if (zr != Z_STREAM_END)
@@ -185,7 +185,7 @@ static int inflate_zstd(struct stage *s)
         ZSTD_outBuffer o = {out->data, CHUNK_SIZE, 0};
         left = ZSTD_decompressStream(z, &o, &in);
         if (ZSTD_isError(left)) {
-            free(out);
+            chunk_free(out);
             r = error_set(s->e, ERR_INVALID, "the zstd data is corrupt: %s",
                           ZSTD_getErrorName(left));
             break;
@@ -193,7 +193,7 @@ static int inflate_zstd(struct stage *s)
         s->pos = in.pos;
         out->len = o.pos;
         if (out->len == 0)
-            free(out);
+            chunk_free(out);
         else if ((r = chunkq_push(s->out, out)) < 0)
             break;
     }
@@ -205,10 +205,10 @@ static int inflate_zstd(struct stage *s)
         left = ZSTD_decompressStream(z, &o, &in);
         out->len = o.pos;
         if (ZSTD_isError(left) || (out->len == 0 && left != 0)) {
-            free(out);
+            chunk_free(out);
             r = truncated(s, "zstd");
         } else if (out->len == 0) {
-            free(out);
+            chunk_free(out);
         } else {
             r = chunkq_push(s->out, out);
         }
@@ -251,7 +251,7 @@ static int inflate_other(struct stage *s, const char *what)
         struct chunk *out = chunk_new();
         la_ssize_t n = archive_read_data(a, out->data, CHUNK_SIZE);
         if (n <= 0) {
-            free(out);
+            chunk_free(out);
             if (n < 0)
                 r = error_set(s->e, ERR_INVALID, "the %s data is corrupt: %s", what,
                               archive_error_string(a));
@@ -286,7 +286,7 @@ int inflate_run(struct chunkq *in, struct chunkq *out, struct error *e)
         else
             r = copy_plain(&s);
     }
-    free(s.current);
+    chunk_free(s.current);
     if (r != 0)
         chunkq_abandon(in);
     chunkq_close(out, r);

@@ -21,6 +21,8 @@ static int run(const struct worker_msg *start, int input, struct error *e)
 {
     if (start->op && STREQ(start->op, "pull"))
         return worker_pull(start, e);
+    if (start->op && STREQ(start->op, "tags"))
+        return worker_tags(start, e);
     if (start->op && STREQ(start->op, "load") && input >= 0)
         return worker_load(start, input, e);
     if (start->op && STREQ(start->op, "import") && input >= 0)

@@ -7,6 +7,8 @@
 #include "base/alloc.h"
 #include "image/worker/worker.h"
 
+#define POOL_MAX 64
+
 void chunkq_init(struct chunkq *q)
 {
     memset(q, 0, sizeof(*q));
@@ -17,17 +19,41 @@ void chunkq_init(struct chunkq *q)
 void chunkq_done(struct chunkq *q)
 {
     for (; q->len > 0; q->len--, q->head = (q->head + 1) % CHUNK_DEPTH)
-        free(q->ring[q->head]);
+        chunk_free(q->ring[q->head]);
     pthread_mutex_destroy(&q->lock);
     pthread_cond_destroy(&q->changed);
 }
 
+/* Chunks are used again, the last one first: their pages are mapped and in the cache. */
+static struct {
+    pthread_mutex_t lock;
+    struct chunk *free[POOL_MAX];
+    unsigned len;
+} pool = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
 struct chunk *chunk_new(void)
 {
-    struct chunk *c = xmalloc(sizeof(*c));
+    struct chunk *c = NULL;
 
+    pthread_mutex_lock(&pool.lock);
+    if (pool.len > 0)
+        c = pool.free[--pool.len];
+    pthread_mutex_unlock(&pool.lock);
+    if (!c)
+        c = xmalloc(sizeof(*c));
     c->len = 0;
     return c;
+}
+
+void chunk_free(struct chunk *c)
+{
+    if (!c)
+        return;
+    pthread_mutex_lock(&pool.lock);
+    if (pool.len < POOL_MAX)
+        pool.free[pool.len++] = take_ptr(c);
+    pthread_mutex_unlock(&pool.lock);
+    free(c);
 }
 
 int chunkq_push(struct chunkq *q, struct chunk *c)
@@ -42,7 +68,7 @@ int chunkq_push(struct chunkq *q, struct chunk *c)
     }
     pthread_mutex_unlock(&q->lock);
     if (gone)
-        free(c);
+        chunk_free(c);
     return gone ? -EPIPE : 0;
 }
 
@@ -146,7 +172,7 @@ int pipeline_finish(struct pipeline *p, int status, struct tar_result *ret, stru
 
     if (p->filling && status >= 0)
         (void)chunkq_push(&p->raw, take_ptr(p->filling)); /* -EPIPE: the stage says why */
-    free(take_ptr(p->filling));
+    chunk_free(take_ptr(p->filling));
     chunkq_close(&p->raw, status);
     pthread_join(p->inflate, NULL);
     pthread_join(p->tar, NULL);

@@ -267,3 +267,38 @@ int worker_pull(const struct worker_msg *start, struct error *e)
     free(p.registry.token);
     return r;
 }
+
+/* --- All tags ---------------------------------------------------------------------------------- */
+
+struct tag_list {
+    char **tags;
+};
+static const struct json_field tag_list_fields[] = {
+        JSON_FIELD(struct tag_list, tags, "tags", JSON_STRV, 0),
+        JSON_END,
+};
+static const struct json_desc tag_list_json = {"tag list", sizeof(struct tag_list),
+                                               tag_list_fields};
+
+int worker_tags(const struct worker_msg *start, struct error *e)
+{
+    struct pull p = {.start = start};
+    struct document text = {.text = BUF_INIT(OCI_MANIFEST_MAX), .what = "list of tags", .e = e};
+    struct tag_list list = {0};
+
+    registry_init(&p.registry, start);
+    p.client = http_client_new();
+    int r = registry_get(&p.registry, p.client, "tags", "list", NULL, -1, document_sink, &text,
+                         NULL, NULL, e);
+    if (r >= 0)
+        r = json_parse(&tag_list_json, text.text.data, text.text.len, &list, e);
+    if (r >= 0) {
+        struct worker_msg m = {.type = (char *)"tags", .names = list.tags};
+        r = conn_send(&m, e);
+    }
+    json_free(&tag_list_json, &list);
+    buf_done(&text.text);
+    http_client_free(p.client);
+    free(p.registry.token);
+    return r;
+}

@@ -87,7 +87,8 @@ static int status_error(const struct registry *r, const char *kind, const char *
         *p = (char)(*p == '_' ? ' ' : *p >= 'A' && *p <= 'Z' ? *p + 32 : *p);
     const char *c = code && *code ? code : "", *m = message && *message ? message : c;
     bool denied = STREQ(c, "denied") || resp->status == 403;
-    if (denied || (resp->status == 404 && STREQ(c, "name unknown") && !manifest))
+    bool unknown = resp->status == 404 && STREQ(c, "name unknown") && !manifest;
+    if (denied || unknown)
         rc = error_set(e, ERR_NOT_FOUND,
                        "pull access denied for %s, repository does not exist or may require "
                        "'docker login': denied: %s",
@@ -107,7 +108,7 @@ static int status_error(const struct registry *r, const char *kind, const char *
     else
         rc = error_set(e, resp->status >= 500 ? ERR_UNAVAILABLE : ERR_INTERNAL,
                        "registry %s answered %ld for %s %s%s%s", s->host, resp->status,
-                       manifest ? "manifest" : "blob", what, *m ? ": " : "", m);
+                       manifest ? "manifest" : kind, what, *m ? ": " : "", m);
     return rc;
 }
 

@@ -56,17 +56,34 @@ static int flush(struct tar *t)
     return r < 0 ? write_error(t, r) : 0;
 }
 
+/* What is gathered and a large piece in one call. */
+static int put_large(struct tar *t, const void *data, size_t len)
+{
+    const struct iovec iov[] = {{t->out, t->out_len}, {(void *)data, len}};
+    ssize_t n;
+    int r = 0;
+
+    do
+        n = writev(t->out_fd, iov, 2);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return write_error(t, -errno);
+    size_t done = (size_t)n;
+    if (done < t->out_len) /* interrupted in the middle */
+        r = fs_write_all(t->out_fd, t->out + done, t->out_len - done);
+    done = done > t->out_len ? done - t->out_len : 0;
+    t->out_len = 0;
+    if (r >= 0 && done < len)
+        r = fs_write_all(t->out_fd, (const char *)data + done, len - done);
+    return r < 0 ? write_error(t, r) : 0;
+}
+
 static int put(struct tar *t, const void *data, size_t len)
 {
     int r;
 
-    if (len > COPY_MAX) {
-        r = flush(t);
-        if (r < 0)
-            return r;
-        r = fs_write_all(t->out_fd, data, len);
-        return r < 0 ? write_error(t, r) : 0;
-    }
+    if (len > COPY_MAX)
+        return put_large(t, data, len);
     if (t->out_len + len > OUT_SIZE && (r = flush(t)) < 0)
         return r;
     if (len > 0)
@@ -238,7 +255,7 @@ static int put_entry(struct tar *t, struct archive *a, struct archive_entry *ent
 /* The next chunk, hashed: 1, 0, -errno. */
 static int next_chunk(struct tar *t)
 {
-    free(take_ptr(t->current));
+    chunk_free(take_ptr(t->current));
     int r = chunkq_pop(t->in, &t->current);
     if (r > 0) {
         t->bytes += t->current->len;
@@ -332,7 +349,7 @@ int tar_run(struct chunkq *in, int fd, enum digest_algorithm algorithm, struct t
     if (r < 0)
         chunkq_abandon(in);
     digest_state_done(&t.hash);
-    free(t.current);
+    chunk_free(t.current);
     free(t.out);
     return r;
 }

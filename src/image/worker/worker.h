@@ -46,7 +46,7 @@ int sandbox_enter(unsigned uid, unsigned gid, struct error *e) MUST_CHECK;
 
 /* --- pipeline.c ------------------------------------------------------------------------------ */
 
-#define CHUNK_SIZE  (256u * 1024)
+#define CHUNK_SIZE  (128u * 1024)
 #define CHUNK_DEPTH 8
 
 struct chunk {
@@ -67,10 +67,11 @@ struct chunkq {
 void chunkq_init(struct chunkq *q);
 void chunkq_done(struct chunkq *q);
 struct chunk *chunk_new(void) MUST_CHECK;
+void chunk_free(struct chunk *c);
 /* Takes the chunk over in any case; -EPIPE when the reader went away. */
 int chunkq_push(struct chunkq *q, struct chunk *c);
 void chunkq_close(struct chunkq *q, int status);
-/* 1 and a chunk (free() it), 0 at a good end, the writer's -errno. */
+/* 1 and a chunk (chunk_free() it), 0 at a good end, the writer's -errno. */
 int chunkq_pop(struct chunkq *q, struct chunk **ret) MUST_CHECK;
 void chunkq_abandon(struct chunkq *q);
 
@@ -211,5 +212,7 @@ int layer_source_file(struct layer *l, struct error *e);
 /* --- operations ------------------------------------------------------------------------------------ */
 
 int worker_pull(const struct worker_msg *start, struct error *e) MUST_CHECK;
+/* The tags of a repository. */
+int worker_tags(const struct worker_msg *start, struct error *e) MUST_CHECK;
 int worker_load(const struct worker_msg *start, int input, struct error *e) MUST_CHECK;
 int worker_import(const struct worker_msg *start, int input, struct error *e) MUST_CHECK;
