@@ -285,12 +285,21 @@ static struct ifinfomsg *link_change(struct nl_batch *b, int index, const char *
     return ifi;
 }
 
+/* veth makes a queue a CPU by default and then takes all but one out of use, for each end with an
+ * RCU grace period of its own (veth_init_queues(), Linux 5.18 and later): say one at once. */
+static void put_one_queue(struct nlmsghdr *h)
+{
+    mnl_attr_put_u32(h, IFLA_NUM_TX_QUEUES, 1);
+    mnl_attr_put_u32(h, IFLA_NUM_RX_QUEUES, 1);
+}
+
 void nl_put_veth(struct nl_batch *b, const struct nl_veth *v)
 {
     struct nlmsghdr *h;
 
     (void)link_start(b, NLM_F_CREATE | NLM_F_EXCL, &h);
     mnl_attr_put_strz(h, IFLA_IFNAME, v->name);
+    put_one_queue(h);
     if (v->mtu)
         mnl_attr_put_u32(h, IFLA_MTU, v->mtu);
     if (v->master)
@@ -301,6 +310,7 @@ void nl_put_veth(struct nl_batch *b, const struct nl_veth *v)
     struct nlattr *peer = mnl_attr_nest_start(h, VETH_INFO_PEER);
     (void)nl_batch_extra(h, sizeof(struct ifinfomsg));
     mnl_attr_put_strz(h, IFLA_IFNAME, v->peer_name);
+    put_one_queue(h);
     mnl_attr_put_u32(h, IFLA_NET_NS_FD, (uint32_t)v->peer_netns_fd);
     if (v->mtu)
         mnl_attr_put_u32(h, IFLA_MTU, v->mtu);
