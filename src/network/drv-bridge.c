@@ -24,8 +24,10 @@
 #include "network/network-priv.h"
 #include "sys/netlink.h"
 
-#define BRIDGE_ALIAS   "pouch" /* marks a bridge that Pouch made and may remove */
-#define EMPTY_FILE_MAX 64
+#define BRIDGE_ALIAS "pouch" /* marks a bridge that Pouch made and may remove */
+#define SYSCTL_MAX   64
+#define SETTLE_TRIES 10
+#define SETTLE_US    200
 
 /* --- sysctls -------------------------------------------------------------------------------- */
 
@@ -42,7 +44,7 @@ int sysctl_net_read(const char *path, int *ret)
     AUTOFREE char *text = NULL;
     int64_t value;
 
-    int r = fs_read_file(AT_FDCWD, full, EMPTY_FILE_MAX, &text, NULL);
+    int r = fs_read_file(AT_FDCWD, full, SYSCTL_MAX, &text, NULL);
     if (r < 0)
         return r;
     text[strcspn(text, "\n")] = '\0';
@@ -432,16 +434,13 @@ static void parse_mac(const char *text, uint8_t mac[6])
 }
 
 /* The near end: made, on the bridge, up. */
-static int make_pair(struct network_manager *nm, const struct network_endpoint *ep, int netns_fd,
-                     struct error *e)
+static int make_pair(struct network_manager *nm, int fd, const struct network_endpoint *ep,
+                     int netns_fd, struct error *e)
 {
-    AUTOFD int fd = nl_open(NETLINK_ROUTE);
     CLEANUP(nl_batch_done) struct nl_batch b = NL_BATCH_INIT;
     struct nl_failure failure = {0};
     uint8_t mac[6];
 
-    if (fd < 0)
-        return error_set_errno(e, fd, "netlink");
     parse_mac(ep->mac, mac);
     nl_put_veth(&b, &(struct nl_veth){.name = ep->host_ifname,
                                       .peer_name = "eth0",
@@ -500,15 +499,39 @@ static int set_up_inside(struct network_manager *nm, const struct network_endpoi
     return 0;
 }
 
+/*
+ * That both ends are up is noticed by a kernel worker (link watch); until then the near end, or a
+ * bridge that just got its first port, drops what it shall send, and a lost ARP request costs the
+ * container's first connection a second. Asking for a link lets the kernel notice at once (Linux
+ * 6.8 and later; rtnl_getlink()), before that it is a matter of a fraction of a millisecond.
+ */
+static void let_settle(struct network_manager *nm, int fd, const char *ifname)
+{
+    struct nl_link port, bridge;
+
+    for (int i = 0; i < SETTLE_TRIES; i++) {
+        if (i > 0)
+            usleep(SETTLE_US);
+        if (nl_link_get(fd, ifname, &port) < 0 ||
+            (port.is_up && (nl_link_get(fd, nm->bridge, &bridge) < 0 || bridge.is_up)))
+            return;
+    }
+}
+
 int bridge_attach(struct network_manager *nm, const struct network_endpoint *ep, int netns_fd,
                   struct error *e)
 {
-    int r = make_pair(nm, ep, netns_fd, e);
+    AUTOFD int fd = nl_open(NETLINK_ROUTE);
 
+    if (fd < 0)
+        return error_set_errno(e, fd, "netlink");
+    int r = make_pair(nm, fd, ep, netns_fd, e);
     if (r >= 0)
         r = set_up_inside(nm, ep, netns_fd, e);
     if (r < 0)
         bridge_detach(ep);
+    else
+        let_settle(nm, fd, ep->host_ifname);
     return r;
 }
 

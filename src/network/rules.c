@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/strv.h"
 #include "network/network-priv.h"
+#include "sys/conntrack.h"
 
 #define REPAIR_ROUNDS_MAX 10
 
@@ -566,6 +567,51 @@ void rules_remove(struct network_manager *nm)
 
 /* --- containers ------------------------------------------------------------------------------ */
 
+struct forgetting {
+    const struct network_endpoint *ep;
+    uint8_t ip[16]; /* of the container */
+    int family;
+    bool withdrawn;
+};
+
+/*
+ * Withdrawn: what is still translated to the container. Published: what came to the host port
+ * before and so is not translated to it.
+ */
+static bool is_stale(const struct ct_flow *flow, void *data)
+{
+    const struct forgetting *f = data;
+    bool to_container = memcmp(flow->reply_src, f->ip, f->family == AF_INET6 ? 16 : 4) == 0;
+
+    if (f->withdrawn)
+        return to_container;
+    for (size_t i = 0; i < f->ep->nports && !to_container; i++)
+        if (f->ep->ports[i].proto == PORT_UDP && f->ep->ports[i].host_port == flow->orig_dst_port)
+            return true;
+    return false;
+}
+
+/*
+ * A flow of UDP never ends as long as its client goes on sending from the same port: the kernel
+ * would translate it as it did with its first packet for ever. TCP connections end by themselves.
+ */
+static void forget_flows(const struct network_endpoint *ep, int fd, bool withdrawn)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < ep->nports && !any; i++)
+        any = ep->ports[i].proto == PORT_UDP;
+    for (int v6 = 0; v6 < 2 && any; v6++) {
+        struct forgetting f = {ep, {0}, v6 ? AF_INET6 : AF_INET, withdrawn};
+        if (inet_pton(f.family, v6 ? ep->ip6 : ep->ip, f.ip) != 1)
+            continue;
+        int r = conntrack_delete(fd, f.family, IPPROTO_UDP, is_stale, &f);
+        if (r < 0)
+            log_debug("old UDP flows can not be forgotten", "id=%s err=\"%s\"", ep->container_id,
+                      strerror(-r));
+    }
+}
+
 int rules_publish(struct network_manager *nm, const struct network_endpoint *ep, struct error *e)
 {
     CLEANUP(elements_done) struct elements list = {0};
@@ -578,6 +624,8 @@ int rules_publish(struct network_manager *nm, const struct network_endpoint *ep,
     if (fd < 0)
         return error_set_errno(e, fd, "netlink for nftables");
     int r = nft_elements_add(fd, nm->table, list.items, list.len, &failure);
+    if (r >= 0)
+        forget_flows(ep, fd, false);
     socket_put(nm, fd);
     if (r == -ENOENT) {
         /* The table has been flushed this moment: the repair brings these elements as well. */
@@ -615,6 +663,7 @@ void rules_withdraw(struct network_manager *nm, const struct network_endpoint *e
                 r = one;
         }
     }
+    forget_flows(ep, fd, true);
     socket_put(nm, fd);
     if (r < 0)
         log_error("published ports can not be withdrawn", "id=%s err=\"%s\"", ep->container_id,

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if.h>
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>
 #include <linux/rtnetlink.h>
@@ -506,6 +507,9 @@ static void parse_link(const struct nlmsghdr *h, struct nl_link *ret)
             break;
         case IFLA_MTU:
             ret->mtu = mnl_attr_get_u32(attr);
+            break;
+        case IFLA_OPERSTATE:
+            ret->is_up = mnl_attr_get_u8(attr) == IF_OPER_UP;
             break;
         case IFLA_MASTER:
             ret->master = (int)mnl_attr_get_u32(attr);

@@ -112,6 +112,7 @@ struct nl_link {
     int master;
     unsigned flags;
     unsigned mtu;
+    bool is_up; /* RFC 2863 state "up": it carries packets */
     char name[IFNAMSIZ];
     char kind[16];
     char alias[32];

@@ -263,6 +263,44 @@ static void test_publish(void **state)
     stop_box(w, &b);
 }
 
+/* One client socket that goes on sending while containers come and go. */
+static bool udp_word(int client, int server, int timeout_ms)
+{
+    char word[8];
+    struct pollfd p = {server, POLLIN, 0};
+
+    (void)send(client, "hello", 5, 0); /* may report an ICMP error of before */
+    (void)send(client, "hello", 5, 0);
+    if (poll(&p, 1, timeout_ms) <= 0)
+        return false;
+    while (recv(server, word, sizeof(word), MSG_DONTWAIT) > 0)
+        ;
+    return true;
+}
+
+static void test_udp_flows(void **state)
+{
+    static const char *const ports[] = {"5353:53/udp", NULL};
+    struct world *w = *state;
+    struct box a, b;
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(5353)};
+    AUTOFD int client = netns_socket(outside, AF_INET, SOCK_DGRAM);
+
+    inet_pton(AF_INET, "192.0.2.1", &to.sin_addr);
+    assert_int_equal(connect(client, (struct sockaddr *)&to, sizeof(to)), 0);
+    AUTOFD int host = netns_listen(-1, AF_INET, SOCK_DGRAM, 5353);
+    assert_true(udp_word(client, host, GOOD_MS)); /* the flow is known now, untranslated */
+    close(take_fd(host));
+    start_box(w, &a, "aaaa", ports);
+    AUTOFD int server = netns_listen(a.ns, AF_INET, SOCK_DGRAM, 53);
+    assert_true(udp_word(client, server, GOOD_MS));
+    stop_box(w, &a);
+    start_box(w, &b, "bbbb", ports);
+    AUTOFD int next = netns_listen(b.ns, AF_INET, SOCK_DGRAM, 53);
+    assert_true(udp_word(client, next, GOOD_MS));
+    stop_box(w, &b);
+}
+
 static int try_port(struct world *w, struct box *b, const char *name, const char *port,
                     struct error *e)
 {
@@ -717,6 +755,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_plain, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_publish, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_udp_flows, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_port_conflicts, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_addresses, set_up_small, tear_down),
         cmocka_unit_test_setup_teardown(test_modes, set_up, tear_down),
