@@ -41,7 +41,11 @@ static void put_local_time(struct buf *out, int64_t ns)
     (void)localtime_r(&seconds, &tm);
     (void)strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &tm);
     (void)strftime(zone, sizeof zone, "%z", &tm);
-    (void)buf_printf(out, "%s.%09lld%.3s:%s", date, (long long)(ns % NSEC_PER_SEC), zone, zone + 3);
+    (void)buf_printf(out, "%s.%09lld", date, (long long)(ns % NSEC_PER_SEC));
+    if (STREQ(zone, "+0000"))
+        (void)buf_putc(out, 'Z');
+    else
+        (void)buf_printf(out, "%.3s:%s", zone, zone + 3);
 }
 
 struct attribute {

@@ -26,6 +26,8 @@ void http_tls_free(struct http_tls *t);
 ssize_t http_tls_read(struct http_tls *t, void *data, size_t len) MUST_CHECK;
 ssize_t http_tls_write(struct http_tls *t, const void *data, size_t len) MUST_CHECK;
 bool http_tls_has_pending(const struct http_tls *t);
+/* The library's words for the last -EPROTO, "" when it had none. */
+const char *http_tls_failure(const struct http_tls *t);
 void http_tls_shutdown_write(struct http_tls *t);
 
 enum http_body { HTTP_BODY_NONE, HTTP_BODY_LENGTH, HTTP_BODY_CHUNKED, HTTP_BODY_CLOSE };

@@ -53,6 +53,7 @@ static struct {
 struct http_tls {
     SSL_CTX *ctx;
     SSL *ssl;
+    char failure[160]; /* what the library said of the last failure */
 };
 
 static int load_library(struct error *e)
@@ -173,6 +174,7 @@ void http_tls_free(struct http_tls *t)
 static ssize_t tls_result(struct http_tls *t, int n)
 {
     int saved = errno;
+    unsigned long code;
 
     if (n > 0)
         return n;
@@ -185,8 +187,16 @@ static ssize_t tls_result(struct http_tls *t, int n)
     case SSL_ERROR_SYSCALL:
         return saved ? -saved : -ECONNRESET;
     default:
+        code = tls.ERR_get_error();
+        if (code)
+            tls.ERR_error_string_n(code, t->failure, sizeof t->failure);
         return -EPROTO;
     }
+}
+
+const char *http_tls_failure(const struct http_tls *t)
+{
+    return t->failure;
 }
 
 ssize_t http_tls_read(struct http_tls *t, void *data, size_t len)

@@ -147,10 +147,12 @@ static ssize_t fill(struct http_conn *c)
     return n;
 }
 
-static int error_read(struct error *e, ssize_t n, const char *what)
+static int error_read(const struct http_conn *c, struct error *e, ssize_t n, const char *what)
 {
     if (n == 0)
         return error_set(e, ERR_UNAVAILABLE, "the server closed the connection %s", what);
+    if (n == -EPROTO && c->tls && *http_tls_failure(c->tls))
+        return error_set(e, ERR_UNAVAILABLE, "TLS: %s", http_tls_failure(c->tls));
     return error_set_errno(e, (int)n, "reading the server's answer failed");
 }
 
@@ -164,7 +166,7 @@ static int read_line(struct http_conn *c, struct buf *line, const char *where, s
         if (c->in_pos == c->in_len) {
             ssize_t n = fill(c);
             if (n <= 0)
-                return error_read(e, n, where);
+                return error_read(c, e, n, where);
         }
         start = c->in + c->in_pos;
         have = c->in_len - c->in_pos;
@@ -508,11 +510,11 @@ ssize_t http_conn_read(struct http_conn *c, void *data, size_t len, struct error
     n = http_conn_raw_read(c, data, len);
     if (c->body == HTTP_BODY_CLOSE) {
         c->body_done = n == 0;
-        return n < 0 ? error_read(e, n, "") : n;
+        return n < 0 ? error_read(c, e, n, "") : n;
     }
     if (n <= 0) {
         c->keep_alive = false;
-        return error_read(e, n, "in the middle of its answer");
+        return error_read(c, e, n, "in the middle of its answer");
     }
     c->left -= (uint64_t)n;
     if (c->body == HTTP_BODY_LENGTH && !c->left)
