@@ -200,7 +200,7 @@ class Bare:
         for part in ("upper", "work", "bundle/rootfs", "state"):
             os.makedirs(os.path.join(self.work, part))
         self.number = 0
-        self.prefix = []
+        self.program = os.path.join(POUCH_BIN, name) if name == "pouch-oci" else name
         must(["runc", "spec", "--bundle", self.bundle] if shutil.which("runc") else
              ["crun", "spec", "--bundle", self.bundle])
         path = os.path.join(self.bundle, "config.json")
@@ -217,7 +217,7 @@ class Bare:
     def command(self):
         """A shell that waits for lines, so that its namespaces are set up once, not measured."""
         self.number += 1
-        return [self.name, "--root", self.work + "/state", "run", "--bundle", self.bundle,
+        return [self.program, "--root", self.work + "/state", "run", "--bundle", self.bundle,
                 f"bench{self.number}"]
 
 
@@ -318,8 +318,10 @@ class Bench:
 
     def bare_shells(self):
         if not self.shells:
-            for name in ("runc", "crun"):
-                if not shutil.which(name) or name in self.args.without:
+            for name in ("pouch-oci", "runc", "crun"):
+                if name in self.args.without:
+                    continue
+                if name != "pouch-oci" and not shutil.which(name):
                     self.reasons.append(f"{name} is not installed (./dev bench --install)")
                     continue
                 try:
