@@ -139,7 +139,8 @@ int http_client_fd(const struct http_request *req);
 
 /*
  * fd: a socket to the client, owned by the callee; half-close works both ways. early: bytes that
- * came behind the request. On a TLS connection it is one end of a pair that a thread relays.
+ * came behind the request. On a TLS connection it is one end of a pair that a thread relays, once
+ * the callee has returned: it must not wait for the client.
  */
 typedef void (*http_hijack_fn)(struct http_request *req, int fd, const void *early,
                                size_t early_len, void *data);
