@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -25,10 +26,22 @@
 static const char *const mount_options[] = {"index=off", "metacopy=off", "redirect_dir=nofollow",
                                             NULL};
 
+/* overlayfs does not look whether the root folder of a layer is opaque (".wh..wh..opq" at the top of
+ * its archive): what lies below such a layer is left out here. */
+static bool is_opaque(const char *layer)
+{
+    char value;
+
+    return lgetxattr(layer, "trusted.overlay.opaque", &value, 1) == 1 && value == 'y';
+}
+
 static void fill_lower(struct rootfs_mount *m, char *const *layer_dirs)
 {
-    for (size_t i = strv_len(layer_dirs); i-- > 0;)
+    for (size_t i = strv_len(layer_dirs); i-- > 0;) {
         strv_push(&m->lower, layer_dirs[i]);
+        if (is_opaque(layer_dirs[i]))
+            break;
+    }
     m->type = xstrdup("overlay");
     for (const char *const *o = mount_options; *o; o++)
         strv_push(&m->options, *o);
@@ -65,6 +78,18 @@ static int make_dir(int parent, const char *container_dir, const char *name, mod
     return 0;
 }
 
+/* After a mount with "volatile" the kernel refuses the next one, as it cannot tell whether the
+ * machine went down in between. It may have: then the container has what had reached the disk. */
+static int forget_volatile(int dir, const char *container_dir, struct error *e)
+{
+    int r;
+
+    if (faccessat(dir, WORK_DIR "/work/incompat", F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+        return 0;
+    r = fs_remove_tree(dir, WORK_DIR "/work/incompat");
+    return r < 0 ? error_set_errno(e, r, "clear %s/" WORK_DIR, container_dir) : 0;
+}
+
 /* The root folder of every container is 0755 root:root, whatever the layers say: so does Docker,
  * and images whose archives were made from a private folder depend on it. */
 static int overlay_prepare(const char *container_dir, char *const *layer_dirs,
@@ -81,6 +106,8 @@ static int overlay_prepare(const char *container_dir, char *const *layer_dirs,
     r = make_dir(dir, container_dir, UPPER_DIR, 0755, e);
     if (r == 0)
         r = make_dir(dir, container_dir, WORK_DIR, 0700, e);
+    if (r == 0)
+        r = forget_volatile(dir, container_dir, e);
     if (r < 0)
         return r;
     *ret = (struct rootfs_mount){

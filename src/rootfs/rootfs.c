@@ -37,6 +37,12 @@ void rootfs_mount_done(struct rootfs_mount *m)
     json_free(&rootfs_mount_json, m);
 }
 
+void rootfs_mount_set_volatile(struct rootfs_mount *m)
+{
+    if (m->upper)
+        strv_push(&m->options, "volatile");
+}
+
 int rootfs_driver_find(const char *name, const struct rootfs_driver **ret, struct error *e)
 {
     AUTO(buf) struct buf known = BUF_INIT(4096);

@@ -60,6 +60,13 @@ char *rootfs_layer_path(const char *root, const char *chain_id) MUST_CHECK;
 int rootfs_prepare(const struct rootfs_driver *drv, const char *container_dir,
                    char *const *layer_dirs, struct rootfs_mount *ret, struct error *e) MUST_CHECK;
 
+/*
+ * What the container writes need not outlive a power cut (--rm: it is removed when it ends). Saves
+ * the sync of the whole disk that overlayfs does when the container's mount goes, 3 to 150 ms.
+ * fsync() inside the container does nothing then: only for containers that are thrown away.
+ */
+void rootfs_mount_set_volatile(struct rootfs_mount *m);
+
 /* A read-only view of the layers alone, for copying an image's content into a volume. */
 int rootfs_view(const struct rootfs_driver *drv, char *const *layer_dirs, struct rootfs_mount *ret,
                 struct error *e) MUST_CHECK;
