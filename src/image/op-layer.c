@@ -18,11 +18,13 @@
 #include "base/self.h"
 #include "base/str.h"
 #include "base/strv.h"
+#include "base/time.h"
 #include "image/op-priv.h"
 #include "io/spawn.h"
 #include "oci/digest.h"
 
 #define PIPE_SIZE (1024 * 1024)
+#define HOLD_NS   (2 * NSEC_PER_SEC)
 
 /* --- Flights ------------------------------------------------------------------------------------ */
 
@@ -269,6 +271,19 @@ int op_layer_done(struct image_op *op, const struct worker_msg *m)
     return l->unpacked ? finish_layer(op, l) : 0;
 }
 
+/* Either this is the cause, and the worker soon sees a broken pipe, or the worker failed first and
+ * is about to say so: its word is waited for. */
+static int hold_error(struct image_op *op, const struct op_layer *l, const char *why, int errnum)
+{
+    if (op->unpack_error.message)
+        return 0;
+    (void)error_set(&op->unpack_error, ERR_INTERNAL, "cannot unpack layer %s: %s",
+                    l->short_id ? l->short_id : "", why);
+    op->unpack_error.errnum = errnum;
+    op->unpack_deadline = time_monotonic_ns() + HOLD_NS;
+    return 0;
+}
+
 int op_layer_report(struct image_op *op, struct op_layer *l)
 {
     struct unpack_report report = {0};
@@ -286,13 +301,11 @@ int op_layer_report(struct image_op *op, struct op_layer *l)
         }
         if (report.errnum == ECANCELED)
             return 0; /* the worker cut it off and says why */
-        return error_set(op->e, report.errnum == EPROTO ? ERR_INTERNAL : ERR_INTERNAL,
-                         "cannot unpack layer %s: %s", l->short_id ? l->short_id : "",
-                         *report.message ? report.message : strerror(report.errnum));
+        return hold_error(op, l, *report.message ? report.message : strerror(report.errnum),
+                          report.errnum);
     }
-    if (op->unpack_stopped || op->pending.message)
-        return 0;
-    return error_set(op->e, ERR_INTERNAL, "pouch-unpack ended with status %d and no report", status);
+    AUTOFREE char *why = xasprintf("pouch-unpack ended with status %d and no report", status);
+    return hold_error(op, l, why, EIO);
 }
 
 bool op_layers_busy(const struct image_op *op)

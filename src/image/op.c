@@ -182,6 +182,14 @@ static int on_image(struct image_op *op, const struct worker_msg *m)
     return 0;
 }
 
+static int use_unpack_error(struct image_op *op)
+{
+    int errnum = op->unpack_error.errnum;
+
+    error_move(op->e, &op->unpack_error);
+    return -(errnum > 0 ? errnum : EIO);
+}
+
 static int on_failed(struct image_op *op, const struct worker_msg *m)
 {
     enum error_code code = m->code > ERR_NONE && m->code < ERR_MAX ? (enum error_code)m->code
@@ -190,6 +198,8 @@ static int on_failed(struct image_op *op, const struct worker_msg *m)
 
     if (m->errnum != EPIPE)
         return error_set(op->e, code, "%.1000s", text);
+    if (op->unpack_error.message)
+        return use_unpack_error(op);
     op->unpack_stopped = true; /* wait for the report that says why */
     (void)error_set(&op->pending, code, "%.1000s", text);
     return 0;
@@ -257,6 +267,8 @@ static int read_worker(struct image_op *op, struct held *held)
     close(take_fd(op->sock));
     if (op->done || op->unpack_stopped)
         return 0;
+    if (op->unpack_error.message)
+        return use_unpack_error(op);
     int status = spawn_wait(op->worker);
     op->worker = 0;
     return error_set(op->e, ERR_INTERNAL, "the image worker ended unexpectedly (status %d)", status);
@@ -354,6 +366,8 @@ static int find_unpack_reason(struct image_op *op, struct held *held)
             break;
         r = op_step(op, held, 100);
     }
+    if (r >= 0 && op->unpack_error.message)
+        return use_unpack_error(op);
     if (r >= 0) {
         r = -op->pending.errnum;
         r = r ? r : -EIO;
@@ -368,7 +382,9 @@ static int op_loop(struct image_op *op)
     int r = 0;
 
     while (r >= 0 && !(op->done && !op_layers_busy(op))) {
-        r = op_step(op, &held, -1);
+        r = op_step(op, &held, op->unpack_error.message ? 100 : -1);
+        if (r >= 0 && op->unpack_error.message && time_monotonic_ns() > op->unpack_deadline)
+            r = use_unpack_error(op);
         if (r >= 0 && op->unpack_stopped)
             r = find_unpack_reason(op, &held);
     }
@@ -433,6 +449,7 @@ static void op_cleanup(struct image_op *op, bool failed)
         (void)!image_store_collect(op->store, op->pins, op->pins, NULL, NULL);
     strv_free(op->pins);
     error_done(&op->pending);
+    error_done(&op->unpack_error);
     close(op->wake);
     image_store_wake_janitor(op->store);
 }

@@ -43,13 +43,12 @@ int layer_feed(struct layer *l, const void *data, size_t len, struct error *e)
     int r;
 
     if (l->size >= 0 && len > (uint64_t)l->size - l->done)
-        return error_set(e, ERR_INTERNAL,
-                         "layer %s is longer than the %lld bytes its manifest says", l->digest,
+        return error_set(e, ERR_INTERNAL, "it is longer than the %lld bytes its manifest says",
                          (long long)l->size);
     if (digest_state_update(&l->hash, data, len) < 0)
         return error_set(e, ERR_INTERNAL, "cannot compute digests");
     if (l->blob_fd >= 0 && (r = fs_write_all(l->blob_fd, data, len)) < 0)
-        return error_set_errno(e, r, "cannot write layer %s", l->digest);
+        return error_set_errno(e, r, "cannot write it");
     l->done += len;
     progress(l, l->file ? "Loading layer" : "Downloading", false);
     return pipeline_feed(&l->pipeline, data, len);
@@ -76,21 +75,16 @@ static int verify(struct layer *l, const struct tar_result *result, struct error
 {
     char digest[DIGEST_MAX];
 
-    if (l->size >= 0 && l->done != (uint64_t)l->size)
-        return error_set(e, ERR_INTERNAL, "layer %s is short: %llu of %lld bytes came", l->digest,
-                         (unsigned long long)l->done, (long long)l->size);
     if (digest_state_final(&l->hash, digest) < 0)
         return error_set(e, ERR_INTERNAL, "cannot compute digests");
     if (*l->digest && !STREQ(l->digest, digest))
         return error_set(e, ERR_INTERNAL,
-                         "layer %s is not what came: its content has digest %s (filesystem layer "
-                         "verification failed)",
-                         l->digest, digest);
+                         "verification failed: what came has digest %s", digest);
     if (*l->diff_id && !STREQ(l->diff_id, result->diff_id))
         return error_set(e, ERR_INTERNAL,
-                         "layer %s has the uncompressed digest %s, but the image's configuration "
-                         "says %s",
-                         digest, result->diff_id, l->diff_id);
+                         "verification failed: its uncompressed digest is %s, but the image's "
+                         "configuration says %s",
+                         result->diff_id, l->diff_id);
     memcpy(l->digest, digest, sizeof(digest));
     memcpy(l->diff_id, result->diff_id, sizeof(l->diff_id));
     return 0;
@@ -114,6 +108,9 @@ static int run_pipeline(struct layer *l, struct error *e)
     }
     l->done = 0;
     status = l->source(l, &feed_error);
+    if (status >= 0 && l->size >= 0 && l->done != (uint64_t)l->size)
+        status = error_set(&feed_error, ERR_INTERNAL, "it is short: %llu of %lld bytes came",
+                           (unsigned long long)l->done, (long long)l->size);
     if (!l->file && status >= 0)
         progress(l, "Download complete", true);
     /* Without a message of its own the source was stopped by the pipeline, which knows why. */
@@ -124,7 +121,7 @@ static int run_pipeline(struct layer *l, struct error *e)
     }
     if (r >= 0)
         r = verify(l, &result, e);
-    else if (e->message)
+    if (r < 0)
         error_add(e, "layer %s", *l->digest ? l->digest : "of the archive");
     digest_state_done(&l->hash);
     if (r < 0)

@@ -90,10 +90,13 @@ static int resolve_manifest(struct pull *p, struct document *text, struct error 
 
     int r = fetch_document(p, "manifests", what, ACCEPT_MANIFESTS, -1, text, p->top_digest, &type,
                            e);
-    if (r >= 0)
-        r = oci_document_kind(type, text->text.data, text->text.len, &kind, e);
     if (r < 0)
         return r;
+    r = oci_document_kind(type, text->text.data, text->text.len, &kind, e);
+    if (r < 0) {
+        error_add(e, "manifest of %s", s->reference);
+        return r;
+    }
     memcpy(p->manifest_digest, p->top_digest, DIGEST_MAX);
     if (kind == OCI_DOCUMENT_MANIFEST)
         return 0;
@@ -126,10 +129,13 @@ static int resolve_config(struct pull *p, struct document *text, struct error *e
                          "%s is not a container image: its configuration has type \"%.100s\"",
                          p->start->reference, c->media_type);
     int r = fetch_document(p, "blobs", c->digest, NULL, (int64_t)c->size, text, digest, NULL, e);
-    if (r >= 0)
-        r = oci_image_parse(text->text.data, text->text.len, &p->image, e);
     if (r < 0)
         return r;
+    r = oci_image_parse(text->text.data, text->text.len, &p->image, e);
+    if (r < 0) {
+        error_add(e, "configuration of %s", p->start->reference);
+        return r;
+    }
     size_t n = strv_len(p->image.rootfs.diff_ids);
     if (n != p->manifest.layers.len)
         return error_set(e, ERR_INVALID,
@@ -219,8 +225,11 @@ static int pull(struct pull *p, struct error *e)
     struct document config = {.text = BUF_INIT(OCI_CONFIG_MAX), .what = "image configuration"};
     int r = resolve_manifest(p, &manifest, e);
 
-    if (r >= 0)
+    if (r >= 0) {
         r = oci_manifest_parse(manifest.text.data, manifest.text.len, &p->manifest, e);
+        if (r < 0)
+            error_add(e, "manifest of %s", p->start->reference);
+    }
     if (r >= 0)
         r = resolve_config(p, &config, e);
     if (r >= 0) { /* the first line for the user: before it, an error can still set the status */
@@ -265,6 +274,8 @@ int worker_pull(const struct worker_msg *start, struct error *e)
     oci_image_done(&p.image);
     free(p.layers);
     free(p.registry.token);
+    if (e->code == ERR_INVALID || e->code == ERR_TOO_LARGE)
+        e->code = ERR_INTERNAL; /* the registry is at fault, not who asked */
     return r;
 }
 

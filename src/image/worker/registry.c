@@ -183,10 +183,10 @@ static int fetch_token(struct registry *r, struct http_client *client, const str
         return rc;
     }
     if (resp.status == 401 || resp.status == 403)
-        return error_set(e, ERR_UNAUTHORIZED,
-                         "registry %s refuses access to %s: unauthorized: incorrect username or "
-                         "password",
-                         s->host, s->reference);
+        return error_set(e, ERR_UNAUTHORIZED, "registry %s refuses access to %s: unauthorized: %s",
+                         s->host, s->reference,
+                         str_is_empty(s->username) ? "authentication required"
+                                                   : "incorrect username or password");
     if (resp.status < 200 || resp.status > 299)
         return error_set(e, ERR_UNAVAILABLE, "the token server of registry %s answered %ld",
                          s->host, resp.status);
@@ -368,9 +368,17 @@ static int judge(struct get *g, int rc, struct http_response *resp, const char *
 
     if (!r->scheme && r->start->insecure && wants_tls(rc, resp)) {
         r->scheme = (char *)"https";
+        r->guessed = true;
         error_done(e);
         return 0;
     }
+    if (r->guessed && rc < 0 && !resp->connected) {
+        error_done(e);
+        return error_set(e, ERR_UNAVAILABLE,
+                         "registry %s speaks neither HTTP nor HTTPS: its answer is garbage",
+                         r->start->host);
+    }
+    r->guessed = false;
     if (resp->status > 0 && !r->scheme)
         r->scheme = (char *)first_scheme(r);
     if (rc >= 0 && resp->status == 401 && resp->authenticate && g->auths < 2) {
@@ -390,9 +398,8 @@ static int judge(struct get *g, int rc, struct http_response *resp, const char *
         ((rc < 0 && resp->curl_code == CURLE_PARTIAL_FILE) || resp->status == 416)) {
         error_done(e);
         return error_set(e, ERR_INTERNAL,
-                         "%s is short: registry %s closed the connection after %llu of %lld bytes",
-                         g->what, r->start->host, (unsigned long long)g->done,
-                         (long long)g->want_size);
+                         "it is short: registry %s closed the connection after %llu of %lld bytes",
+                         r->start->host, (unsigned long long)g->done, (long long)g->want_size);
     }
     return rc < 0 ? rc : status_error(r, g->kind, g->what, resp, e);
 }

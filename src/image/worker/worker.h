@@ -167,6 +167,7 @@ struct registry {
     char *scheme;                   /* NULL until the first answer */
     char *token;
     bool basic;
+    bool guessed; /* HTTPS is tried because plain HTTP was answered by something odd */
 };
 void registry_init(struct registry *r, const struct worker_msg *start);
 /*
