@@ -37,7 +37,7 @@ void encode_container_summary(struct jsonw *w, const struct container_view *v, i
 void encode_exec(const struct exec_view *v, struct buf *out);
 void encode_image(const struct image *img, unsigned version, struct buf *out);
 void encode_image_summary(struct jsonw *w, const struct image *img, unsigned version);
-void encode_event(const struct engine_event *ev, unsigned version, struct buf *out);
+void encode_event(const struct engine_event *ev, struct buf *out);
 
 /* system.c */
 void api_ping(struct http_request *req, void *ctx);

@@ -407,7 +407,7 @@ void encode_image_summary(struct jsonw *w, const struct image *img, unsigned ver
     jsonw_end(w);
 }
 
-void encode_event(const struct engine_event *ev, unsigned version, struct buf *out)
+void encode_event(const struct engine_event *ev, struct buf *out)
 {
     struct jsonw w = {.out = out};
 

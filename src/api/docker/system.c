@@ -238,7 +238,7 @@ static int events_send(struct http_request *req, struct event_reader *r)
     int n;
 
     while ((n = event_reader_next(r, &ev)) > 0) {
-        encode_event(ev, http_version(req), &b);
+        encode_event(ev, &b);
         event_free(ev);
     }
     if (b.len > 0 && http_stream_write(req, b.data, b.len) < 0)
