@@ -6,6 +6,7 @@
 #include "io/fdpass.h"
 
 #include <assert.h>
+#include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -120,6 +121,12 @@ static int address(int dirfd, const char *name, struct sockaddr_un *addr)
     int n;
 
     *addr = (struct sockaddr_un){.sun_family = AF_UNIX};
+    if (dirfd == AT_FDCWD) {
+        if (strlen(name) >= sizeof(addr->sun_path))
+            return -ENAMETOOLONG;
+        strcpy(addr->sun_path, name);
+        return 0;
+    }
     n = snprintf(addr->sun_path, sizeof(addr->sun_path), "/proc/self/fd/%d/%s", dirfd, name);
     return n < 0 || (size_t)n >= sizeof(addr->sun_path) ? -ENAMETOOLONG : 0;
 }

@@ -24,7 +24,7 @@ ssize_t fdpass_recv(int sock, void *data, size_t len, int *fds, size_t max_fds,
                     size_t *ret_nfds) MUST_CHECK;
 
 /*
- * socket() + bind() + listen(), and socket() + connect(), to `name` in the folder dirfd: so that
+ * socket() + bind() + listen(), and socket() + connect(), to `name` in the folder dirfd (or AT_FDCWD): so that
  * the length of the folder's path does not matter. type: SOCK_STREAM or SOCK_SEQPACKET, with
  * SOCK_NONBLOCK if wanted. The socket's file gets `mode`. fd or -errno.
  */

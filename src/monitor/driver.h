@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The runtime driver: who makes the container. `native` is src/runtime linked in; foreign OCI
+ * runtimes can stand behind the same three functions.
+ *
+ * The functions run in a *stage*: a fork of the monitor with its signals reset, that ends when the
+ * function returns. What it allocates is gone with it. The processes it makes must become children
+ * of the monitor (its parent): CLONE_PARENT, or a subreaper's adoption.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "base/macros.h"
+
+/* What a process that cannot exec writes to status_fd (struct runtime_status). */
+#define STAGE_STATUS_TEXT 500
+struct stage_status {
+    uint32_t code; /* enum error_code */
+    int32_t errnum;
+    char message[STAGE_STATUS_TEXT];
+};
+
+struct stage_io {
+    int stdin_fd, stdout_fd, stderr_fd; /* or all three negative and console_fd */
+    int console_fd;                     /* slave of a pty */
+};
+
+struct stage_create {
+    const char *id;
+    const char *bundle;
+    struct stage_io io;
+    const void *seccomp_bpf;
+    size_t seccomp_len;
+    int gate_fd;   /* init waits here for one byte */
+    int status_fd; /* closed by exec, or a struct stage_status */
+};
+
+struct stage_exec {
+    const char *id;
+    const char *bundle;
+    pid_t init_pid;
+    const char *cgroup_path;
+    const char *process_json;
+    size_t process_len;
+    struct stage_io io;
+    const void *seccomp_bpf;
+    size_t seccomp_len;
+    int status_fd;
+};
+
+struct stage_result {
+    pid_t pid;
+    char *cgroup_path; /* create */
+    char **warnings;   /* NULL-terminated, may be NULL */
+    int oom_fd;        /* create: ready for oom_events when memory ran out; or -EBADF */
+    uint32_t oom_events;
+    int oom_count_fd; /* create: a cgroup file with the line "oom_kill N"; or -EBADF */
+};
+
+struct monitor_driver {
+    const char *name;
+    int (*create)(const struct stage_create *p, struct stage_result *ret, struct error *e);
+    int (*exec)(const struct stage_exec *p, struct stage_result *ret, struct error *e);
+    /* Signals every process of the container. */
+    int (*signal_all)(const char *cgroup_path, int sig, struct error *e);
+};
+
+/* The program's main(), with the driver to use. */
+int monitor_main(int argc, char **argv, const struct monitor_driver *driver);

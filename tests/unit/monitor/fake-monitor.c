@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pouch-monitor with a driver for tests without root: the "container" is `sh -c` of what
+ * <bundle>/config.json says; an exec's process document is a shell command too. The commands
+ * "not-found" and "fail-create" stand for failures.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/fs.h"
+#include "base/strv.h"
+#include "monitor/driver.h"
+
+static void fail(int status_fd, enum error_code code, const char *text)
+{
+    struct stage_status s = {.code = code, .errnum = ENOENT};
+
+    strncpy(s.message, text, sizeof(s.message) - 1);
+    (void)!write(status_fd, &s, sizeof(s));
+    _exit(1);
+}
+
+static void run(const char *command, const struct stage_io *io, int gate_fd, int status_fd)
+{
+    char go;
+
+    setsid();
+    if (io->console_fd >= 0) {
+        ioctl(io->console_fd, TIOCSCTTY, 0);
+        for (int i = 0; i < 3; i++)
+            dup2(io->console_fd, i);
+    } else {
+        dup2(io->stdin_fd, 0);
+        dup2(io->stdout_fd, 1);
+        dup2(io->stderr_fd, 2);
+    }
+    if (gate_fd >= 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+        if (read(gate_fd, &go, 1) != 1)
+            _exit(1);
+    }
+    if (strcmp(command, "not-found") == 0)
+        fail(status_fd, ERR_COMMAND_NOT_FOUND, "exec: \"not-found\": no such file");
+    execl("/bin/sh", "sh", "-c", command, NULL);
+    _exit(126);
+}
+
+static int start(const char *command, const struct stage_io *io, int gate_fd, int status_fd,
+                 struct stage_result *ret, struct error *e)
+{
+    pid_t pid = (pid_t)syscall(SYS_clone, CLONE_PARENT | SIGCHLD, NULL, NULL, NULL, NULL);
+
+    if (pid < 0)
+        return error_set_errno(e, errno, "clone");
+    if (pid == 0)
+        run(command, io, gate_fd, status_fd);
+    ret->pid = pid;
+    return 0;
+}
+
+static int fake_create(const struct stage_create *p, struct stage_result *ret, struct error *e)
+{
+    AUTOFREE char *path = xasprintf("%s/config.json", p->bundle);
+    AUTOFREE char *command = NULL;
+    int r = fs_read_file(AT_FDCWD, path, 1 << 20, &command, NULL);
+
+    if (r < 0)
+        return error_set_errno(e, r, "cannot read %s", path);
+    if (strcmp(command, "fail-create") == 0)
+        return error_set(e, ERR_INVALID, "the bundle is no good");
+    if (strcmp(command, "die-in-stage") == 0)
+        abort();
+    strv_push(&ret->warnings, "swap limit not given");
+    if (p->seccomp_len > 0)
+        strv_pushf(&ret->warnings, "filter of %zu bytes", p->seccomp_len);
+    ret->cgroup_path = xstrdup("/fake");
+    return start(command, &p->io, p->gate_fd, p->status_fd, ret, e);
+}
+
+static int fake_exec(const struct stage_exec *p, struct stage_result *ret, struct error *e)
+{
+    AUTOFREE char *command = xstrndup(p->process_json, p->process_len);
+
+    if (strcmp(command, "fail-create") == 0)
+        return error_set(e, ERR_INVALID, "no such user");
+    return start(command, &p->io, -EBADF, p->status_fd, ret, e);
+}
+
+static int fake_signal_all(const char *cgroup_path, int sig, struct error *e)
+{
+    return 0;
+}
+
+static const struct monitor_driver fake = {"fake", fake_create, fake_exec, fake_signal_all};
+
+int main(int argc, char **argv)
+{
+    return monitor_main(argc, argv, &fake);
+}

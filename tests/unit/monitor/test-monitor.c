@@ -1,0 +1,620 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The monitor and its client, with a driver that runs shell commands (fake-monitor.c). */
+#include <fcntl.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/alloc.h"
+#include "base/buf.h"
+#include "base/fs.h"
+#include "base/time.h"
+#include "io/stdcopy.h"
+#include "log/json-file.h"
+#include "monitor/monitor.h"
+
+#define WAIT_MS 20000
+
+struct box {
+    char dir[64];
+    char *log;
+    struct monitor *m;
+    struct monitor_params p;
+};
+
+static const char *program;
+
+static void put_file(const char *dir, const char *name, const char *text)
+{
+    AUTOFREE char *path = xasprintf("%s/%s", dir, name);
+
+    assert_int_equal(fs_write_atomic(AT_FDCWD, path, text, strlen(text), 0600, FS_NO_SYNC), 0);
+}
+
+/* A folder for everything, and the command that the container will be. */
+static void box_init(struct box *b, const char *command)
+{
+    memset(b, 0, sizeof(*b));
+    strcpy(b->dir, "/tmp/pouch-test-monitor-XXXXXX");
+    assert_non_null(mkdtemp(b->dir));
+    put_file(b->dir, "config.json", command);
+    b->log = xasprintf("%s/x-json.log", b->dir);
+    b->p = (struct monitor_params){.program = program,
+                                   .id = "box",
+                                   .state_dir = b->dir,
+                                   .bundle = b->dir,
+                                   .log_driver = "json-file",
+                                   .log_path = b->log,
+                                   .log_max_size = 20 << 20,
+                                   .log_max_files = 3};
+}
+
+static void box_spawn(struct box *b)
+{
+    struct error e = ERROR_INIT;
+    int r = monitor_spawn(&b->p, &b->m, &e);
+
+    if (r < 0)
+        print_message("# %s\n", error_message(&e));
+    assert_int_equal(r, 0);
+    assert_true(monitor_init_pid(b->m) > 0);
+}
+
+static void box_start(struct box *b)
+{
+    struct error e = ERROR_INIT;
+    int r = monitor_start(b->m, &e);
+
+    if (r < 0)
+        print_message("# %s\n", error_message(&e));
+    assert_int_equal(r, 0);
+}
+
+static void box_done(struct box *b)
+{
+    monitor_free(b->m);
+    free(b->log);
+    assert_int_equal(fs_remove_tree(AT_FDCWD, b->dir), 0);
+}
+
+/* The next event of this type; others before it are passed over. */
+static struct monitor_event wait_event(struct monitor *m, enum monitor_event_type type)
+{
+    struct pollfd p = {.fd = monitor_fd(m), .events = POLLIN};
+    struct monitor_event ev;
+
+    for (;;) {
+        int r = monitor_read_event(m, &ev);
+
+        assert_true(r >= 0);
+        if (r == 0) {
+            assert_int_equal(poll(&p, 1, WAIT_MS), 1);
+            continue;
+        }
+        if (ev.type == type)
+            return ev;
+        if (ev.type == MONITOR_EVENT_HANGUP)
+            fail_msg("hung up while waiting for event %d", type);
+    }
+}
+
+/* Everything until the other side closes. */
+static void read_all(int fd, struct buf *out)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+
+    for (;;) {
+        char *space = buf_reserve(out, 65536);
+        ssize_t n;
+
+        assert_int_equal(poll(&p, 1, WAIT_MS), 1);
+        n = read(fd, space, 65536);
+        if (n <= 0)
+            return;
+        buf_commit(out, (size_t)n);
+    }
+}
+
+/* Splits frames into two texts. */
+static void split(const struct buf *in, struct buf *out, struct buf *err)
+{
+    struct stdcopy_reader r = {0};
+    const char *data = in->data, *part;
+    size_t len = in->len, part_len;
+    enum stdcopy_type type;
+
+    while (stdcopy_next(&r, &data, &len, &type, &part, &part_len) > 0)
+        buf_append(type == STDCOPY_STDOUT ? out : err, part, part_len);
+    assert_int_equal(r.left, 0);
+    assert_int_equal(r.have, 0);
+}
+
+/* Attaches one end of a socket pair; the other is returned. */
+static int attach(struct box *b, unsigned flags, const char *early)
+{
+    struct error e = ERROR_INIT;
+    int fds[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    struct monitor_attach_params p = {.client_fd = fds[1],
+                                      .flags = flags,
+                                      .early = early,
+                                      .early_len = early ? strlen(early) : 0};
+    int r = monitor_attach(b->m, &p, &e);
+
+    if (r < 0)
+        print_message("# %s\n", error_message(&e));
+    assert_int_equal(r, 0);
+    close(fds[1]);
+    return fds[0];
+}
+
+#define ALL_OUT (MONITOR_STDOUT | MONITOR_STDERR)
+
+static char *log_text(const char *path)
+{
+    struct log_reader_params p = {.tail = -1, .cancel_fd = -1};
+    struct log_reader *r;
+    struct log_entry entry;
+    struct buf b = BUF_INIT(1 << 30);
+
+    assert_int_equal(log_reader_open(path, &p, &r, NULL), 0);
+    while (log_reader_next(r, &entry) > 0)
+        buf_append(&b, entry.data, entry.len);
+    log_reader_free(r);
+    return buf_take(&b);
+}
+
+static void test_run(void **state)
+{
+    struct box b;
+    struct monitor_event ev;
+    struct monitor_exit x;
+    struct error e = ERROR_INIT;
+
+    box_init(&b, "echo out; echo err >&2; printf partial; exit 7");
+    b.p.seccomp_bpf = "12345678";
+    b.p.seccomp_len = 8;
+    box_spawn(&b);
+    assert_string_equal(monitor_warnings(b.m)[0], "swap limit not given");
+    assert_string_equal(monitor_warnings(b.m)[1], "filter of 8 bytes");
+    assert_int_equal(monitor_get_state(b.m), MONITOR_GATE);
+    int fd = attach(&b, ALL_OUT, NULL);
+    box_start(&b);
+    ev = wait_event(b.m, MONITOR_EVENT_EXITED);
+    assert_int_equal(ev.exit.exit_code, 7);
+    assert_int_equal(ev.exit.signal, 0);
+    assert_int_equal(monitor_read_exit(b.dir, &x, &e), 0);
+    assert_int_equal(x.exit_code, 7);
+    assert_true(x.started_ns > 0 && x.exited_ns >= x.started_ns);
+
+    AUTO(buf) struct buf all = BUF_INIT(1 << 20), out = BUF_INIT(1 << 20), err = BUF_INIT(1 << 20);
+    read_all(fd, &all);
+    close(fd);
+    split(&all, &out, &err);
+    assert_string_equal(buf_str(&out), "out\npartial");
+    assert_string_equal(buf_str(&err), "err\n");
+    wait_event(b.m, MONITOR_EVENT_HANGUP);
+    AUTOFREE char *log = log_text(b.log);
+    assert_non_null(strstr(log, "out\n"));
+    assert_non_null(strstr(log, "partial"));
+    box_done(&b);
+}
+
+static void test_failures(void **state)
+{
+    struct error e = ERROR_INIT;
+    struct monitor_exit x;
+    struct box b;
+
+    box_init(&b, "fail-create");
+    assert_true(monitor_spawn(&b.p, &b.m, &e) < 0);
+    assert_int_equal(e.code, ERR_INVALID);
+    assert_string_equal(error_message(&e), "the bundle is no good");
+    error_done(&e);
+    box_done(&b);
+
+    box_init(&b, "die-in-stage");
+    assert_true(monitor_spawn(&b.p, &b.m, &e) < 0);
+    error_done(&e);
+    box_done(&b);
+
+    box_init(&b, "not-found");
+    box_spawn(&b);
+    assert_true(monitor_start(b.m, &e) < 0);
+    assert_int_equal(e.code, ERR_COMMAND_NOT_FOUND);
+    error_done(&e);
+    wait_event(b.m, MONITOR_EVENT_EXITED);
+    assert_int_equal(monitor_read_exit(b.dir, &x, &e), 0);
+    assert_int_equal(x.exit_code, 127);
+    assert_int_equal(x.error_code, ERR_COMMAND_NOT_FOUND);
+    assert_non_null(strstr(x.error, "not-found"));
+    wait_event(b.m, MONITOR_EVENT_HANGUP);
+    assert_true(monitor_signal(b.m, SIGTERM, false, &e) < 0);
+    assert_int_equal(e.code, ERR_CONFLICT);
+    error_done(&e);
+    struct monitor *again;
+    assert_true(monitor_connect(b.dir, &again, &e) < 0);
+    assert_int_equal(e.code, ERR_NOT_FOUND);
+    error_done(&e);
+    box_done(&b);
+
+    box_init(&b, "true");
+    b.p.program = "/nowhere/pouch-monitor";
+    assert_true(monitor_spawn(&b.p, &b.m, &e) < 0);
+    error_done(&e);
+    box_done(&b);
+}
+
+static void test_signal_and_adoption(void **state)
+{
+    struct error e = ERROR_INIT;
+    struct monitor_event ev;
+    struct box b;
+    pid_t init;
+    struct stat st;
+
+    box_init(&b, "exec sleep 1000");
+    box_spawn(&b);
+    AUTOFREE char *sock = xasprintf("%s/monitor.sock", b.dir);
+    assert_int_equal(stat(sock, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    box_start(&b);
+    init = monitor_init_pid(b.m);
+    monitor_free(b.m); /* pouchd dies */
+    assert_int_equal(monitor_connect(b.dir, &b.m, &e), 0);
+    assert_int_equal(monitor_init_pid(b.m), init);
+    assert_int_equal(monitor_get_state(b.m), MONITOR_RUNNING);
+    assert_int_equal(monitor_signal(b.m, SIGKILL, false, &e), 0);
+    ev = wait_event(b.m, MONITOR_EVENT_EXITED);
+    assert_int_equal(ev.exit.exit_code, 137);
+    assert_int_equal(ev.exit.signal, 9);
+    wait_event(b.m, MONITOR_EVENT_HANGUP);
+    box_done(&b);
+
+    /* Killed while it waits at the gate. */
+    box_init(&b, "true");
+    box_spawn(&b);
+    assert_int_equal(monitor_signal(b.m, SIGKILL, false, &e), 0);
+    ev = wait_event(b.m, MONITOR_EVENT_EXITED);
+    assert_int_equal(ev.exit.exit_code, 137);
+    assert_int_equal(ev.exit.started_ns, 0);
+    wait_event(b.m, MONITOR_EVENT_HANGUP);
+    box_done(&b);
+}
+
+static void test_monitor_killed(void **state)
+{
+    struct monitor_exit x;
+    struct error e = ERROR_INIT;
+    struct box b;
+    pid_t init;
+
+    box_init(&b, "exec sleep 1000");
+    box_spawn(&b);
+    box_start(&b);
+    init = monitor_init_pid(b.m);
+    kill(monitor_pid(b.m), SIGKILL);
+    wait_event(b.m, MONITOR_EVENT_HANGUP);
+    for (int i = 0; i < 1000 && kill(init, 0) == 0; i++)
+        usleep(10000);
+    assert_true(kill(init, 0) < 0);
+    assert_true(monitor_read_exit(b.dir, &x, &e) < 0);
+    assert_int_equal(e.code, ERR_NOT_FOUND);
+    error_done(&e);
+    box_done(&b);
+}
+
+static void test_stdin(void **state)
+{
+    struct box b;
+    int fd;
+    AUTO(buf)
+    struct buf all = BUF_INIT(64 << 20),
+               out = BUF_INIT(64 << 20), err = BUF_INIT(1 << 20);
+
+    /* Half-closed: the input ends, the output goes on. */
+    box_init(&b, "cat; echo done");
+    b.p.open_stdin = b.p.stdin_once = true;
+    box_spawn(&b);
+    fd = attach(&b, MONITOR_STDIN | ALL_OUT, "early ");
+    assert_int_equal(write(fd, "late\n", 5), 5);
+    shutdown(fd, SHUT_WR);
+    box_start(&b);
+    read_all(fd, &all);
+    close(fd);
+    split(&all, &out, &err);
+    assert_string_equal(buf_str(&out), "early late\ndone\n");
+    wait_event(b.m, MONITOR_EVENT_EXITED);
+    box_done(&b);
+
+    /* Not stdin_once: the container's input stays open for the next client. */
+    box_init(&b, "read a; read b; echo $a $b");
+    b.p.open_stdin = true;
+    box_spawn(&b);
+    box_start(&b);
+    fd = attach(&b, MONITOR_STDIN, "one\n");
+    shutdown(fd, SHUT_WR);
+    close(fd);
+    fd = attach(&b, MONITOR_STDIN | MONITOR_STDOUT | MONITOR_RAW, "two\n");
+    buf_clear(&all);
+    read_all(fd, &all);
+    close(fd);
+    assert_string_equal(buf_str(&all), "one two\n");
+    wait_event(b.m, MONITOR_EVENT_EXITED);
+    box_done(&b);
+}
+
+/* More than pipes hold, through a process that reads slowly at first. */
+static void test_stdin_large(void **state)
+{
+    enum { SIZE = 4 << 20 };
+    AUTO(buf) struct buf all = BUF_INIT(1 << 20);
+    AUTOFREE char *data = malloc(SIZE);
+    struct box b;
+    pid_t writer;
+    int fd;
+
+    memset(data, 'x', SIZE);
+    box_init(&b, "sleep 0.2; wc -c");
+    b.p.open_stdin = b.p.stdin_once = true;
+    box_spawn(&b);
+    box_start(&b);
+    fd = attach(&b, MONITOR_STDIN | MONITOR_STDOUT | MONITOR_RAW, NULL);
+    writer = fork();
+    if (writer == 0) {
+        if (fs_write_all(fd, data, SIZE) < 0)
+            _exit(1);
+        shutdown(fd, SHUT_WR);
+        _exit(0);
+    }
+    read_all(fd, &all);
+    close(fd);
+    assert_string_equal(buf_str(&all), "4194304\n");
+    waitpid(writer, NULL, 0);
+    wait_event(b.m, MONITOR_EVENT_EXITED);
+    box_done(&b);
+}
+
+static void test_tty(void **state)
+{
+    struct error e = ERROR_INIT;
+    AUTO(buf) struct buf all = BUF_INIT(1 << 20);
+    struct box b;
+    int fd, other;
+
+    box_init(&b, "stty size; read x; stty size; read y; echo got-$x-$y");
+    b.p.tty = b.p.open_stdin = b.p.stdin_once = true;
+    b.p.rows = 30;
+    b.p.cols = 100;
+    box_spawn(&b);
+    fd = attach(&b, MONITOR_STDIN | ALL_OUT, NULL);
+    other = attach(&b, MONITOR_STDIN | ALL_OUT, NULL);
+    box_start(&b);
+    assert_int_equal(monitor_resize(b.m, 40, 120, &e), 0);
+    assert_int_equal(write(fd, "a\n", 2), 2);
+    /* ctrl-p alone is passed on, ctrl-p ctrl-q detaches. */
+    assert_int_equal(write(other,
+                           "\x10"
+                           "b\x10",
+                           3),
+                     3);
+    usleep(50000);
+    assert_int_equal(write(other, "\x11", 1), 1);
+    wait_event(b.m, MONITOR_EVENT_DETACHED);
+    read_all(other, &all);
+    close(other);
+    assert_int_equal(write(fd, "\n", 1), 1);
+    buf_clear(&all);
+    read_all(fd, &all);
+    close(fd);
+    assert_non_null(strstr(buf_str(&all), "40 120"));
+    assert_non_null(strstr(buf_str(&all), "got-a-\x10"
+                                          "b"));
+    wait_event(b.m, MONITOR_EVENT_EXITED);
+    box_done(&b);
+}
+
+static void test_exec(void **state)
+{
+    struct error e = ERROR_INIT;
+    AUTO(buf) struct buf all = BUF_INIT(1 << 20), out = BUF_INIT(1 << 20), err = BUF_INIT(1 << 20);
+    struct monitor_exec_state st;
+    struct monitor_event ev;
+    struct box b;
+    pid_t pid;
+    int fds[2];
+
+    box_init(&b, "exec sleep 1000");
+    box_spawn(&b);
+    struct monitor_exec_params p = {.exec_id = "early",
+                                    .process_json = "true",
+                                    .attach.client_fd = -EBADF};
+    assert_true(monitor_exec_start(b.m, &p, &pid, &e) < 0); /* not running yet */
+    error_done(&e);
+    box_start(&b);
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    p = (struct monitor_exec_params){.exec_id = "e1",
+                                     .process_json = "cat; echo err >&2; sleep 100 & exit 3",
+                                     .attach = {.client_fd = fds[1],
+                                                .flags = MONITOR_STDIN | ALL_OUT,
+                                                .early = "hi\n",
+                                                .early_len = 3}};
+    assert_int_equal(monitor_exec_start(b.m, &p, &pid, &e), 0);
+    close(fds[1]);
+    assert_int_equal(monitor_exec_get_state(b.m, "e1", &st, &e), 0);
+    assert_true(st.running);
+    assert_int_equal(st.pid, pid);
+    shutdown(fds[0], SHUT_WR);
+    read_all(fds[0], &all); /* ends although `sleep` holds the pipe */
+    close(fds[0]);
+    ev = wait_event(b.m, MONITOR_EVENT_EXEC_EXITED);
+    assert_string_equal(ev.exec_id, "e1");
+    assert_int_equal(ev.exit.exit_code, 3);
+    split(&all, &out, &err);
+    assert_string_equal(buf_str(&out), "hi\n");
+    assert_string_equal(buf_str(&err), "err\n");
+    assert_int_equal(monitor_exec_get_state(b.m, "e1", &st, &e), 0);
+    assert_false(st.running);
+    assert_int_equal(st.exit_code, 3);
+
+    p = (struct monitor_exec_params){.exec_id = "e2",
+                                     .process_json = "not-found",
+                                     .attach.client_fd = -EBADF};
+    assert_true(monitor_exec_start(b.m, &p, &pid, &e) < 0);
+    assert_int_equal(e.code, ERR_COMMAND_NOT_FOUND);
+    error_done(&e);
+    ev = wait_event(b.m, MONITOR_EVENT_EXEC_EXITED);
+    assert_int_equal(ev.exit.exit_code, 127);
+
+    p.exec_id = "e3";
+    p.process_json = "fail-create";
+    assert_true(monitor_exec_start(b.m, &p, &pid, &e) < 0);
+    assert_string_equal(error_message(&e), "no such user");
+    error_done(&e);
+    assert_true(monitor_exec_get_state(b.m, "e3", &st, &e) < 0);
+    assert_int_equal(e.code, ERR_NOT_FOUND);
+    error_done(&e);
+
+    /* Many in a row, detached: each code arrives, the oldest are forgotten. */
+    for (int i = 0; i < 150; i++) {
+        char id[16], command[16];
+
+        snprintf(id, sizeof(id), "n%d", i);
+        snprintf(command, sizeof(command), "exit %d", i % 100);
+        p = (struct monitor_exec_params){.exec_id = id,
+                                         .process_json = command,
+                                         .attach.client_fd = -EBADF};
+        assert_int_equal(monitor_exec_start(b.m, &p, &pid, &e), 0);
+        ev = wait_event(b.m, MONITOR_EVENT_EXEC_EXITED);
+        assert_string_equal(ev.exec_id, id);
+        assert_int_equal(ev.exit.exit_code, i % 100);
+    }
+    assert_int_equal(monitor_exec_get_state(b.m, "n149", &st, &e), 0);
+    assert_true(monitor_exec_get_state(b.m, "e1", &st, &e) < 0);
+    error_done(&e);
+
+    p = (struct monitor_exec_params){.exec_id = "last",
+                                     .process_json = "exec sleep 1000",
+                                     .attach.client_fd = -EBADF};
+    assert_int_equal(monitor_exec_start(b.m, &p, &pid, &e), 0);
+    assert_int_equal(monitor_signal(b.m, SIGTERM, false, &e), 0);
+    ev = wait_event(b.m, MONITOR_EVENT_EXITED);
+    assert_int_equal(ev.exit.exit_code, 143);
+    ev = wait_event(b.m, MONITOR_EVENT_EXEC_EXITED); /* does not outlive the container */
+    assert_int_equal(ev.exit.exit_code, 137);
+    wait_event(b.m, MONITOR_EVENT_HANGUP);
+    box_done(&b);
+}
+
+/* A client that does not read neither stops the container nor another client, and loses nothing. */
+static void test_slow_reader(void **state)
+{
+    AUTO(buf) struct buf fast = BUF_INIT(64 << 20), slow = BUF_INIT(64 << 20);
+    struct box b;
+    int fast_fd, slow_fd;
+
+    box_init(&b, "i=0; head -c 20000000 /dev/zero | tr '\\0' 'z'; echo; echo end");
+    b.p.log_driver = "none";
+    box_spawn(&b);
+    slow_fd = attach(&b, MONITOR_STDOUT | MONITOR_RAW, NULL);
+    fast_fd = attach(&b, MONITOR_STDOUT | MONITOR_RAW, NULL);
+    box_start(&b);
+    read_all(fast_fd, &fast);
+    assert_int_equal(fast.len, 20000000 + 5);
+    wait_event(b.m, MONITOR_EVENT_EXITED);
+    read_all(slow_fd, &slow);
+    assert_int_equal(slow.len, fast.len);
+    assert_memory_equal(slow.data, fast.data, fast.len);
+    close(fast_fd);
+    close(slow_fd);
+    wait_event(b.m, MONITOR_EVENT_HANGUP);
+    box_done(&b);
+}
+
+/* The log so far and live output meet without a gap, in the middle of a line too. */
+static void test_replay(void **state)
+{
+    AUTO(buf)
+    struct buf all = BUF_INIT(64 << 20),
+               out = BUF_INIT(64 << 20), err = BUF_INIT(1 << 20), want = BUF_INIT(64 << 20);
+    struct box b;
+    int fd;
+
+    box_init(&b, "for i in $(seq 1 20000); do echo line $i; done; printf half; read x; echo more;"
+                 "echo end");
+    b.p.open_stdin = true;
+    b.p.log_max_size = 1000000;
+    b.p.log_max_files = 5;
+    box_spawn(&b);
+    box_start(&b);
+    usleep(200000);
+    fd = attach(&b, ALL_OUT | MONITOR_LOGS | MONITOR_STDIN, "\n");
+    read_all(fd, &all);
+    close(fd);
+    split(&all, &out, &err);
+    for (int i = 1; i <= 20000; i++)
+        buf_printf(&want, "line %d\n", i);
+    buf_puts(&want, "halfmore\nend\n");
+    assert_int_equal(out.len, want.len);
+    assert_string_equal(buf_str(&out), buf_str(&want));
+    wait_event(b.m, MONITOR_EVENT_EXITED);
+    AUTOFREE char *log = log_text(b.log);
+    assert_string_equal(log, buf_str(&want));
+    box_done(&b);
+
+    box_init(&b, "echo one; sleep 1000");
+    box_spawn(&b);
+    box_start(&b);
+    usleep(100000);
+    fd = attach(&b, ALL_OUT | MONITOR_LOGS | MONITOR_NO_STREAM | MONITOR_RAW, NULL);
+    buf_clear(&all);
+    read_all(fd, &all);
+    assert_string_equal(buf_str(&all), "one\n");
+    close(fd);
+    kill(monitor_init_pid(b.m), SIGKILL);
+    wait_event(b.m, MONITOR_EVENT_EXITED);
+    box_done(&b);
+}
+
+static void test_keys(void **state)
+{
+    struct error e = ERROR_INIT;
+    unsigned char k[16];
+
+    assert_int_equal(monitor_parse_detach_keys(NULL, k, &e), 2);
+    assert_memory_equal(k, "\x10\x11", 2);
+    assert_int_equal(monitor_parse_detach_keys("", k, &e), 0);
+    assert_int_equal(monitor_parse_detach_keys("a,ctrl-@,ctrl-[,ctrl-_", k, &e), 4);
+    assert_memory_equal(k, "a\0\x1b\x1f", 4);
+    assert_true(monitor_parse_detach_keys("ctrl-A", k, &e) < 0);
+    assert_int_equal(e.code, ERR_INVALID);
+    error_done(&e);
+}
+
+int main(int argc, char **argv)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_keys),           cmocka_unit_test(test_run),
+        cmocka_unit_test(test_failures),       cmocka_unit_test(test_signal_and_adoption),
+        cmocka_unit_test(test_monitor_killed), cmocka_unit_test(test_stdin),
+        cmocka_unit_test(test_stdin_large),    cmocka_unit_test(test_tty),
+        cmocka_unit_test(test_exec),           cmocka_unit_test(test_slow_reader),
+        cmocka_unit_test(test_replay),
+    };
+
+    signal(SIGPIPE, SIG_IGN);
+    program = argc > 1 ? argv[1] : getenv("FAKE_MONITOR");
+    return cmocka_run_group_tests_name("monitor", tests, NULL, NULL);
+}
