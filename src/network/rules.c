@@ -357,19 +357,11 @@ static int reconcile(struct network_manager *nm, int fd, const struct elements *
     return r < 0 ? r : (int)(extra.len + missing.len);
 }
 
-/* Writes the whole table and remembers what it consists of. */
-static int write_table(struct network_manager *nm, int fd, const struct elements *list,
-                       struct error *e)
+static int write_table(struct network_manager *nm, const struct elements *list, struct error *e)
 {
     AUTOFREE char *text = table_text(nm, list);
-    int r = nft_run(nm->nft_program, text, e);
 
-    if (r < 0)
-        return r;
-    r = nft_census_take(fd, nm->table, &nm->whole);
-    if (r < 0)
-        return error_set_errno(e, r, "nftables can not be read");
-    return 0;
+    return nft_run(nm->nft_program, text, e);
 }
 
 /*
@@ -390,7 +382,7 @@ static int repair_by(struct network_manager *nm, int fd, struct error *e)
             if (r > 0)
                 repaired = 1;
         } else if (r >= 0) {
-            r = write_table(nm, fd, &want, e);
+            r = write_table(nm, &want, e);
             if (r < 0)
                 return r;
             repaired = 1;
@@ -456,6 +448,9 @@ int rules_open(struct network_manager *nm, struct error *e)
         r = repair(nm, e);
         if (r < 0)
             return r;
+        r = nft_census_take(fd, nm->table, &nm->whole);
+        if (r < 0)
+            return error_set_errno(e, r, "nftables can not be read");
         AUTOFREE char *value = xasprintf("%" PRIx64 " %zu %zu %zu", hash, nm->whole.chains,
                                          nm->whole.rules, nm->whole.sets);
         r = records_set(nm->store, "rules", value, e);

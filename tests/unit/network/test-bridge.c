@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -716,6 +717,132 @@ static void test_warnings(void **state)
     assert_true(netns_sh("nft delete table ip other"));
 }
 
+/* --- many at once --------------------------------------------------------------------------- */
+
+enum { STORM_THREADS = 6, STORM_ROUNDS = 12 };
+
+struct storm {
+    struct world *w;
+    pthread_mutex_t lock;
+    uint8_t taken[65536]; /* by the low half of the address */
+    int conflicts, failures;
+    char why[200];
+    int running;
+};
+
+struct storm_thread {
+    struct storm *s;
+    pthread_t thread;
+    int number;
+    int ns[STORM_ROUNDS]; /* made beforehand: making them is not what is tried here */
+};
+
+static uint8_t *storm_slot(struct storm *s, const char *ip)
+{
+    struct in_addr a = {0};
+
+    inet_pton(AF_INET, ip, &a);
+    return &s->taken[ntohl(a.s_addr) & 0xffff];
+}
+
+static int storm_round(struct storm *s, const char *id, int ns, struct error *e)
+{
+    struct port_spec specs[2] = {{.proto = PORT_TCP, .container_port = 80},
+                                 {.proto = PORT_UDP, .container_port = 53}};
+    struct network_request req = {.ports = specs, .nports = 2};
+    struct network_endpoint ep = {0};
+
+    int r = network_reserve(s->w->nm, id, &req, &ep, e);
+    if (r < 0)
+        return r;
+    pthread_mutex_lock(&s->lock);
+    s->conflicts += (*storm_slot(s, ep.ip))++;
+    pthread_mutex_unlock(&s->lock);
+    r = network_attach(s->w->nm, &ep, ns, e);
+    pthread_mutex_lock(&s->lock);
+    (*storm_slot(s, ep.ip))--;
+    pthread_mutex_unlock(&s->lock);
+    network_release(s->w->nm, id);
+    network_endpoint_done(&ep);
+    return r;
+}
+
+static void *storm_main(void *data)
+{
+    struct storm_thread *t = data;
+    struct storm *s = t->s;
+
+    for (int i = 0; i < STORM_ROUNDS; i++) {
+        struct error e = ERROR_INIT;
+        char id[32];
+        snprintf(id, sizeof(id), "storm-%d-%d", t->number, i);
+        int r = storm_round(s, id, t->ns[i], &e);
+        pthread_mutex_lock(&s->lock);
+        if (r < 0) {
+            s->failures++;
+            snprintf(s->why, sizeof(s->why), "%s", error_message(&e));
+        }
+        pthread_mutex_unlock(&s->lock);
+        error_done(&e);
+    }
+    pthread_mutex_lock(&s->lock);
+    s->running--;
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+static bool storm_is_running(struct storm *s)
+{
+    pthread_mutex_lock(&s->lock);
+    bool running = s->running > 0;
+    pthread_mutex_unlock(&s->lock);
+    return running;
+}
+
+/* Containers come and go in many threads while somebody flushes the rules again and again. */
+static void test_storm(void **state)
+{
+    static struct storm s;
+    static struct storm_thread threads[STORM_THREADS];
+    struct world *w = *state;
+    struct box a;
+
+    start_box(w, &a, "aaaa", (const char *const[]){"8080:80", NULL});
+    AUTOFD int server = netns_listen(a.ns, AF_INET, SOCK_STREAM, 80);
+    s.w = w;
+    s.running = STORM_THREADS;
+    pthread_mutex_init(&s.lock, NULL);
+    for (int i = 0; i < STORM_THREADS; i++) {
+        threads[i].s = &s;
+        threads[i].number = i;
+        for (int k = 0; k < STORM_ROUNDS; k++)
+            threads[i].ns[k] = netns_new();
+    }
+    for (int i = 0; i < STORM_THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i].thread, NULL, storm_main, &threads[i]), 0);
+    for (int i = 0; storm_is_running(&s); i++) {
+        struct pollfd p = {network_watch_fd(w->nm), POLLIN, 0};
+        if (poll(&p, 1, 5) > 0)
+            network_handle_event(w->nm);
+        if (i % 40 == 10)
+            (void)netns_sh("nft flush ruleset");
+    }
+    for (int i = 0; i < STORM_THREADS; i++) {
+        pthread_join(threads[i].thread, NULL);
+        for (int k = 0; k < STORM_ROUNDS; k++)
+            close(threads[i].ns[k]);
+    }
+    if (s.failures)
+        fail_msg("%d failures: %s", s.failures, s.why);
+    assert_int_equal(s.conflicts, 0);
+    assert_true(talk_after_repair(w, "127.0.0.1", 8080, server));
+    /* exactly one element is left */
+    assert_true(
+        netns_sh("test \"$(nft list table inet pouch-pouch0 | grep -cE ' : 10.210')\" = 1"));
+    stop_box(w, &a);
+    assert_true(netns_sh("! nft list table inet pouch-pouch0 | grep -qE ' : 10.210'"));
+}
+
 /* How long the way of a container takes; printed, and bounded very generously. */
 static void test_speed(void **state)
 {
@@ -766,6 +893,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_overlap, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_failures, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_warnings, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_storm, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_speed, set_up, tear_down),
     };
     if (getenv("TEST_FILTER"))
