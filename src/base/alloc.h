@@ -18,7 +18,8 @@ char *xstrdup(const char *s) MUST_CHECK __attribute__((returns_nonnull));
 char *xstrndup(const char *s, size_t n) MUST_CHECK __attribute__((returns_nonnull));
 void *xmemdup(const void *p, size_t n) MUST_CHECK __attribute__((returns_nonnull));
 char *xasprintf(const char *fmt, ...) MUST_CHECK PRINTF_LIKE(1, 2) __attribute__((returns_nonnull));
-char *xvasprintf(const char *fmt, va_list ap) MUST_CHECK __attribute__((returns_nonnull));
+char *xvasprintf(const char *fmt, va_list ap) MUST_CHECK PRINTF_LIKE(1, 0)
+    __attribute__((returns_nonnull));
 
 /* strdup that passes NULL through. */
 char *xstrdup_or_null(const char *s) MUST_CHECK;

@@ -18,7 +18,7 @@
 
 #define MUST_CHECK             __attribute__((warn_unused_result))
 #define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
-#define CLEANUP(fn)            __attribute__((cleanup(fn)))
+#define CLEANUP(fn)            __attribute__((cleanup(fn), unused)) /* clang: a guard is not unused */
 #define ARRAY_SIZE(a)          (sizeof(a) / sizeof((a)[0]))
 #define STREQ(a, b)            (__builtin_strcmp((a), (b)) == 0)
 

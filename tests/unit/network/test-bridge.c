@@ -347,6 +347,7 @@ static void test_port_conflicts(void **state)
     /* a process of the host */
     AUTOFD int other = netns_listen(-1, AF_INET, SOCK_STREAM, 7070);
     AUTOFD int other_udp = netns_listen(-1, AF_INET, SOCK_DGRAM, 7071);
+    assert_true(other >= 0 && other_udp >= 0);
     expect_refused(w, "7070:80", "Bind for 0.0.0.0:7070 failed: port is already allocated");
     expect_refused(w, "7071:80/udp", "Bind for 0.0.0.0:7071 failed: port is already allocated");
     expect_refused(w, "203.0.113.5:7072:80",
