@@ -204,7 +204,7 @@ static void row_json(const struct template_row *row, struct jsonw *w)
     struct row_index fields[64];
     size_t n = 0;
 
-    for (; row->names[n] && n < ARRAY_SIZE(fields); n++)
+    for (; n < ARRAY_SIZE(fields) && row->names[n]; n++)
         fields[n] = (struct row_index){row->names[n], row->values[n]};
     qsort(fields, n, sizeof *fields, compare_rows);
     jsonw_begin(w, NULL);
