@@ -285,6 +285,71 @@ int api_get(struct cli *cli, const struct url *url, struct json_value **ret, str
     return r;
 }
 
+int json_list_next(const char **p, const char *end, const char **ret, size_t *ret_len)
+{
+    const char *s = *p, *start;
+    int depth = 0;
+    bool quoted = false;
+
+    while (s < end && (*s == ',' || *s == ' ' || *s == '\n' || *s == '\r' || *s == '\t'))
+        s++;
+    if (s == end)
+        return -EINVAL;
+    if (*s == ']')
+        return 0;
+    for (start = s; s < end; s++) {
+        if (quoted) {
+            if (*s == '\\')
+                s++;
+            else if (*s == '"')
+                quoted = false;
+        } else if (*s == '"') {
+            quoted = true;
+        } else if (*s == '{' || *s == '[') {
+            depth++;
+        } else if (depth && (*s == '}' || *s == ']')) {
+            depth--;
+        } else if (!depth && (*s == ',' || *s == ']')) {
+            *ret = start;
+            *ret_len = (size_t)(s - start);
+            *p = s;
+            return 1;
+        }
+    }
+    return -EINVAL;
+}
+
+int api_list(struct cli *cli, const struct url *url,
+             int (*one)(const struct json_value *v, void *data, struct error *e), void *data,
+             struct error *e)
+{
+    AUTO(buf) struct buf out = BUF_INIT(CLI_ANSWER_MAX);
+    const char *p, *end, *element;
+    size_t len;
+    int r = api_call(cli, "GET", url, NULL, &out, e);
+
+    if (r < 0)
+        return r;
+    p = buf_str(&out) + strspn(buf_str(&out), " \r\n\t");
+    end = buf_str(&out) + out.len;
+    if (!strcmp(p, "null") || !strcmp(p, "null\n"))
+        return 0;
+    if (*p++ != '[')
+        return error_set(e, ERR_INTERNAL, "the daemon's answer is not a list");
+    while ((r = json_list_next(&p, end, &element, &len)) > 0) {
+        AUTOPTR(json_value) struct json_value *v = NULL;
+
+        r = json_value_parse(element, len, &v, e);
+        if (r < 0)
+            error_add(e, "the daemon's answer is not JSON");
+        else
+            r = one(v, data, e);
+        if (r < 0)
+            return r;
+    }
+    return r < 0 ? error_set(e, ERR_INTERNAL, "the daemon's answer is cut off") : 0;
+}
+
 static int send_file(struct http_conn *c, int fd, struct error *e)
 {
     static char data[128 << 10];

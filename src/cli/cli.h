@@ -62,6 +62,14 @@ int api_call(struct cli *cli, const char *method, const struct url *url, const c
 int api_get(struct cli *cli, const struct url *url, struct json_value **ret,
             struct error *e) MUST_CHECK;
 
+/* The same for a list that may be long: each element is parsed, shown to `one`, and freed. */
+int api_list(struct cli *cli, const struct url *url,
+             int (*one)(const struct json_value *v, void *data, struct error *e), void *data,
+             struct error *e) MUST_CHECK;
+/* Finds the next element of the JSON list whose text begins at *p (at first behind the bracket):
+ * 1 with its place, 0 at the end, -EINVAL. Only brackets and quotes are looked at. */
+int json_list_next(const char **p, const char *end, const char **ret, size_t *ret_len);
+
 /* A request on a connection of its own. api_send() leaves the answer to be received. */
 int api_send(struct cli *cli, const char *method, const struct url *url, const char *body,
              bool upgrade, struct http_conn **ret, struct error *e) MUST_CHECK;

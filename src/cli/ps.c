@@ -182,9 +182,17 @@ static const char *image_text(const struct json_value *c, bool no_trunc, char ou
     return image;
 }
 
-static int ps_row(struct formatter *f, const struct ps_options *o, const struct json_value *c,
-                  int64_t now, struct error *e)
+struct ps {
+    const struct ps_options *o;
+    struct formatter f;
+    int64_t now;
+};
+
+static int ps_row(const struct json_value *c, void *data, struct error *e)
 {
+    struct ps *ps = data;
+    const struct ps_options *o = ps->o;
+    struct formatter *f = &ps->f;
     int64_t created = json_value_int(json_value_get(c, "Created"));
     AUTOFREE char *id = xasprintf(o->no_trunc ? "%s" : "%.12s", jstr(c, "Id"));
     AUTOFREE char *command = o->no_trunc ? xstrdup(jstr(c, "Command"))
@@ -200,7 +208,7 @@ static int ps_row(struct formatter *f, const struct ps_options *o, const struct 
     size_t nlocal = 0;
 
     json_quote(&quoted, command, strlen(command));
-    running = xasprintf("%s ago", units_duration(now - created, since));
+    running = xasprintf("%s ago", units_duration(ps->now - created, since));
     if (!f->table || o->format) { /* what only a format can ask for */
         labels = join_labels(json_value_get(c, "Labels"));
         mounts = join_mounts(json_value_get(c, "Mounts"), o->no_trunc, &nlocal);
@@ -226,47 +234,35 @@ static int ps_row(struct formatter *f, const struct ps_options *o, const struct 
     return formatter_row(f, values, json_value_get(c, "Labels"), e);
 }
 
-static int print_list(const struct ps_options *o, const struct json_value *list, struct error *e)
+static int run_ps(struct cli *cli, void *options, char **args, size_t n)
 {
+    const struct ps_options *o = options;
     const char *by_default =
         o->size ? "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t"
                   "{{.Names}}\t{{.Size}}"
                 : "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t"
                   "{{.Names}}";
-    struct formatter f CLEANUP(formatter_done);
-    int64_t now = time_now_ns() / NSEC_PER_SEC;
-    int r;
-
-    if (o->quiet && !o->format)
-        r = formatter_init(&f, "{{.ID}}", by_default, fields, e);
-    else
-        r = formatter_init(&f, o->format, by_default, fields, e);
-    for (size_t i = 0; i < json_value_len(list) && r == 0; i++)
-        r = ps_row(&f, o, json_value_at(list, i), now, e);
-    if (r == 0)
-        formatter_finish(&f);
-    return r;
-}
-
-static int run_ps(struct cli *cli, void *options, char **args, size_t n)
-{
-    const struct ps_options *o = options;
+    struct ps ps = {.o = o, .now = time_now_ns() / NSEC_PER_SEC};
     struct url u CLEANUP(url_done) = URL_INIT;
     AUTO(error) struct error e = ERROR_INIT;
     AUTOFREE char *filters = NULL;
-    AUTOPTR(json_value) struct json_value *list = NULL;
+    int r = filters_json(o->filters, &filters, &e);
 
-    if (filters_json(o->filters, &filters, &e) < 0)
-        return cli_fail(&e);
+    if (r == 0)
+        r = formatter_init(&ps.f, o->quiet && !o->format ? "{{.ID}}" : o->format, by_default,
+                           fields, &e);
     url_set(&u, "/containers/json", NULL, NULL);
     url_add_bool(&u, "all", o->all);
     url_add_bool(&u, "size", o->size || (o->format && strstr(o->format, ".Size")));
     if (o->latest || (o->last.set && o->last.value > 0))
         url_add_int(&u, "limit", o->latest ? 1 : o->last.value);
     url_add(&u, "filters", filters);
-    if (api_get(cli, &u, &list, &e) < 0 || print_list(o, list, &e) < 0)
-        return cli_fail(&e);
-    return 0;
+    if (r == 0)
+        r = api_list(cli, &u, ps_row, &ps, &e);
+    if (r == 0)
+        formatter_finish(&ps.f);
+    formatter_done(&ps.f);
+    return r < 0 ? cli_fail(&e) : 0;
 }
 
 #define PS_COMMAND                                                                                 \

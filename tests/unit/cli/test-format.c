@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Tables, durations, sizes, the PORTS column, filters. */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -168,13 +169,40 @@ static void test_url(void **state)
     assert_string_equal(u.b.data, "/containers/a%20b%2F..%2Fc/json?yes=1&q=a%26b%3Dc%20d&n=-3");
 }
 
+static void check_elements(const char *text, const char *joined, int last)
+{
+    const char *p = text + 1, *end = text + strlen(text), *element;
+    AUTO(buf) struct buf got = BUF_INIT(4096);
+    size_t len;
+    int r;
+
+    while ((r = json_list_next(&p, end, &element, &len)) > 0) {
+        (void)buf_append(&got, element, len);
+        (void)buf_putc(&got, '|');
+    }
+    assert_int_equal(r, last);
+    assert_string_equal(buf_str(&got), joined);
+}
+
+static void test_elements(void **state)
+{
+    check_elements("[]", "", 0);
+    check_elements("[1, {\"a\":[1,2]} ,\"x,]\\\"]\"]", "1|{\"a\":[1,2]} |\"x,]\\\"]\"|", 0);
+    check_elements("[[[]],{}]\n", "[[]]|{}|", 0);
+    check_elements("[1", "", -EINVAL);
+    check_elements("[{\"a\":\"", "", -EINVAL);
+    check_elements("[\"a\\", "", -EINVAL);
+    check_elements("[", "", -EINVAL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_durations),   cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_table),       cmocka_unit_test(test_formatter),
         cmocka_unit_test(test_ports),       cmocka_unit_test(test_filters),
-        cmocka_unit_test(test_image_names), cmocka_unit_test(test_url),
+        cmocka_unit_test(test_image_names), cmocka_unit_test(test_elements),
+        cmocka_unit_test(test_url),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
