@@ -166,9 +166,13 @@ DESC(seccomp_filter_json, "seccomp", seccomp_filter_fields);
 
 #define TYPE struct oci_user
 static const struct json_field user_fields[] = {
-    ALWAYS(uid, "uid", JSON_UINT),     ALWAYS(gid, "gid", JSON_UINT),
-    F(umask, "umask", JSON_OPT_UINT),  F(additional_gids, "additionalGids", JSON_UINT_LIST),
-    F(username, "username", JSON_STR), JSON_END,
+    ALWAYS(uid, "uid", JSON_UINT),
+    ALWAYS(gid, "gid", JSON_UINT),
+    F(umask, "umask", JSON_OPT_UINT),
+    F(additional_gids, "additionalGids", JSON_UINT_LIST),
+    F(username, "username", JSON_STR),
+    F(group_names, "pouchGroupNames", JSON_STRV),
+    JSON_END,
 };
 static DESC(user_json, "user", user_fields);
 #undef TYPE

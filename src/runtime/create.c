@@ -96,7 +96,7 @@ static int check(const struct runtime_create *p, struct error *e)
     if (!oci_spec_namespace(p->spec, "mount") ||
         !str_is_empty(oci_spec_namespace(p->spec, "mount")->path))
         return error_set(e, ERR_NOT_SUPPORTED, "the mount namespace must be a new one");
-    if (p->spec->process->terminal && p->io.console_fd < 0 && p->io.console_socket < 0)
+    if (p->spec->process->terminal && p->io.console_fd < 0 && p->io.console_socket <= 0)
         return error_set(e, ERR_INVALID, "process.terminal needs a console");
     return check_sysctls(p->spec, e);
 }

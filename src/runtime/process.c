@@ -337,9 +337,10 @@ int process_setup_io(struct process_plan *plan, int rootfd, int *ret_console, st
     const struct runtime_io *io = plan->io;
     const struct oci_console_size *size = plan->process->console_size;
     int streams[3] = {io->stdin_fd, io->stdout_fd, io->stderr_fd};
-    int console = io->console_fd;
+    bool terminal = plan->process->terminal;
+    int console = terminal ? io->console_fd : -EBADF;
 
-    if (console < 0 && io->console_socket >= 0) {
+    if (terminal && console < 0 && io->console_socket > 0) {
         console = open_own_pty(rootfd, io->console_socket, e);
         if (console < 0)
             return console;
