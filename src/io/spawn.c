@@ -39,14 +39,22 @@ static int stage(struct staged *s, int fd, int target, int above)
     return 0;
 }
 
-static int stage_all(struct staged *s, const struct spawn_params *p)
+/* The number above all that the program is to have. */
+static int first_unused(const struct spawn_params *p)
 {
-    int above = 3, null_fd = -1, r = 0;
-    const int std[3] = {p->stdin_fd, p->stdout_fd, p->stderr_fd};
+    int above = 3;
 
     for (size_t i = 0; i < p->nfds; i++)
         if (p->fds[i].target >= above)
             above = p->fds[i].target + 1;
+    return above;
+}
+
+static int stage_all(struct staged *s, const struct spawn_params *p)
+{
+    int above = first_unused(p), null_fd = -1, r = 0;
+    const int std[3] = {p->stdin_fd, p->stdout_fd, p->stderr_fd};
+
     for (int i = 0; i < 3 && r >= 0; i++) {
         if (std[i] < 0 && i == 2)
             continue;
@@ -92,6 +100,9 @@ int spawn_program(const struct spawn_params *p, pid_t *ret_pid, struct error *e)
     posix_spawnattr_init(&attr);
     for (size_t i = 0; i < staged.n && r == 0; i++)
         r = -posix_spawn_file_actions_adddup2(&actions, staged.fds[i], staged.targets[i]);
+    /* Libraries may hold fds without O_CLOEXEC for a moment. The copies are above, too. */
+    if (r == 0)
+        r = -posix_spawn_file_actions_addclosefrom_np(&actions, first_unused(p));
     if (r == 0)
         r = set_attributes(&attr, p->new_session);
     if (r == 0 && p->program)

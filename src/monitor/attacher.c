@@ -180,7 +180,7 @@ int attacher_add(struct session *s, int client_fd, int early_fd, unsigned flags,
     a->flags = flags;
     a->early_fd = early_fd;
     a->spill_fd = -EBADF;
-    a->want_stdin = (flags & MONITOR_STDIN) && s->stdin_fd >= 0;
+    a->want_stdin = (flags & MONITOR_STDIN) && s->has_stdin;
     a->nkeys = (uint8_t)(nkeys < DETACH_KEYS_MAX ? nkeys : DETACH_KEYS_MAX);
     memcpy(a->keys, keys, a->nkeys);
     a->next = s->attachers;
@@ -543,6 +543,16 @@ void attacher_resume_input(struct attacher *a)
             return;
     }
     update_events(a);
+}
+
+void attacher_resume_all(struct session *s)
+{
+    struct attacher *next;
+
+    for (struct attacher *a = s->attachers; a; a = next) {
+        next = a->next;
+        attacher_resume_input(a);
+    }
 }
 
 static void read_input(struct attacher *a)

@@ -125,7 +125,7 @@ static void reply_result(struct request *r, int result, const char *what)
     else if (result == -ESRCH)
         control_reply_error(r->conn, r->in.header.serial, ERR_CONFLICT, ESRCH, "is not running");
     else
-        control_reply_error(r->conn, r->in.header.serial, ERR_INTERNAL, -result, what);
+        control_reply_error(r->conn, r->in.header.serial, ERR_NONE, -result, what);
 }
 
 static void on_create(struct request *r)

@@ -25,8 +25,8 @@ struct stage_status {
 };
 
 struct stage_io {
-    int stdin_fd, stdout_fd, stderr_fd; /* or all three negative and console_fd */
-    int console_fd;                     /* slave of a pty */
+    int stdin_fd, stdout_fd, stderr_fd; /* all negative with a terminal */
+    int console_socket; /* the pty's master is to be sent here (SCM_RIGHTS); negative: no terminal */
 };
 
 struct stage_create {

@@ -42,7 +42,8 @@ static struct runtime_io io_of(const struct stage_io *io)
     return (struct runtime_io){.stdin_fd = io->stdin_fd,
                                .stdout_fd = io->stdout_fd,
                                .stderr_fd = io->stderr_fd,
-                               .console_fd = io->console_fd};
+                               .console_fd = -EBADF,
+                               .console_socket = io->console_socket};
 }
 
 /* The file that counts OOM kills, and what tells of them; both optional. */

@@ -92,7 +92,8 @@ struct session {
     int wait_status;
     int64_t started_ns, exited_ns;
 
-    int stdin_fd; /* where input goes: a pipe or a duplicate of the pty's master; -EBADF: closed */
+    bool has_stdin; /* input is wanted at all */
+    int stdin_fd;   /* where input goes: a pipe or a duplicate of the pty's master; -EBADF: closed */
     struct source *stdin_source; /* only while input waits */
     struct membuf input;         /* what the process did not take yet */
     bool stdin_ending;           /* close once input is empty */
@@ -101,6 +102,9 @@ struct session {
     struct log_writer *log; /* the container's only; NULL: none */
     bool paused;            /* an attacher throttles us */
 
+    int console_fd; /* our end of the socket by which a terminal's master comes */
+    struct source *console_source;
+    unsigned rows, cols; /* for it */
     int gate_fd; /* write end */
     int status_fd;
     struct source *status_source;
@@ -225,6 +229,8 @@ void attacher_finish(struct attacher *a);
 void attacher_resume_input(struct attacher *a);
 /* The log was written to it; goes on with what queued up meanwhile. May free it. */
 void attacher_replayed(struct attacher *a, bool ok);
+/* Input may be read again from all of them. */
+void attacher_resume_all(struct session *s);
 /* Looks for those that are stuck and arms the timer. May free attachers and sessions that ended. */
 void attacher_check_stuck(struct mon *m);
 
@@ -233,6 +239,11 @@ void membuf_done(struct membuf *b);
 
 /* A buffer for one read or message at a time, shared by all. */
 extern char io_buffer[IO_SIZE];
+
+/* --- trim.c ------------------------------------------------------------------------------------ */
+
+/* Drops code that is not needed any more from this process's memory. */
+void trim_text(void);
 
 /* --- exit-file.c ------------------------------------------------------------------------------- */
 

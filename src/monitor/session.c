@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -39,7 +40,7 @@ static struct session *session_new(struct mon *m, const char *id, bool tty)
     s->mon = m;
     strcpy(s->id, id);
     s->tty = tty;
-    s->stdin_fd = s->gate_fd = s->status_fd = s->stage_fd = -EBADF;
+    s->stdin_fd = s->gate_fd = s->status_fd = s->stage_fd = s->console_fd = -EBADF;
     s->out[0].fd = s->out[1].fd = -EBADF;
     s->next = m->sessions;
     m->sessions = s;
@@ -65,6 +66,8 @@ static void session_free(struct session *s)
     close_fd(&s->gate_fd);
     close_fd(&s->status_fd);
     close_fd(&s->stage_fd);
+    source_free(s->console_source);
+    close_fd(&s->console_fd);
     log_writer_close(s->log);
     free(s);
 }
@@ -96,7 +99,7 @@ static void child_fds_done(struct child_fds *c)
     close_fd(&c->io.io.stdin_fd);
     close_fd(&c->io.io.stdout_fd);
     close_fd(&c->io.io.stderr_fd);
-    close_fd(&c->io.io.console_fd);
+    close_fd(&c->io.io.console_socket);
     close_fd(&c->io.gate_fd);
     close_fd(&c->io.status_fd);
 }
@@ -126,15 +129,12 @@ static int open_null(int *ret)
     return *ret < 0 ? -errno : 0;
 }
 
-static int make_terminal(struct session *s, bool want_stdin, unsigned rows, unsigned cols,
-                         struct stage_io *io)
+/* A terminal's master: it is output and, by a second descriptor (epoll takes each only once),
+ * input. */
+static int take_master(struct session *s, int master)
 {
-    int master = -EBADF, r;
+    int r = set_nonblocking(master);
 
-    r = pty_open(NULL, &master, &io->console_fd);
-    if (r < 0)
-        return r;
-    r = set_nonblocking(master);
     if (r == 0)
         r = stream_add(&s->out[0], s, master, LOG_STDOUT);
     if (r < 0) {
@@ -142,13 +142,50 @@ static int make_terminal(struct session *s, bool want_stdin, unsigned rows, unsi
         s->out[0].fd = -EBADF;
         return r;
     }
-    if (rows && cols)
-        (void)pty_resize(master, rows, cols);
-    if (!want_stdin)
-        return 0;
-    /* A second descriptor, since epoll takes each only once. */
-    s->stdin_fd = fcntl(master, F_DUPFD_CLOEXEC, 3);
-    return s->stdin_fd < 0 ? -errno : 0;
+    if (s->rows && s->cols)
+        (void)pty_resize(master, s->rows, s->cols);
+    if (s->has_stdin)
+        s->stdin_fd = fcntl(master, F_DUPFD_CLOEXEC, 3);
+    attacher_resume_all(s);
+    return 0;
+}
+
+/* The new process made its terminal, or died before. */
+static void read_console(struct session *s)
+{
+    int master = -EBADF;
+    char text[64];
+    size_t nfds = 0;
+    ssize_t n;
+
+    if (s->console_fd < 0)
+        return;
+    n = fdpass_recv(s->console_fd, text, sizeof(text), &master, 1, &nfds);
+    if (n == -EAGAIN || n == -EINTR)
+        return;
+    source_free(take_ptr(s->console_source));
+    close_fd(&s->console_fd);
+    if (n > 0 && nfds == 1 && take_master(s, master) < 0)
+        s->has_stdin = false;
+}
+
+static void on_console(struct source *source, int fd, uint32_t revents, void *data)
+{
+    read_console(data);
+}
+
+/* The terminal is made inside the container, so that it has a name there. */
+static int make_terminal(struct session *s, struct stage_io *io)
+{
+    int fds[2], r;
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) < 0)
+        return -errno;
+    s->console_fd = fds[0];
+    io->console_socket = fds[1];
+    r = set_nonblocking(fds[0]);
+    return r < 0 ? r
+                 : loop_add_fd(s->mon->loop, fds[0], EPOLLIN, on_console, s, &s->console_source);
 }
 
 static int make_output(struct session *s, size_t i, enum log_stream which, int *ret_theirs)
@@ -166,14 +203,13 @@ static int make_output(struct session *s, size_t i, enum log_stream which, int *
 }
 
 /* discard: nobody will ever look at the output. */
-static int make_stdio(struct session *s, bool want_stdin, bool discard, unsigned rows,
-                      unsigned cols, struct stage_io *io)
+static int make_stdio(struct session *s, bool discard, struct stage_io *io)
 {
     int r;
 
     if (s->tty)
-        return make_terminal(s, want_stdin, rows, cols, io);
-    r = want_stdin ? make_pipe(1, &s->stdin_fd, &io->stdin_fd) : open_null(&io->stdin_fd);
+        return make_terminal(s, io);
+    r = s->has_stdin ? make_pipe(1, &s->stdin_fd, &io->stdin_fd) : open_null(&io->stdin_fd);
     if (r == 0)
         r = discard ? open_null(&io->stdout_fd) : make_output(s, 0, LOG_STDOUT, &io->stdout_fd);
     if (r == 0)
@@ -193,6 +229,7 @@ static void answer_start(struct session *s)
                             s->status.message);
     else
         control_reply(c, s->waiter_serial, &reply, "");
+    trim_text();
 }
 
 /* Reads what there is: the pipe's end means that the program runs, a record that it does not. */
@@ -371,7 +408,10 @@ int session_create(struct mon *m, const struct msg_create *p, int bpf_fd, struct
         if (r < 0)
             return r;
     }
-    r = make_stdio(s, p->flags & CREATE_OPEN_STDIN, false, p->rows, p->cols, &child.io.io);
+    s->has_stdin = p->flags & CREATE_OPEN_STDIN;
+    s->rows = p->rows;
+    s->cols = p->cols;
+    r = make_stdio(s, false, &child.io.io);
     if (r < 0)
         return r;
     r = make_pipe(1, &s->gate_fd, &child.io.gate_fd);
@@ -388,8 +428,10 @@ int session_exec(struct mon *m, const char *exec_id, const struct msg_exec *p, i
     int r;
 
     s->stdin_once = true;
-    r = make_stdio(s, client_fd >= 0 && (p->attach_flags & MONITOR_STDIN), client_fd < 0, p->rows,
-                   p->cols, &child.io.io);
+    s->has_stdin = client_fd >= 0 && (p->attach_flags & MONITOR_STDIN);
+    s->rows = p->rows;
+    s->cols = p->cols;
+    r = make_stdio(s, client_fd < 0, &child.io.io);
     if (r == 0 && client_fd >= 0) {
         r = attacher_add(s, take_fd(client_fd), take_fd(early_fd), p->attach_flags, p->keys,
                          p->nkeys);
@@ -429,6 +471,10 @@ int session_resize(struct session *s, unsigned rows, unsigned cols)
 {
     if (!s->tty)
         return -ENOTTY;
+    s->rows = rows;
+    s->cols = cols;
+    if (s->console_fd >= 0) /* not made yet */
+        return 0;
     return s->out[0].fd < 0 ? -ESRCH : pty_resize(s->out[0].fd, rows, cols);
 }
 
@@ -577,6 +623,7 @@ static void session_exited(struct session *s)
     read_status(s);
     if (s->waiter) /* killed on its way to exec, with the pipe still held by someone */
         answer_start(s);
+    read_console(s);
     stream_close_input(s);
     for (size_t i = 0; i < ARRAY_SIZE(s->out); i++)
         stream_drain(&s->out[i]);

@@ -160,16 +160,6 @@ static ssize_t write_some(struct session *s, const char *data, size_t len)
     return (ssize_t)done;
 }
 
-static void resume_attachers(struct session *s)
-{
-    struct attacher *next;
-
-    for (struct attacher *a = s->attachers; a; a = next) {
-        next = a->next;
-        attacher_resume_input(a);
-    }
-}
-
 static void on_stdin_ready(struct source *source, int fd, uint32_t revents, void *data)
 {
     struct session *s = data;
@@ -177,7 +167,7 @@ static void on_stdin_ready(struct source *source, int fd, uint32_t revents, void
 
     if (n < 0) {
         stream_close_input(s);
-        resume_attachers(s);
+        attacher_resume_all(s);
         return;
     }
     s->input.start += (size_t)n;
@@ -188,7 +178,7 @@ static void on_stdin_ready(struct source *source, int fd, uint32_t revents, void
     if (s->stdin_ending)
         stream_close_input(s);
     else
-        resume_attachers(s);
+        attacher_resume_all(s);
 }
 
 void stream_input(struct session *s, const char *data, size_t len)

@@ -19,6 +19,8 @@
 #include "base/alloc.h"
 #include "base/fs.h"
 #include "base/strv.h"
+#include "io/fdpass.h"
+#include "io/pty.h"
 #include "monitor/driver.h"
 
 static void fail(int status_fd, enum error_code code, const char *text)
@@ -35,10 +37,15 @@ static void run(const char *command, const struct stage_io *io, int gate_fd, int
     char go;
 
     setsid();
-    if (io->console_fd >= 0) {
-        ioctl(io->console_fd, TIOCSCTTY, 0);
+    if (io->console_socket >= 0) {
+        int master, slave;
+
+        if (pty_open(NULL, &master, &slave) < 0 ||
+            fdpass_send(io->console_socket, "pty", 3, &master, 1) < 0)
+            _exit(1);
+        ioctl(slave, TIOCSCTTY, 0);
         for (int i = 0; i < 3; i++)
-            dup2(io->console_fd, i);
+            dup2(slave, i);
     } else {
         dup2(io->stdin_fd, 0);
         dup2(io->stdout_fd, 1);
