@@ -280,7 +280,7 @@ static int compare_lines(const void *a, const void *b)
 /* All ports: "80/tcp -> 0.0.0.0:8080", sorted. */
 static void print_ports(const struct json_value *ports)
 {
-    struct port_line lines[512];
+    struct port_line lines[512] = {0};
     size_t n = 0;
 
     for (size_t i = 0; i < json_value_len(ports); i++) {

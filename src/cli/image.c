@@ -240,7 +240,7 @@ static int images_rows(struct formatter *f, const struct json_value *image,
 {
     const struct json_value *tags = json_value_get(image, "RepoTags");
     const struct json_value *digests = json_value_get(image, "RepoDigests");
-    struct image_texts t;
+    struct image_texts t = {0};
     size_t rows = 0;
     int r = 0;
 

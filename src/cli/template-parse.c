@@ -229,6 +229,18 @@ static int parse_parentheses(struct parser *p, struct operand *o)
     return 0;
 }
 
+/* What may stand right behind an operand. */
+static bool ends_operand(const struct parser *p)
+{
+    return !*p->p || is_space(*p->p) || strchr(")|,=:", *p->p) || at_close(p);
+}
+
+static bool begins_number(const char *s)
+{
+    s += *s == '-' || *s == '+';
+    return *s >= '0' && *s <= '9';
+}
+
 static int parse_operand(struct parser *p, struct operand **ret)
 {
     struct operand *o = arena_alloc(&p->t->arena, sizeof *o);
@@ -250,8 +262,7 @@ static int parse_operand(struct parser *p, struct operand **ret)
         r = parse_parentheses(p, o);
     } else if (c == '"' || c == '`' || c == '\'') {
         r = parse_quoted(p, o);
-    } else if ((c >= '0' && c <= '9') ||
-               ((c == '-' || c == '+') && p->p[1] >= '0' && p->p[1] <= '9')) {
+    } else if (begins_number(p->p)) {
         r = parse_number(p, o);
         *ret = o;
         return r;
@@ -267,8 +278,7 @@ static int parse_operand(struct parser *p, struct operand **ret)
     r = parse_fields(p, o);
     if (r < 0)
         return r;
-    if (*p->p && !is_space(*p->p) && *p->p != ')' && *p->p != '|' && *p->p != ',' && *p->p != '=' &&
-        *p->p != ':' && !at_close(p)) {
+    if (!ends_operand(p)) {
         AUTOFREE char *what = xasprintf("unexpected \"%c\" in operand", *p->p);
 
         return fail(p, what);

@@ -201,7 +201,7 @@ static int compare_rows(const void *a, const void *b)
 
 static void row_json(const struct template_row *row, struct jsonw *w)
 {
-    struct row_index fields[64];
+    struct row_index fields[64] = {0};
     size_t n = 0;
 
     for (; n < ARRAY_SIZE(fields) && row->names[n]; n++)
