@@ -9,6 +9,7 @@
  * on the way out: the pair goes with the namespace, in the kernel's own time.
  */
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -238,6 +239,30 @@ static int check_gateways(struct network_manager *nm, const struct network_param
     return 0;
 }
 
+/*
+ * An interface that forwards no longer listens to router advertisements unless accept_ra is 2: the
+ * host would lose its own default route some minutes after forwarding was switched on.
+ */
+static void keep_router_advertisements(const struct network_manager *nm)
+{
+    DIR *d = opendir("/proc/sys/net/ipv6/conf");
+    const struct dirent *entry;
+
+    while (d && (entry = readdir(d))) {
+        AUTOFREE char *path = xasprintf("ipv6/conf/%s/accept_ra", entry->d_name);
+        int value = 0;
+        if (entry->d_name[0] == '.' || STREQ(entry->d_name, nm->bridge) ||
+            STREQ(entry->d_name, "lo") || STREQ(entry->d_name, "all") ||
+            STREQ(entry->d_name, "default") || sysctl_net_read(path, &value) < 0 || value != 1)
+            continue;
+        if (sysctl_net_write(path, "2") >= 0)
+            log_info("set accept_ra to 2, so that router advertisements are still heard",
+                     "interface=%s", entry->d_name);
+    }
+    if (d)
+        closedir(d);
+}
+
 /* Switches what the kernel has off and containers need; says what it changed. */
 static int set_sysctls(struct network_manager *nm, struct error *e)
 {
@@ -259,11 +284,12 @@ static int set_sysctls(struct network_manager *nm, struct error *e)
                  NULL);
     }
     if (nm->ipv6 && sysctl_net_read("ipv6/conf/all/forwarding", &value) >= 0 && value == 0) {
+        keep_router_advertisements(nm);
         r = sysctl_net_write("ipv6/conf/all/forwarding", "1");
         if (r < 0)
             return error_set_errno(e, r, "net.ipv6.conf.all.forwarding can not be switched on");
-        log_info("switched on net.ipv6.conf.all.forwarding: an interface that gets its address "
-                 "from router advertisements needs accept_ra=2 from now on",
+        log_info("switched on net.ipv6.conf.all.forwarding: the host now forwards between its "
+                 "IPv6 networks",
                  NULL);
     }
     return 0;
@@ -433,7 +459,8 @@ static void parse_mac(const char *text, uint8_t mac[6])
         mac[i] = (uint8_t)v[i];
 }
 
-/* The near end: made, on the bridge, up. */
+/* The near end: made, on the bridge, up. The error is the kernel's -ENODEV when there is no such
+ * bridge. */
 static int make_pair(struct network_manager *nm, int fd, const struct network_endpoint *ep,
                      int netns_fd, struct error *e)
 {
@@ -499,6 +526,43 @@ static int set_up_inside(struct network_manager *nm, const struct network_endpoi
     return 0;
 }
 
+/* Puts the near ends of all containers back on a bridge that was made anew. */
+static void reconnect_all(struct network_manager *nm, int fd)
+{
+    CLEANUP(nl_batch_done) struct nl_batch b = NL_BATCH_INIT;
+    size_t pos = 0;
+    void *value;
+
+    pthread_mutex_lock(&nm->lock);
+    while (map_next(nm->endpoints, &pos, NULL, &value))
+        nl_put_link_master(&b, ((const struct record *)value)->ep.host_ifname, nm->bridge_index);
+    pthread_mutex_unlock(&nm->lock);
+    (void)!nl_batch_run(fd, &b, NULL); /* some have no link (yet, or any more) */
+}
+
+/*
+ * Someone may delete the bridge. The next container that needs it makes it again, for all. Several
+ * threads may do so at once: each step is the same when done twice.
+ */
+static int check_bridge(struct network_manager *nm, int fd, struct error *e)
+{
+    struct nl_link link;
+    int r = nl_link_get(fd, nm->bridge, &link);
+
+    if (r >= 0 && link.index == nm->bridge_index)
+        return 0;
+    log_warn("the bridge has been deleted by someone else and is made again", "bridge=%s",
+             nm->bridge);
+    r = make_bridge(nm, fd, e);
+    if (r >= 0)
+        r = configure_bridge(nm, fd, e);
+    if (r >= 0)
+        r = set_sysctls(nm, e);
+    if (r >= 0)
+        reconnect_all(nm, fd);
+    return r;
+}
+
 /*
  * That both ends are up is noticed by a kernel worker (link watch); until then the near end, or a
  * bridge that just got its first port, drops what it shall send, and a lost ARP request costs the
@@ -525,7 +589,9 @@ int bridge_attach(struct network_manager *nm, const struct network_endpoint *ep,
 
     if (fd < 0)
         return error_set_errno(e, fd, "netlink");
-    int r = make_pair(nm, fd, ep, netns_fd, e);
+    int r = check_bridge(nm, fd, e);
+    if (r >= 0)
+        r = make_pair(nm, fd, ep, netns_fd, e);
     if (r >= 0)
         r = set_up_inside(nm, ep, netns_fd, e);
     if (r < 0)

@@ -105,9 +105,9 @@ struct network_manager {
     char bridge[IFNAMSIZ]; /* "" : no bridge network */
     char table[32];
     char network_id[65];
-    int bridge_index;
-    struct cidr4 net;  /* addr is the bridge's address */
-    struct cidr6 net6; /* addr is the bridge's address; prefix 0: no IPv6 */
+    _Atomic int bridge_index; /* changes when someone deletes the bridge and it is made anew */
+    struct cidr4 net;         /* addr is the bridge's address */
+    struct cidr6 net6;        /* addr is the bridge's address; prefix 0: no IPv6 */
     uint32_t gateway;
     struct in6_addr gateway6;
     unsigned mtu;

@@ -21,7 +21,7 @@
 #include "network/network-priv.h"
 #include "sys/conntrack.h"
 
-#define REPAIR_ROUNDS_MAX 10
+#define REPAIR_ROUNDS_MAX 50
 
 enum { MAP4, MAP4_IP, MAP6, MAP6_IP, MAP_COUNT };
 static const struct {
@@ -324,10 +324,46 @@ static void collect(const struct nft_element *item, void *data)
     *elements_add(data) = *item;
 }
 
-/* Makes the maps hold exactly what `want` (sorted) says. Returns how many were wrong. */
-static int reconcile(struct network_manager *nm, int fd, const struct elements *want)
+struct difference {
+    struct elements missing, extra;
+};
+
+static void difference_done(struct difference *d)
 {
-    CLEANUP(elements_done) struct elements have = {0}, missing = {0}, extra = {0};
+    elements_done(&d->missing);
+    elements_done(&d->extra);
+}
+
+/* Both lists are sorted. */
+static void compare_lists(const struct elements *want, const struct elements *have,
+                          struct difference *ret)
+{
+    for (size_t i = 0, k = 0; i < want->len || k < have->len;) {
+        int c = i == want->len   ? 1
+                : k == have->len ? -1
+                                 : compare_elements(&want->items[i], &have->items[k]);
+        bool other_data = c == 0 &&
+                          memcmp(want->items[i].data, have->items[k].data, NFT_DATA_MAX) != 0;
+        if (c < 0 || other_data)
+            *elements_add(&ret->missing) = want->items[i];
+        if (c > 0 || other_data)
+            *elements_add(&ret->extra) = have->items[k];
+        i += c <= 0;
+        k += c >= 0;
+    }
+}
+
+/*
+ * Makes the maps hold what they must. What is wanted is looked up after what is there: an endpoint
+ * is marked as published before its elements are added, so what is there and not wanted is really
+ * too much. What seems to be missing may have been withdrawn this moment: then it was added in
+ * error, and the next round finds it to be too much.
+ * Returns 1 when another round is needed, 0 when all was well or is now.
+ */
+static int reconcile(struct network_manager *nm, int fd, int *ret_repaired)
+{
+    CLEANUP(elements_done) struct elements have = {0}, want = {0};
+    CLEANUP(difference_done) struct difference d = {0};
     int r = 0;
 
     for (int map = 0; map < MAP_COUNT && r >= 0; map++)
@@ -336,25 +372,20 @@ static int reconcile(struct network_manager *nm, int fd, const struct elements *
         return r;
     if (have.len)
         qsort(have.items, have.len, sizeof(have.items[0]), compare_elements);
-    for (size_t i = 0, k = 0; i < want->len || k < have.len;) {
-        int c = i == want->len  ? 1
-                : k == have.len ? -1
-                                : compare_elements(&want->items[i], &have.items[k]);
-        if (c == 0 && memcmp(want->items[i].data, have.items[k].data, NFT_DATA_MAX) != 0) {
-            *elements_add(&extra) = have.items[k];
-            *elements_add(&missing) = want->items[i];
-        } else if (c < 0)
-            *elements_add(&missing) = want->items[i];
-        else if (c > 0)
-            *elements_add(&extra) = have.items[k];
-        i += c <= 0;
-        k += c >= 0;
-    }
-    if (extra.len)
-        r = delete_elements(nm, fd, extra.items, extra.len);
-    if (r >= 0 && missing.len)
-        r = nft_elements_add(fd, nm->table, missing.items, missing.len, NULL);
-    return r < 0 ? r : (int)(extra.len + missing.len);
+    uint64_t changes = snapshot(nm, &want);
+    compare_lists(&want, &have, &d);
+    if (d.extra.len)
+        r = delete_elements(nm, fd, d.extra.items, d.extra.len);
+    if (r >= 0 && d.missing.len)
+        r = nft_elements_add(fd, nm->table, d.missing.items, d.missing.len, NULL);
+    if (r < 0)
+        return r;
+    if (d.missing.len)
+        *ret_repaired = 1;
+    pthread_mutex_lock(&nm->lock);
+    bool still = nm->changes == changes;
+    pthread_mutex_unlock(&nm->lock);
+    return d.missing.len > 0 || (d.extra.len > 0 && !still);
 }
 
 static int write_table(struct network_manager *nm, const struct elements *list, struct error *e)
@@ -365,7 +396,7 @@ static int write_table(struct network_manager *nm, const struct elements *list, 
 }
 
 /*
- * Compares the table with what it must be and completes it, until nothing changed meanwhile.
+ * Compares the table with what it must be and completes it, while containers come and go.
  * Returns 1 when something was missing, 0 when not.
  */
 static int repair_by(struct network_manager *nm, int fd, struct error *e)
@@ -373,27 +404,27 @@ static int repair_by(struct network_manager *nm, int fd, struct error *e)
     int repaired = 0;
 
     for (int round = 0; round < REPAIR_ROUNDS_MAX; round++) {
-        CLEANUP(elements_done) struct elements want = {0};
-        uint64_t changes = snapshot(nm, &want);
         struct nft_census now = {0};
         int r = nft_census_take(fd, nm->table, &now);
         if (r >= 0 && census_is_whole(nm, &now)) {
-            r = reconcile(nm, fd, &want);
-            if (r > 0)
-                repaired = 1;
+            r = reconcile(nm, fd, &repaired);
+            if (r == 0)
+                return repaired;
         } else if (r >= 0) {
+            CLEANUP(elements_done) struct elements want = {0};
+            (void)snapshot(nm, &want);
             r = write_table(nm, &want, e);
             if (r < 0)
                 return r;
             repaired = 1;
+            if (nm->whole.chains == 0)
+                return repaired; /* the first time: nobody else is there yet */
         }
-        pthread_mutex_lock(&nm->lock);
-        bool still = nm->changes == changes;
-        pthread_mutex_unlock(&nm->lock);
-        if (r >= 0 && still)
-            return repaired;
+        /* -ENOENT: deleted by someone else (or its own container) since it was looked at */
+        if (r < 0 && r != -ENOENT && r != -EEXIST && r != -EBUSY && r != -EINTR)
+            return error_set_errno(e, r, "nft table %s can not be repaired", nm->table);
     }
-    return error_set(e, ERR_UNAVAILABLE, "nftables do not come to rest");
+    return error_set(e, ERR_UNAVAILABLE, "nft table %s does not come to rest", nm->table);
 }
 
 static int repair(struct network_manager *nm, struct error *e)

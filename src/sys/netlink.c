@@ -370,6 +370,15 @@ void nl_put_link_no_addrconf(struct nl_batch *b, int index, const char *name)
     nl_batch_finish(b, h);
 }
 
+void nl_put_link_master(struct nl_batch *b, const char *name, int master)
+{
+    struct nlmsghdr *h;
+
+    (void)link_change(b, 0, name, &h);
+    mnl_attr_put_u32(h, IFLA_MASTER, (uint32_t)master);
+    nl_batch_finish(b, h);
+}
+
 void nl_put_link_mtu(struct nl_batch *b, int index, unsigned mtu)
 {
     struct nlmsghdr *h;

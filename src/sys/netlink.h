@@ -98,6 +98,7 @@ void nl_put_link_no_addrconf(struct nl_batch *b, int index, const char *name);
 void nl_put_port(struct nl_batch *b, const char *name, bool isolated, bool hairpin);
 /* Every bridged packet passes the IP hooks of netfilter too (br_netfilter). */
 void nl_put_bridge_filtered(struct nl_batch *b, int index, bool on);
+void nl_put_link_master(struct nl_batch *b, const char *name, int master);
 void nl_put_link_mtu(struct nl_batch *b, int index, unsigned mtu);
 void nl_put_link_del(struct nl_batch *b, int index);
 

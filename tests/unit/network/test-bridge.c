@@ -701,6 +701,23 @@ static void test_failures(void **state)
     network_endpoint_done(&a.ep);
 }
 
+static void test_bridge_deleted(void **state)
+{
+    struct world *w = *state;
+    struct box a, b;
+
+    start_box(w, &a, "aaaa", (const char *const[]){"8080:80", NULL});
+    AUTOFD int server = netns_listen(a.ns, AF_INET, SOCK_STREAM, 80);
+    assert_true(netns_sh("ip link del pouch0"));
+    expect_silence(-1, "127.0.0.1", 8080, server);
+    start_box(w, &b, "bbbb", NULL); /* brings the bridge back, for the other as well */
+    expect_talk(-1, "127.0.0.1", 8080, server);
+    expect_talk(outside, "192.0.2.1", 8080, server);
+    expect_talk(b.ns, a.ep.ip, 80, server);
+    stop_box(w, &a);
+    stop_box(w, &b);
+}
+
 static void test_warnings(void **state)
 {
     struct world *w = *state;
@@ -893,6 +910,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_no_icc, set_up_no_icc, tear_down),
         cmocka_unit_test_setup_teardown(test_overlap, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_failures, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_bridge_deleted, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_warnings, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_storm, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_speed, set_up, tear_down),
