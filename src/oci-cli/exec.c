@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -142,8 +143,11 @@ static int exec_in(struct options *o, const struct state *s, const struct oci_sp
     close(status[1]);
     for (size_t i = 0; warnings && warnings[i]; i++)
         log_warn("process started with less than asked for", "what=\"%s\"", warnings[i]);
-    if (r == 0)
+    if (r == 0) {
         r = runtime_status_read(status[0], e);
+        if (r < 0) /* a zombie would keep the container's pid namespace from ending */
+            (void)waitpid(pid, NULL, 0);
+    }
     close(status[0]);
     if (r == 0 && o->pid_file) {
         char text[16];
