@@ -73,8 +73,7 @@ struct pending_dir {
 
 /* --- Messages ------------------------------------------------------------------------------- */
 
-/* The entry's name fit for one line of text. */
-static void printable(const char *path, char *out, size_t size)
+void layer_path_printable(const char *path, char *out, size_t size)
 {
     size_t n = 0;
 
@@ -95,7 +94,7 @@ static int refuse(const char *path, struct error *e, const char *why)
 {
     char name[200];
 
-    printable(path, name, sizeof name);
+    layer_path_printable(path, name, sizeof name);
     return error_set(e, ERR_INVALID, "entry \"%s\": %s", name, why);
 }
 
@@ -103,7 +102,7 @@ static int fail(const char *path, int errnum, const char *what, struct error *e)
 {
     char name[200];
 
-    printable(path, name, sizeof name);
+    layer_path_printable(path, name, sizeof name);
     return error_set_errno(e, errnum, "entry \"%s\": %s", name, what);
 }
 
@@ -325,7 +324,7 @@ static int set_xattrs(int fd, const char *name, const struct layer_entry *entry,
             char what[300];
             char shown[280];
 
-            printable(x->name, shown, sizeof shown);
+            layer_path_printable(x->name, shown, sizeof shown);
             (void)snprintf(what, sizeof what, "set attribute %s", shown);
             return fail(entry->path, r, what, e);
         }
@@ -465,7 +464,7 @@ static int refuse_link(const struct layer_entry *entry, struct error *e, const c
     char to[200];
     char text[300];
 
-    printable(entry->link, to, sizeof to);
+    layer_path_printable(entry->link, to, sizeof to);
     (void)snprintf(text, sizeof text, "hard link to \"%s\", %s", to, why);
     return refuse(entry->path, e, text);
 }

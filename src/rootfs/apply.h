@@ -52,6 +52,9 @@ struct layer_entry {
 
 struct layer_apply;
 
+/* A name out of an archive fit for one line of text: control characters escaped, cut at `size`. */
+void layer_path_printable(const char *path, char *out, size_t size);
+
 /* root_fd (a folder, borrowed until the end) should be empty; it becomes 0755 root:root. */
 int layer_apply_new(int root_fd, struct layer_apply **ret, struct error *e) MUST_CHECK;
 void layer_apply_free(struct layer_apply *a);

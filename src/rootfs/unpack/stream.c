@@ -57,6 +57,13 @@ static int bad(struct error *e, const char *what)
     return error_set(e, ERR_INVALID, "entry stream: %s", what);
 }
 
+/* The archive ended too soon. Whoever made it do so knows why; -ECANCELED says that it was not us. */
+static int cut_off(struct error *e)
+{
+    (void)bad(e, "it was cut off");
+    return -ECANCELED;
+}
+
 static int fill(struct reader *r, struct error *e)
 {
     ssize_t n;
@@ -67,7 +74,7 @@ static int fill(struct reader *r, struct error *e)
     if (n < 0)
         return error_set_errno(e, errno, "read the entry stream");
     if (n == 0)
-        return bad(e, "it was cut off");
+        return cut_off(e);
     r->pos = 0;
     r->len = (size_t)n;
     return 0;
@@ -174,7 +181,10 @@ static int read_entry(struct reader *r, const struct entry_header *h, struct lay
 
 static int write_failed(const struct reader *r, int errnum, struct error *e)
 {
-    return error_set_errno(e, errnum, "write \"%.150s\"", r->path);
+    char name[200];
+
+    layer_path_printable(r->path, name, sizeof name);
+    return error_set_errno(e, errnum, "entry \"%s\": write", name);
 }
 
 static int write_at(const struct reader *r, int out, const char *p, size_t len, off_t offset,
@@ -208,7 +218,7 @@ static ssize_t splice_some(struct reader *r, int out, size_t len, off_t offset, 
     }
     if (n < 0)
         return write_failed(r, errno, e);
-    return n > 0 ? n : bad(e, "it was cut off");
+    return n > 0 ? n : cut_off(e);
 }
 
 /* One chunk's bytes into `out` (thrown away when it is negative). */
@@ -245,6 +255,14 @@ static int copy_chunk(struct reader *r, int out, uint64_t offset, size_t len, st
     return 0;
 }
 
+static int outside(const struct reader *r, struct error *e)
+{
+    char name[200];
+
+    layer_path_printable(r->path, name, sizeof name);
+    return error_set(e, ERR_INVALID, "entry stream: content of \"%s\" outside of its size", name);
+}
+
 static int copy_content(struct reader *r, int out, uint64_t size, struct error *e)
 {
     uint64_t pos = 0;
@@ -259,8 +277,7 @@ static int copy_content(struct reader *r, int out, uint64_t size, struct error *
             return 0;
         if (chunk.len > ENTRY_CHUNK_MAX || chunk.offset < pos || chunk.offset > size ||
             chunk.len > size - chunk.offset)
-            return error_set(e, ERR_INVALID,
-                             "entry stream: content of \"%.150s\" outside of its size", r->path);
+            return outside(r, e);
         x = copy_chunk(r, out, chunk.offset, chunk.len, e);
         if (x < 0)
             return x;
@@ -326,7 +343,8 @@ int unpack_stream(int in, int root_fd, struct unpack_counts *ret, struct error *
         } else if (h.type != ENTRY_END) {
             x = apply_one(r, a, &h, ret, e);
         } else if (h.status != 0) {
-            x = error_set_errno(e, (int)(h.status & 0xfff), "the archive could not be read");
+            (void)error_set_errno(e, (int)(h.status & 0xfff), "the archive could not be read");
+            x = -ECANCELED;
         } else {
             x = layer_apply_finish(a, e);
             break;

@@ -14,7 +14,8 @@ struct unpack_counts {
 
 /*
  * Reads `in` (a pipe, but any readable fd will do) to the end of the stream and writes the layer
- * below root_fd. ERR_INVALID for what is wrong in the stream or hostile in the archive. ret holds
+ * below root_fd. ERR_INVALID for what is wrong in the stream or hostile in the archive;
+ * -ECANCELED when the stream was cut off or says that the archive could not be read. ret holds
  * what was done so far also on failure.
  */
 int unpack_stream(int in, int root_fd, struct unpack_counts *ret, struct error *e) MUST_CHECK;

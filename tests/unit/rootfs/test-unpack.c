@@ -166,6 +166,7 @@ static void test_cut_off(void **state)
     run = start(layer, NULL);
     assert_int_equal(finish(&run, &report), 1);
     assert_string_equal(report.message, "entry stream: it was cut off");
+    assert_int_equal(report.errnum, ECANCELED);
 }
 
 static void test_usage(void **state)
