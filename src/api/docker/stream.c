@@ -56,7 +56,9 @@ void api_container_wait(struct http_request *req, void *ctx)
         http_wait_fd(req, engine_wait_fd(wait), -1) == 1) {
         jsonw_begin(&w, NULL);
         jsonw_int(&w, "StatusCode", engine_wait_result(wait, &why));
-        if (why) {
+        /* Who waits for a container about to start hears from the start what went wrong; docker
+         * takes an error here for a failure of the wait itself. */
+        if (why && cond == WAIT_NOT_RUNNING) {
             jsonw_begin(&w, "Error");
             jsonw_str(&w, "Message", why);
             jsonw_end(&w);

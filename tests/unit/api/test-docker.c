@@ -265,11 +265,13 @@ static void test_wait(void **state)
 
 static void test_wait_error(void **state)
 {
-    AUTOFREE char *a = NULL;
+    AUTOFREE char *a = NULL, *next = NULL;
 
     fake_engine_exit(api.engine, 128);
     a = ask("POST", "/containers/web/wait");
     expect_has(a, "{\"StatusCode\":128,\"Error\":{\"Message\":\"could not start\"}}");
+    next = ask("POST", "/containers/web/wait?condition=next-exit");
+    expect_has(next, "{\"StatusCode\":128}");
 }
 
 #define UPGRADE "Connection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
