@@ -66,7 +66,7 @@ int cli_fail_run(const struct cli *cli, const struct error *e)
     const char *m = error_message(e);
     size_t len = strlen(m);
 
-    err_printf("pouch: %s%s\nSee '%s --help'.\n", m, len && m[len - 1] == '.' ? "" : ".",
+    err_printf("pouch: %s%s\nSee '%s --help'.\n", m, len && strchr(".?!", m[len - 1]) ? "" : ".",
                cli->path);
     return 125;
 }

@@ -2,6 +2,7 @@
 /* run, create, start, attach: making containers and sitting in front of them. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -10,12 +11,14 @@
 #include "base/fs.h"
 #include "base/str.h"
 #include "base/strv.h"
+#include "base/time.h"
 #include "cli/cli.h"
 #include "cli/create.h"
 #include "cli/image.h"
 #include "cli/stream.h"
 
 #define DEFAULT_DETACH_KEYS "ctrl-p,ctrl-q"
+#define RECONNECT_SECONDS   10
 
 static int check_detach_keys(const char *keys, struct error *e)
 {
@@ -219,14 +222,42 @@ static int run_detached(struct cli *cli, const char *id, struct error *e)
     return 0;
 }
 
+/* The daemon went away while the container ran (its output went on): asks the next daemon, which
+ * may take a moment to come. */
+static int ask_status_again(struct session *s)
+{
+    AUTO(error) struct error e = ERROR_INIT;
+    int64_t deadline = time_monotonic_ns() + RECONNECT_SECONDS * NSEC_PER_SEC;
+
+    for (;;) {
+        struct url u CLEANUP(url_done) = URL_INIT;
+        AUTO(buf) struct buf out = BUF_INIT(1 << 20);
+        AUTOPTR(json_value) struct json_value *v = NULL;
+
+        error_done(&e);
+        url_set(&u, "/containers/", s->id, "/wait");
+        if (api_call(s->cli, "POST", &u, NULL, &out, &e) >= 0 &&
+            json_value_parse(buf_str(&out), out.len, &v, &e) == 0)
+            return (int)json_value_int(json_value_get(v, "StatusCode"));
+        if (str_has_prefix(error_message(&e), "Error response") || time_monotonic_ns() > deadline)
+            break;
+        (void)usleep(50000);
+    }
+    err_printf("error waiting for container: %s\n", error_message(&e));
+    return 125;
+}
+
 /* What wait said, as our own exit status. */
-static int session_status(const struct session *s)
+static int session_status(struct session *s)
 {
     if (s->detached)
         return 0;
     if (s->wait_error)
         err_printf("%s\n", s->wait_error);
-    return s->exit_status < 0 ? 125 : s->exit_status;
+    if (s->exit_status >= 0)
+        return s->exit_status;
+    session_release_signals();
+    return ask_status_again(s);
 }
 
 /* After a failed start the daemon removes a --rm container: that is waited for. */
@@ -234,8 +265,12 @@ static void await_removal(struct attached *a, bool rm)
 {
     AUTO(buf) struct buf unused = BUF_INIT(64 << 10);
 
-    if (rm && a->wait)
-        (void)!http_conn_read_all(a->wait, &unused, NULL);
+    if (rm && a->wait) {
+        struct pollfd p = {.fd = http_conn_fd(a->wait), .events = POLLIN};
+
+        if (http_conn_has_pending(a->wait) || poll(&p, 1, 10000) > 0)
+            (void)!http_conn_read_all(a->wait, &unused, NULL);
+    }
 }
 
 static int run_attached(struct cli *cli, const struct create_options *o, const char *id,
@@ -432,6 +467,7 @@ static int run_attach(struct cli *cli, void *options, char **args, size_t n)
     a.session.proxy_signals = o->sig_proxy && !a.session.tty;
     a.session.detach_keys = o->detach_keys ? o->detach_keys : DEFAULT_DETACH_KEYS;
     a.session.id = jstr(info, "Id");
+    a.session.redraw = true;
     set.in = !o->no_stdin && json_value_bool(json_value_get(config, "OpenStdin"));
     a.session.forward_stdin = set.in;
     if (check_tty(set.in, a.session.tty, &e) < 0)

@@ -130,15 +130,21 @@ struct loop {
 
 static void resize(struct loop *l)
 {
-    struct url u CLEANUP(url_done) = URL_INIT;
     unsigned rows, columns;
 
     if (!l->s->tty || !l->s->kind || !terminal_size(&rows, &columns))
         return;
-    url_set(&u, l->s->kind, l->s->id, "/resize");
-    url_add_int(&u, "h", rows);
-    url_add_int(&u, "w", columns);
-    (void)!api_call(l->s->cli, "POST", &u, NULL, NULL, NULL);
+    for (unsigned more = l->s->redraw ? 1 : 0;; more--) {
+        struct url u CLEANUP(url_done) = URL_INIT;
+
+        url_set(&u, l->s->kind, l->s->id, "/resize");
+        url_add_int(&u, "h", rows + more);
+        url_add_int(&u, "w", columns + more);
+        (void)!api_call(l->s->cli, "POST", &u, NULL, NULL, NULL);
+        if (!more)
+            break;
+    }
+    l->s->redraw = false;
 }
 
 static void forward_signal(struct loop *l, int sig)

@@ -18,6 +18,7 @@ struct session {
     bool multiplexed;        /* frames, not raw bytes */
     bool forward_stdin;
     bool tty;                /* the terminal goes raw (when stdin is one and forwarded) */
+    bool redraw;             /* tell programs to draw anew: by a wrong size, then the right one */
     bool proxy_signals;      /* signals that come to us go to the container */
     const char *detach_keys; /* looked for in the input of a tty */
     const char *kind;        /* "/containers/" or "/exec/": where resize goes */
