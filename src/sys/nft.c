@@ -135,9 +135,9 @@ int nft_run(const char *program, const char *text, struct error *e)
         return error_set_errno(e, r, "%s", program);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return 0;
-    const char *words = buf_str(&said);
+    const char *words = said.len ? buf_str(&said) : "no reason given";
     return error_set(e, ERR_INTERNAL, "%s refused the rules: %.*s", program,
-                     (int)strcspn(words, "\n"), words[0] ? words : "no reason given");
+                     (int)strcspn(words, "\n"), words);
 }
 
 /* --- transactions --------------------------------------------------------------------------- */
