@@ -2,8 +2,9 @@
 /*
  * The image store without an engine: for tests and measurements.
  *     image-tool ROOT pull REF [PLATFORM] | load < TAR | import REF [CHANGE…] < TAR | list
- *                     | tag SOURCE REPO | rm [-f] REF | inspect REF | sweep | layers REF
+ *                     | pulls REF… (all at once) | tag SOURCE REPO | rm [-f] REF | inspect REF | sweep | layers REF
  */
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,6 +55,44 @@ static int print_image(struct image_store *s, const char *ref, bool layers, stru
     return 0;
 }
 
+struct one_pull {
+    struct image_store *store;
+    const char *ref;
+    struct error e;
+    int r;
+};
+
+static void *pull_thread(void *data)
+{
+    struct one_pull *one = data;
+    const struct image_pull_params p = {.reference = one->ref, .cancel_fd = -1};
+
+    one->r = image_pull(one->store, &p, NULL, &one->e);
+    return NULL;
+}
+
+static int pull_many(struct image_store *s, int n, char **refs, struct error *e)
+{
+    struct one_pull pulls[32] = {0};
+    pthread_t threads[32];
+    int r = 0;
+
+    for (int i = 0; i < n && i < 32; i++) {
+        pulls[i] = (struct one_pull){.store = s, .ref = refs[i]};
+        if (pthread_create(&threads[i], NULL, pull_thread, &pulls[i]) != 0)
+            abort();
+    }
+    for (int i = 0; i < n && i < 32; i++) {
+        pthread_join(threads[i], NULL);
+        if (pulls[i].r < 0 && r == 0) {
+            r = pulls[i].r;
+            error_move(e, &pulls[i].e);
+        }
+        error_done(&pulls[i].e);
+    }
+    return r;
+}
+
 static int run(struct image_store *s, int argc, char **argv, struct error *e)
 {
     const char *verb = argv[0], *arg = argc > 1 ? argv[1] : NULL;
@@ -72,6 +111,8 @@ static int run(struct image_store *s, int argc, char **argv, struct error *e)
             puts(id);
         return r;
     }
+    if (STREQ(verb, "pulls"))
+        return pull_many(s, argc - 1, argv + 1, e);
     if (STREQ(verb, "load")) {
         const struct image_load_params p = {.fd = 0, .progress = print_progress, .cancel_fd = -1};
         return image_load(s, &p, e);

@@ -121,8 +121,8 @@ static int run_pipeline(struct layer *l, struct error *e)
     }
     if (r >= 0)
         r = verify(l, &result, e);
-    if (r < 0)
-        error_add(e, "layer %s", *l->digest ? l->digest : "of the archive");
+    if (r < 0 && *l->digest)
+        error_add(e, "layer %s", l->digest);
     digest_state_done(&l->hash);
     if (r < 0)
         return r;
