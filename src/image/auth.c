@@ -8,12 +8,12 @@
 #define HEADER_MAX (64u * 1024)
 
 static const struct json_field auth_fields[] = {
-        JSON_FIELD(struct image_auth, username, "username", JSON_STR, JSON_OMIT_EMPTY),
-        JSON_FIELD(struct image_auth, password, "password", JSON_STR, JSON_OMIT_EMPTY),
-        JSON_FIELD(struct image_auth, identity_token, "identitytoken", JSON_STR, JSON_OMIT_EMPTY),
-        JSON_FIELD(struct image_auth, registry_token, "registrytoken", JSON_STR, JSON_OMIT_EMPTY),
-        JSON_FIELD(struct image_auth, server_address, "serveraddress", JSON_STR, JSON_OMIT_EMPTY),
-        JSON_END,
+    JSON_FIELD(struct image_auth, username, "username", JSON_STR, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct image_auth, password, "password", JSON_STR, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct image_auth, identity_token, "identitytoken", JSON_STR, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct image_auth, registry_token, "registrytoken", JSON_STR, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct image_auth, server_address, "serveraddress", JSON_STR, JSON_OMIT_EMPTY),
+    JSON_END,
 };
 const struct json_desc image_auth_json = {"credentials", sizeof(struct image_auth), auth_fields};
 

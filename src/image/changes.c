@@ -164,8 +164,10 @@ int image_changes_apply(struct oci_image_config *c, char *const *changes, struct
         s += n;
         s += strspn(s, " \t");
         if (!*name || !*s)
-            return error_set(e, ERR_INVALID, "\"%.200s\" is not a change: it needs an instruction "
-                             "and its value", changes[i]);
+            return error_set(e, ERR_INVALID,
+                             "\"%.200s\" is not a change: it needs an instruction "
+                             "and its value",
+                             changes[i]);
         int r = apply(c, name, s, e);
         if (r < 0)
             return r;

@@ -36,8 +36,8 @@ static int64_t layer_size(struct image_store *s, const char *diff_id)
 {
     CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
 
-    if (store_query(s->db, &rows, NULL, "SELECT size FROM layers WHERE diff_id = ?", "s",
-                    diff_id) < 0 ||
+    if (store_query(s->db, &rows, NULL, "SELECT size FROM layers WHERE diff_id = ?", "s", diff_id) <
+            0 ||
         store_rows_next(&rows, NULL) != 1)
         return 0;
     return store_col_int(&rows, 0);
@@ -71,8 +71,9 @@ static int write_names(struct image_store *s, const struct image_commit *c, stru
     int r = 0;
 
     for (size_t i = 0; r >= 0 && c->names && c->names[i]; i++)
-        r = store_exec(s->db, e, "INSERT OR REPLACE INTO image_names (name, image_id) VALUES (?, ?)",
-                       "ss", c->names[i], c->config);
+        r = store_exec(s->db, e,
+                       "INSERT OR REPLACE INTO image_names (name, image_id) VALUES (?, ?)", "ss",
+                       c->names[i], c->config);
     if (r >= 0 && c->digest_name && c->top)
         r = store_exec(s->db, e,
                        "INSERT OR REPLACE INTO image_digests (name, digest, image_id) "

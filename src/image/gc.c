@@ -71,8 +71,8 @@ static bool query_any(struct image_store *s, const char *sql, const char *arg)
     return store_query(s->db, &rows, NULL, sql, "s", arg) >= 0 && store_rows_next(&rows, NULL) == 1;
 }
 
-static int collect_layer(struct image_store *s, const char *diff_id, char ***trash,
-                         unsigned *count, struct error *e)
+static int collect_layer(struct image_store *s, const char *diff_id, char ***trash, unsigned *count,
+                         struct error *e)
 {
     if (image_store_is_pinned(s, diff_id) ||
         query_any(s, "SELECT 1 FROM image_layers WHERE diff_id = ? LIMIT 1", diff_id))
@@ -155,11 +155,11 @@ int image_store_collect(struct image_store *s, char *const *layers, char *const 
 int image_store_delete(struct image_store *s, const char *id, struct error *e)
 {
     static const char *const deletes[] = {
-            "DELETE FROM image_layers WHERE image_id = ?",
-            "DELETE FROM image_blobs WHERE image_id = ?",
-            "DELETE FROM image_names WHERE image_id = ?",
-            "DELETE FROM image_digests WHERE image_id = ?",
-            "DELETE FROM images WHERE id = ?",
+        "DELETE FROM image_layers WHERE image_id = ?",
+        "DELETE FROM image_blobs WHERE image_id = ?",
+        "DELETE FROM image_names WHERE image_id = ?",
+        "DELETE FROM image_digests WHERE image_id = ?",
+        "DELETE FROM images WHERE id = ?",
     };
     AUTOPTR(strv) char **layers = NULL;
     AUTOPTR(strv) char **blobs = NULL;

@@ -106,7 +106,7 @@ int image_op_run(struct image_store *s, const struct image_op_params *p,
 
 /* commit.c */
 struct image_commit {
-    const char *config; /* digest: the id */
+    const char *config;         /* digest: the id */
     const char *manifest, *top; /* digests or NULL */
     const char *digest_name;
     char *const *names;

@@ -52,9 +52,9 @@ int image_tag(struct image_store *s, const char *source, const char *repo, const
 /* --- Removing ------------------------------------------------------------------------------------ */
 
 static const struct json_field item_fields[] = {
-        JSON_FIELD(struct image_removed_item, untagged, "Untagged", JSON_STR, JSON_OMIT_EMPTY),
-        JSON_FIELD(struct image_removed_item, deleted, "Deleted", JSON_STR, JSON_OMIT_EMPTY),
-        JSON_END,
+    JSON_FIELD(struct image_removed_item, untagged, "Untagged", JSON_STR, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct image_removed_item, deleted, "Deleted", JSON_STR, JSON_OMIT_EMPTY),
+    JSON_END,
 };
 const struct json_desc image_removed_item_json = {"removed", sizeof(struct image_removed_item),
                                                   item_fields};
@@ -169,10 +169,8 @@ static int remove_image(struct image_store *s, const char *id, bool force, bool 
         if (untagged)
             return 0; /* the name is gone, the image stays while it is used */
         return use == IMAGE_USED_RUNNING
-                       ? conflict(id, true, "image is being used by running container", container,
-                                  e)
-                       : conflict(id, false, "image is being used by stopped container", container,
-                                  e);
+                   ? conflict(id, true, "image is being used by running container", container, e)
+                   : conflict(id, false, "image is being used by stopped container", container, e);
     }
     if ((r = load_names(s, id, &names, e)) < 0)
         return r;

@@ -85,8 +85,8 @@ int op_layer_plan(struct image_op *op, const struct worker_msg *m)
     if (l->digest)
         op_pin(op, l->digest);
     return STREQ(op->params->start->op, "pull")
-                   ? op_progress(op, l->short_id, "Pulling fs layer", 0, 0)
-                   : 0;
+               ? op_progress(op, l->short_id, "Pulling fs layer", 0, 0)
+               : 0;
 }
 
 static struct op_layer *find_layer(struct image_op *op, uint64_t index)

@@ -53,9 +53,9 @@ struct image_op {
     size_t nlayers;
     struct json_list files; /* of struct op_file */
     char **pins;
-    bool done;              /* the worker said so */
-    bool unpack_stopped;    /* the worker only saw a broken pipe: pouch-unpack knows why */
-    struct error pending;   /* the worker's error while that is found out */
+    bool done;                 /* the worker said so */
+    bool unpack_stopped;       /* the worker only saw a broken pipe: pouch-unpack knows why */
+    struct error pending;      /* the worker's error while that is found out */
     struct error unpack_error; /* pouch-unpack's, while the worker may know the cause better */
     int64_t unpack_deadline;   /* until when it may say so */
     struct image_op *next, *prev;

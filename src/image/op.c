@@ -55,7 +55,7 @@ int op_progress(struct image_op *op, const char *id, const char *status, uint64_
                 uint64_t total)
 {
     const struct image_progress p = {
-            .id = id, .status = status, .has_detail = true, .current = current, .total = total};
+        .id = id, .status = status, .has_detail = true, .current = current, .total = total};
 
     if (op->params->quiet || !id)
         return 0;
@@ -110,8 +110,8 @@ static int on_open(struct image_op *op, const struct worker_msg *m)
     struct worker_msg reply = {.type = (char *)"opened", .id = m->id};
     AUTOFD int fd = -EBADF;
     int r = m->file >= (uint64_t)1 << 32
-                    ? error_set(op->e, ERR_INTERNAL, "the image worker broke its rules: files")
-                    : op_file_new(op, m->file, &fd);
+                ? error_set(op->e, ERR_INTERNAL, "the image worker broke its rules: files")
+                : op_file_new(op, m->file, &fd);
 
     return r < 0 ? r : op_reply(op, &reply, &fd, 1);
 }
@@ -271,7 +271,8 @@ static int read_worker(struct image_op *op, struct held *held)
         return use_unpack_error(op);
     int status = spawn_wait(op->worker);
     op->worker = 0;
-    return error_set(op->e, ERR_INTERNAL, "the image worker ended unexpectedly (status %d)", status);
+    return error_set(op->e, ERR_INTERNAL, "the image worker ended unexpectedly (status %d)",
+                     status);
 }
 
 /* --- The loop ---------------------------------------------------------------------------------------- */

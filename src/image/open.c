@@ -27,22 +27,22 @@
 #define NOBODY 65534
 
 static const char *const MIGRATIONS[] = {
-        "CREATE TABLE images (id TEXT PRIMARY KEY, size INTEGER NOT NULL, created INTEGER NOT NULL,"
-        " tagged INTEGER NOT NULL, removed INTEGER NOT NULL DEFAULT 0, boot TEXT NOT NULL);"
-        "CREATE TABLE image_names (name TEXT PRIMARY KEY, image_id TEXT NOT NULL);"
-        "CREATE INDEX image_names_id ON image_names (image_id);"
-        "CREATE TABLE image_digests (name TEXT NOT NULL, digest TEXT NOT NULL,"
-        " image_id TEXT NOT NULL, PRIMARY KEY (name, digest));"
-        "CREATE INDEX image_digests_id ON image_digests (image_id);"
-        "CREATE TABLE image_layers (image_id TEXT NOT NULL, position INTEGER NOT NULL,"
-        " diff_id TEXT NOT NULL, PRIMARY KEY (image_id, position));"
-        "CREATE INDEX image_layers_diff ON image_layers (diff_id);"
-        "CREATE TABLE image_blobs (image_id TEXT NOT NULL, digest TEXT NOT NULL,"
-        " PRIMARY KEY (image_id, digest));"
-        "CREATE INDEX image_blobs_digest ON image_blobs (digest);"
-        "CREATE TABLE layers (diff_id TEXT PRIMARY KEY, blob TEXT, media_type TEXT,"
-        " blob_size INTEGER NOT NULL, size INTEGER NOT NULL, boot TEXT NOT NULL);",
-        NULL,
+    "CREATE TABLE images (id TEXT PRIMARY KEY, size INTEGER NOT NULL, created INTEGER NOT NULL,"
+    " tagged INTEGER NOT NULL, removed INTEGER NOT NULL DEFAULT 0, boot TEXT NOT NULL);"
+    "CREATE TABLE image_names (name TEXT PRIMARY KEY, image_id TEXT NOT NULL);"
+    "CREATE INDEX image_names_id ON image_names (image_id);"
+    "CREATE TABLE image_digests (name TEXT NOT NULL, digest TEXT NOT NULL,"
+    " image_id TEXT NOT NULL, PRIMARY KEY (name, digest));"
+    "CREATE INDEX image_digests_id ON image_digests (image_id);"
+    "CREATE TABLE image_layers (image_id TEXT NOT NULL, position INTEGER NOT NULL,"
+    " diff_id TEXT NOT NULL, PRIMARY KEY (image_id, position));"
+    "CREATE INDEX image_layers_diff ON image_layers (diff_id);"
+    "CREATE TABLE image_blobs (image_id TEXT NOT NULL, digest TEXT NOT NULL,"
+    " PRIMARY KEY (image_id, digest));"
+    "CREATE INDEX image_blobs_digest ON image_blobs (digest);"
+    "CREATE TABLE layers (diff_id TEXT PRIMARY KEY, blob TEXT, media_type TEXT,"
+    " blob_size INTEGER NOT NULL, size INTEGER NOT NULL, boot TEXT NOT NULL);",
+    NULL,
 };
 
 /* --- The janitor ------------------------------------------------------------------------------- */

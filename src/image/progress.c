@@ -28,11 +28,7 @@ static void put_bar(struct buf *out, uint64_t current, uint64_t total)
         (void)buf_putc(out, '[');
         for (unsigned i = 0; i < filled; i++)
             (void)buf_putc(out, '=');
-        if (filled < BAR_WIDTH) {
-            (void)buf_putc(out, '>');
-            (void)buf_printf(out, "%*s", (int)(BAR_WIDTH - filled - 1), "");
-        }
-        (void)buf_puts(out, "]  ");
+        (void)buf_printf(out, ">%*s]  ", (int)(BAR_WIDTH - filled), "");
     }
     put_size(out, current);
     if (total > 0 && current <= total) {

@@ -67,13 +67,13 @@ struct worker_msg {
     char *host;       /* registry, with port */
     char *repository; /* path in the registry */
     char *tag;
-    char *reference;  /* as shown to people */
+    char *reference; /* as shown to people */
     char *platform;
     char *username;
     char *password;
     char *identity_token;
     char *registry_token;
-    bool insecure;   /* plain HTTP and any certificate may be used */
+    bool insecure; /* plain HTTP and any certificate may be used */
     uint64_t parallel;
     uint64_t stall_timeout; /* seconds */
 };

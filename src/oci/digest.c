@@ -9,8 +9,8 @@ static const struct {
     const char *prefix;
     size_t hex_len;
 } ALGORITHMS[DIGEST_ALGORITHM_MAX] = {
-        [DIGEST_SHA256] = {"sha256:", 64},
-        [DIGEST_SHA512] = {"sha512:", 128},
+    [DIGEST_SHA256] = {"sha256:", 64},
+    [DIGEST_SHA512] = {"sha512:", 128},
 };
 
 bool digest_is_valid(const char *digest)

@@ -11,100 +11,96 @@
 #define BLOB_SIZE_MAX ((uint64_t)1 << 44)
 
 static const struct json_field descriptor_fields[] = {
-        JSON_FIELD(struct oci_descriptor, media_type, "mediaType", JSON_STR, 0),
-        JSON_FIELD(struct oci_descriptor, digest, "digest", JSON_STR, JSON_REQUIRED),
-        JSON_FIELD(struct oci_descriptor, size, "size", JSON_UINT, 0),
-        JSON_FIELD(struct oci_descriptor, annotations, "annotations", JSON_STR_MAP,
-                   JSON_OMIT_EMPTY),
-        JSON_FIELD_SUB(struct oci_descriptor, platform, "platform", JSON_OBJ_PTR, JSON_OMIT_EMPTY,
-                       &oci_platform_json),
-        JSON_END,
+    JSON_FIELD(struct oci_descriptor, media_type, "mediaType", JSON_STR, 0),
+    JSON_FIELD(struct oci_descriptor, digest, "digest", JSON_STR, JSON_REQUIRED),
+    JSON_FIELD(struct oci_descriptor, size, "size", JSON_UINT, 0),
+    JSON_FIELD(struct oci_descriptor, annotations, "annotations", JSON_STR_MAP, JSON_OMIT_EMPTY),
+    JSON_FIELD_SUB(struct oci_descriptor, platform, "platform", JSON_OBJ_PTR, JSON_OMIT_EMPTY,
+                   &oci_platform_json),
+    JSON_END,
 };
 const struct json_desc oci_descriptor_json = {"descriptor", sizeof(struct oci_descriptor),
                                               descriptor_fields};
 
 static const struct json_field manifest_fields[] = {
-        JSON_FIELD(struct oci_manifest, schema_version, "schemaVersion", JSON_UINT, 0),
-        JSON_FIELD(struct oci_manifest, media_type, "mediaType", JSON_STR, JSON_OMIT_EMPTY),
-        JSON_FIELD_SUB(struct oci_manifest, config, "config", JSON_OBJ, JSON_REQUIRED,
-                       &oci_descriptor_json),
-        JSON_FIELD_SUB(struct oci_manifest, layers, "layers", JSON_OBJ_LIST, 0,
-                       &oci_descriptor_json),
-        JSON_FIELD(struct oci_manifest, annotations, "annotations", JSON_STR_MAP, JSON_OMIT_EMPTY),
-        JSON_END,
+    JSON_FIELD(struct oci_manifest, schema_version, "schemaVersion", JSON_UINT, 0),
+    JSON_FIELD(struct oci_manifest, media_type, "mediaType", JSON_STR, JSON_OMIT_EMPTY),
+    JSON_FIELD_SUB(struct oci_manifest, config, "config", JSON_OBJ, JSON_REQUIRED,
+                   &oci_descriptor_json),
+    JSON_FIELD_SUB(struct oci_manifest, layers, "layers", JSON_OBJ_LIST, 0, &oci_descriptor_json),
+    JSON_FIELD(struct oci_manifest, annotations, "annotations", JSON_STR_MAP, JSON_OMIT_EMPTY),
+    JSON_END,
 };
 const struct json_desc oci_manifest_json = {"manifest", sizeof(struct oci_manifest),
                                             manifest_fields};
 
 static const struct json_field index_fields[] = {
-        JSON_FIELD(struct oci_index, schema_version, "schemaVersion", JSON_UINT, 0),
-        JSON_FIELD(struct oci_index, media_type, "mediaType", JSON_STR, JSON_OMIT_EMPTY),
-        JSON_FIELD_SUB(struct oci_index, manifests, "manifests", JSON_OBJ_LIST, 0,
-                       &oci_descriptor_json),
-        JSON_FIELD(struct oci_index, annotations, "annotations", JSON_STR_MAP, JSON_OMIT_EMPTY),
-        JSON_END,
+    JSON_FIELD(struct oci_index, schema_version, "schemaVersion", JSON_UINT, 0),
+    JSON_FIELD(struct oci_index, media_type, "mediaType", JSON_STR, JSON_OMIT_EMPTY),
+    JSON_FIELD_SUB(struct oci_index, manifests, "manifests", JSON_OBJ_LIST, 0,
+                   &oci_descriptor_json),
+    JSON_FIELD(struct oci_index, annotations, "annotations", JSON_STR_MAP, JSON_OMIT_EMPTY),
+    JSON_END,
 };
 const struct json_desc oci_index_json = {"index", sizeof(struct oci_index), index_fields};
 
 static const struct json_field config_fields[] = {
-        JSON_FIELD(struct oci_image_config, user, "User", JSON_STR, JSON_OMIT_EMPTY),
-        JSON_FIELD(struct oci_image_config, exposed_ports, "ExposedPorts", JSON_KEY_SET,
-                   JSON_OMIT_EMPTY),
-        JSON_FIELD(struct oci_image_config, env, "Env", JSON_STRV, JSON_OMIT_EMPTY),
-        JSON_FIELD(struct oci_image_config, entrypoint, "Entrypoint", JSON_STRV,
-                   JSON_OMIT_EMPTY | JSON_STR_OR_LIST),
-        JSON_FIELD(struct oci_image_config, cmd, "Cmd", JSON_STRV,
-                   JSON_OMIT_EMPTY | JSON_STR_OR_LIST),
-        JSON_FIELD(struct oci_image_config, volumes, "Volumes", JSON_KEY_SET, JSON_OMIT_EMPTY),
-        JSON_FIELD(struct oci_image_config, working_dir, "WorkingDir", JSON_STR, JSON_OMIT_EMPTY),
-        JSON_FIELD(struct oci_image_config, labels, "Labels", JSON_STR_MAP, JSON_OMIT_EMPTY),
-        JSON_FIELD(struct oci_image_config, stop_signal, "StopSignal", JSON_STR, JSON_OMIT_EMPTY),
-        JSON_FIELD(struct oci_image_config, healthcheck, "Healthcheck", JSON_RAW, JSON_OMIT_EMPTY),
-        JSON_FIELD(struct oci_image_config, shell, "Shell", JSON_STRV, JSON_OMIT_EMPTY),
-        JSON_FIELD(struct oci_image_config, on_build, "OnBuild", JSON_STRV, JSON_OMIT_EMPTY),
-        JSON_FIELD(struct oci_image_config, args_escaped, "ArgsEscaped", JSON_BOOL,
-                   JSON_OMIT_EMPTY),
-        JSON_END,
+    JSON_FIELD(struct oci_image_config, user, "User", JSON_STR, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct oci_image_config, exposed_ports, "ExposedPorts", JSON_KEY_SET,
+               JSON_OMIT_EMPTY),
+    JSON_FIELD(struct oci_image_config, env, "Env", JSON_STRV, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct oci_image_config, entrypoint, "Entrypoint", JSON_STRV,
+               JSON_OMIT_EMPTY | JSON_STR_OR_LIST),
+    JSON_FIELD(struct oci_image_config, cmd, "Cmd", JSON_STRV, JSON_OMIT_EMPTY | JSON_STR_OR_LIST),
+    JSON_FIELD(struct oci_image_config, volumes, "Volumes", JSON_KEY_SET, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct oci_image_config, working_dir, "WorkingDir", JSON_STR, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct oci_image_config, labels, "Labels", JSON_STR_MAP, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct oci_image_config, stop_signal, "StopSignal", JSON_STR, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct oci_image_config, healthcheck, "Healthcheck", JSON_RAW, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct oci_image_config, shell, "Shell", JSON_STRV, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct oci_image_config, on_build, "OnBuild", JSON_STRV, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct oci_image_config, args_escaped, "ArgsEscaped", JSON_BOOL, JSON_OMIT_EMPTY),
+    JSON_END,
 };
 const struct json_desc oci_image_config_json = {"config", sizeof(struct oci_image_config),
                                                 config_fields};
 
 static const struct json_field history_fields[] = {
-        JSON_FIELD(struct oci_history, created, "created", JSON_TIME, JSON_OMIT_EMPTY),
-        JSON_FIELD(struct oci_history, created_by, "created_by", JSON_STR, JSON_OMIT_EMPTY),
-        JSON_FIELD(struct oci_history, author, "author", JSON_STR, JSON_OMIT_EMPTY),
-        JSON_FIELD(struct oci_history, comment, "comment", JSON_STR, JSON_OMIT_EMPTY),
-        JSON_FIELD(struct oci_history, empty_layer, "empty_layer", JSON_BOOL, JSON_OMIT_EMPTY),
-        JSON_END,
+    JSON_FIELD(struct oci_history, created, "created", JSON_TIME, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct oci_history, created_by, "created_by", JSON_STR, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct oci_history, author, "author", JSON_STR, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct oci_history, comment, "comment", JSON_STR, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct oci_history, empty_layer, "empty_layer", JSON_BOOL, JSON_OMIT_EMPTY),
+    JSON_END,
 };
 static const struct json_desc history_json = {"history", sizeof(struct oci_history),
                                               history_fields};
 
 /* rootfs is an anonymous struct in struct oci_image; its offsets are relative to it. */
-#define ROOTFS_OFFSET(member) (offsetof(struct oci_image, rootfs.member) -                         \
-                               offsetof(struct oci_image, rootfs))
+#define ROOTFS_OFFSET(member)                                                                      \
+    (offsetof(struct oci_image, rootfs.member) - offsetof(struct oci_image, rootfs))
 static const struct json_field rootfs_fields[] = {
-        {.name = "type", .kind = JSON_STR, .offset = ROOTFS_OFFSET(type)},
-        {.name = "diff_ids", .kind = JSON_STRV, .offset = ROOTFS_OFFSET(diff_ids)},
-        JSON_END,
+    {.name = "type", .kind = JSON_STR, .offset = ROOTFS_OFFSET(type)},
+    {.name = "diff_ids", .kind = JSON_STRV, .offset = ROOTFS_OFFSET(diff_ids)},
+    JSON_END,
 };
 static const struct json_desc rootfs_json = {"rootfs", sizeof(((struct oci_image *)0)->rootfs),
                                              rootfs_fields};
 
 static const struct json_field image_fields[] = {
-        JSON_FIELD(struct oci_image, created, "created", JSON_TIME, JSON_OMIT_EMPTY),
-        JSON_FIELD(struct oci_image, author, "author", JSON_STR, JSON_OMIT_EMPTY),
-        JSON_FIELD(struct oci_image, comment, "comment", JSON_STR, JSON_OMIT_EMPTY),
-        JSON_FIELD(struct oci_image, architecture, "architecture", JSON_STR, 0),
-        JSON_FIELD(struct oci_image, variant, "variant", JSON_STR, JSON_OMIT_EMPTY),
-        JSON_FIELD(struct oci_image, os, "os", JSON_STR, 0),
-        JSON_FIELD(struct oci_image, os_version, "os.version", JSON_STR, JSON_OMIT_EMPTY),
-        JSON_FIELD(struct oci_image, docker_version, "docker_version", JSON_STR, JSON_OMIT_EMPTY),
-        JSON_FIELD_SUB(struct oci_image, config, "config", JSON_OBJ, 0, &oci_image_config_json),
-        JSON_FIELD_SUB(struct oci_image, rootfs, "rootfs", JSON_OBJ, 0, &rootfs_json),
-        JSON_FIELD_SUB(struct oci_image, history, "history", JSON_OBJ_LIST, JSON_OMIT_EMPTY,
-                       &history_json),
-        JSON_END,
+    JSON_FIELD(struct oci_image, created, "created", JSON_TIME, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct oci_image, author, "author", JSON_STR, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct oci_image, comment, "comment", JSON_STR, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct oci_image, architecture, "architecture", JSON_STR, 0),
+    JSON_FIELD(struct oci_image, variant, "variant", JSON_STR, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct oci_image, os, "os", JSON_STR, 0),
+    JSON_FIELD(struct oci_image, os_version, "os.version", JSON_STR, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct oci_image, docker_version, "docker_version", JSON_STR, JSON_OMIT_EMPTY),
+    JSON_FIELD_SUB(struct oci_image, config, "config", JSON_OBJ, 0, &oci_image_config_json),
+    JSON_FIELD_SUB(struct oci_image, rootfs, "rootfs", JSON_OBJ, 0, &rootfs_json),
+    JSON_FIELD_SUB(struct oci_image, history, "history", JSON_OBJ_LIST, JSON_OMIT_EMPTY,
+                   &history_json),
+    JSON_END,
 };
 const struct json_desc oci_image_json = {"image configuration", sizeof(struct oci_image),
                                          image_fields};
@@ -121,13 +117,13 @@ struct probe {
     char *fs_layers;
 };
 static const struct json_field probe_fields[] = {
-        JSON_FIELD(struct probe, schema_version, "schemaVersion", JSON_UINT, 0),
-        JSON_FIELD(struct probe, media_type, "mediaType", JSON_STR, 0),
-        JSON_FIELD(struct probe, config, "config", JSON_RAW, 0),
-        JSON_FIELD(struct probe, layers, "layers", JSON_RAW, 0),
-        JSON_FIELD(struct probe, manifests, "manifests", JSON_RAW, 0),
-        JSON_FIELD(struct probe, fs_layers, "fsLayers", JSON_RAW, 0),
-        JSON_END,
+    JSON_FIELD(struct probe, schema_version, "schemaVersion", JSON_UINT, 0),
+    JSON_FIELD(struct probe, media_type, "mediaType", JSON_STR, 0),
+    JSON_FIELD(struct probe, config, "config", JSON_RAW, 0),
+    JSON_FIELD(struct probe, layers, "layers", JSON_RAW, 0),
+    JSON_FIELD(struct probe, manifests, "manifests", JSON_RAW, 0),
+    JSON_FIELD(struct probe, fs_layers, "fsLayers", JSON_RAW, 0),
+    JSON_END,
 };
 static const struct json_desc probe_json = {"manifest", sizeof(struct probe), probe_fields};
 
@@ -327,15 +323,15 @@ int oci_layer_compression(const char *media_type, enum oci_compression *ret, str
         const char *type;
         enum oci_compression compression;
     } types[] = {
-            {OCI_MT_LAYER, OCI_PLAIN},
-            {OCI_MT_LAYER_GZIP, OCI_GZIP},
-            {OCI_MT_LAYER_ZSTD, OCI_ZSTD},
-            {OCI_MT_DOCKER_LAYER, OCI_PLAIN},
-            {OCI_MT_DOCKER_LAYER_GZIP, OCI_GZIP},
-            {OCI_MT_DOCKER_LAYER_ZSTD, OCI_ZSTD},
-            {"application/vnd.oci.image.layer.nondistributable.v1.tar", OCI_PLAIN},
-            {"application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", OCI_GZIP},
-            {"application/vnd.oci.image.layer.nondistributable.v1.tar+zstd", OCI_ZSTD},
+        {OCI_MT_LAYER, OCI_PLAIN},
+        {OCI_MT_LAYER_GZIP, OCI_GZIP},
+        {OCI_MT_LAYER_ZSTD, OCI_ZSTD},
+        {OCI_MT_DOCKER_LAYER, OCI_PLAIN},
+        {OCI_MT_DOCKER_LAYER_GZIP, OCI_GZIP},
+        {OCI_MT_DOCKER_LAYER_ZSTD, OCI_ZSTD},
+        {"application/vnd.oci.image.layer.nondistributable.v1.tar", OCI_PLAIN},
+        {"application/vnd.oci.image.layer.nondistributable.v1.tar+gzip", OCI_GZIP},
+        {"application/vnd.oci.image.layer.nondistributable.v1.tar+zstd", OCI_ZSTD},
     };
 
     for (size_t i = 0; media_type && i < ARRAY_SIZE(types); i++) {

@@ -11,12 +11,12 @@
 #include "oci/platform.h"
 
 static const struct json_field platform_fields[] = {
-        JSON_FIELD(struct oci_platform, os, "os", JSON_STR, 0),
-        JSON_FIELD(struct oci_platform, architecture, "architecture", JSON_STR, 0),
-        JSON_FIELD(struct oci_platform, variant, "variant", JSON_STR, JSON_OMIT_EMPTY),
-        JSON_FIELD(struct oci_platform, os_version, "os.version", JSON_STR, JSON_OMIT_EMPTY),
-        JSON_FIELD(struct oci_platform, os_features, "os.features", JSON_STRV, JSON_OMIT_EMPTY),
-        JSON_END,
+    JSON_FIELD(struct oci_platform, os, "os", JSON_STR, 0),
+    JSON_FIELD(struct oci_platform, architecture, "architecture", JSON_STR, 0),
+    JSON_FIELD(struct oci_platform, variant, "variant", JSON_STR, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct oci_platform, os_version, "os.version", JSON_STR, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct oci_platform, os_features, "os.features", JSON_STRV, JSON_OMIT_EMPTY),
+    JSON_END,
 };
 const struct json_desc oci_platform_json = {"platform", sizeof(struct oci_platform),
                                             platform_fields};
@@ -25,20 +25,30 @@ const struct json_desc oci_platform_json = {"platform", sizeof(struct oci_platfo
 static const struct {
     const char *alias, *architecture, *variant;
 } ARCHITECTURES[] = {
-        {"x86_64", "amd64", NULL},   {"x86-64", "amd64", NULL},   {"i386", "386", NULL},
-        {"i486", "386", NULL},       {"i586", "386", NULL},       {"i686", "386", NULL},
-        {"aarch64", "arm64", NULL},  {"aarch64_be", "arm64_be", NULL}, {"armhf", "arm", "v7"},
-        {"armel", "arm", "v6"},      {"armv5l", "arm", "v5"},     {"armv6l", "arm", "v6"},
-        {"armv7l", "arm", "v7"},     {"armv8l", "arm", "v7"},     {"loongarch64", "loong64", NULL},
-        {"powerpc64le", "ppc64le", NULL},
+    {"x86_64", "amd64", NULL},
+    {"x86-64", "amd64", NULL},
+    {"i386", "386", NULL},
+    {"i486", "386", NULL},
+    {"i586", "386", NULL},
+    {"i686", "386", NULL},
+    {"aarch64", "arm64", NULL},
+    {"aarch64_be", "arm64_be", NULL},
+    {"armhf", "arm", "v7"},
+    {"armel", "arm", "v6"},
+    {"armv5l", "arm", "v5"},
+    {"armv6l", "arm", "v6"},
+    {"armv7l", "arm", "v7"},
+    {"armv8l", "arm", "v7"},
+    {"loongarch64", "loong64", NULL},
+    {"powerpc64le", "ppc64le", NULL},
 };
 
 /* Architectures that can stand alone in "arm64" or "arm/v7" without an OS. */
 static bool is_architecture(const char *s)
 {
-    static const char *const known[] = {"amd64",   "arm64",   "arm",     "386",   "riscv64",
-                                        "ppc64le", "s390x",   "loong64", "mips64", "mips64le",
-                                        "ppc64"};
+    static const char *const known[] = {"amd64",   "arm64",    "arm",   "386",
+                                        "riscv64", "ppc64le",  "s390x", "loong64",
+                                        "mips64",  "mips64le", "ppc64"};
 
     for (size_t i = 0; i < ARRAY_SIZE(known); i++)
         if (STREQ(s, known[i]))
@@ -101,7 +111,7 @@ static bool part_is_valid(const char *s)
 {
     return *s && strlen(s) <= 32 &&
            strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-") ==
-                   strlen(s);
+               strlen(s);
 }
 
 int oci_platform_parse(const char *text, struct oci_platform *ret, struct error *e)

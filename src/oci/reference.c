@@ -161,8 +161,8 @@ int oci_reference_parse(const char *text, struct oci_reference *ret, struct erro
     at = strchr(text, '@');
     if (at) {
         if (!digest_is_valid(at + 1))
-            return error_set(e, ERR_INVALID,
-                             "invalid reference format: \"%.200s\" is not a digest", at + 1);
+            return error_set(e, ERR_INVALID, "invalid reference format: \"%.200s\" is not a digest",
+                             at + 1);
         r.digest = xstrdup(at + 1);
         name = xstrndup(text, (size_t)(at - text));
     } else {

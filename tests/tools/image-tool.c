@@ -165,8 +165,9 @@ int main(int argc, char **argv)
     r = fs_mkdir_p(argv[1], 0700);
     if (r >= 0)
         r = store_open(path, &db, &e);
-    const struct image_store_params p = {
-            .root = argv[1], .store = db, .insecure_registries = insecure};
+    const struct image_store_params p = {.root = argv[1],
+                                         .store = db,
+                                         .insecure_registries = insecure};
     if (r >= 0)
         r = image_store_open(&p, &s, &e);
     int64_t begin = time_monotonic_ns();

@@ -28,8 +28,8 @@ static int source_input(struct layer *l, struct error *e)
 }
 
 /* start->config is the image's configuration with "diff_ids":[] to be filled. */
-static int put_config(const struct worker_msg *start, const char *diff_id,
-                      char digest[DIGEST_MAX], struct error *e)
+static int put_config(const struct worker_msg *start, const char *diff_id, char digest[DIGEST_MAX],
+                      struct error *e)
 {
     static const char mark[] = "\"diff_ids\":[";
     AUTO(buf) struct buf text = BUF_INIT(OCI_CONFIG_MAX);

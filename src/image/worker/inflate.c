@@ -276,8 +276,9 @@ int inflate_run(struct chunkq *in, struct chunkq *out, struct error *e)
         size_t n = s.current->len;
         if (n >= 2 && d[0] == 0x1f && d[1] == 0x8b)
             r = inflate_gzip(&s);
-        else if (n >= 4 && (memcmp(d, zstd_magic, 4) == 0 ||
-                            ((d[0] & 0xf0) == 0x50 && d[1] == 0x2a && d[2] == 0x4d && d[3] == 0x18)))
+        else if (n >= 4 &&
+                 (memcmp(d, zstd_magic, 4) == 0 ||
+                  ((d[0] & 0xf0) == 0x50 && d[1] == 0x2a && d[2] == 0x4d && d[3] == 0x18)))
             r = inflate_zstd(&s);
         else if (n >= 5 && memcmp(d, xz_magic, 5) == 0)
             r = inflate_other(&s, "xz");

@@ -78,8 +78,7 @@ static int verify(struct layer *l, const struct tar_result *result, struct error
     if (digest_state_final(&l->hash, digest) < 0)
         return error_set(e, ERR_INTERNAL, "cannot compute digests");
     if (*l->digest && !STREQ(l->digest, digest))
-        return error_set(e, ERR_INTERNAL,
-                         "verification failed: what came has digest %s", digest);
+        return error_set(e, ERR_INTERNAL, "verification failed: what came has digest %s", digest);
     if (*l->diff_id && !STREQ(l->diff_id, result->diff_id))
         return error_set(e, ERR_INTERNAL,
                          "verification failed: its uncompressed digest is %s, but the image's "

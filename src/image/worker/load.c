@@ -22,15 +22,15 @@
 #include "image/worker/worker.h"
 #include "oci/reference.h"
 
-#define SMALL_MAX    (256u * 1024) /* kept in memory */
-#define MEMORY_MAX   (64u * 1024 * 1024)
-#define FILES_MAX    4096
-#define IMAGES_MAX   256
-#define LINK_HOPS    4
+#define SMALL_MAX  (256u * 1024) /* kept in memory */
+#define MEMORY_MAX (64u * 1024 * 1024)
+#define FILES_MAX  4096
+#define IMAGES_MAX 256
+#define LINK_HOPS  4
 
 struct member {
-    char *link;   /* another member's name */
-    char *data;   /* small: the content, NUL-terminated */
+    char *link; /* another member's name */
+    char *data; /* small: the content, NUL-terminated */
     uint64_t size;
     uint64_t file; /* large: a temporary file */
     int fd;
@@ -347,18 +347,18 @@ struct saved {
     char **layers;
 };
 static const struct json_field saved_fields[] = {
-        JSON_FIELD(struct saved, config, "Config", JSON_STR, JSON_REQUIRED),
-        JSON_FIELD(struct saved, repo_tags, "RepoTags", JSON_STRV, 0),
-        JSON_FIELD(struct saved, layers, "Layers", JSON_STRV, 0),
-        JSON_END,
+    JSON_FIELD(struct saved, config, "Config", JSON_STR, JSON_REQUIRED),
+    JSON_FIELD(struct saved, repo_tags, "RepoTags", JSON_STRV, 0),
+    JSON_FIELD(struct saved, layers, "Layers", JSON_STRV, 0),
+    JSON_END,
 };
 static const struct json_desc saved_json = {"manifest.json", sizeof(struct saved), saved_fields};
 struct saved_file {
     struct json_list images;
 };
 static const struct json_field saved_file_fields[] = {
-        JSON_FIELD_SUB(struct saved_file, images, "images", JSON_OBJ_LIST, 0, &saved_json),
-        JSON_END,
+    JSON_FIELD_SUB(struct saved_file, images, "images", JSON_OBJ_LIST, 0, &saved_json),
+    JSON_END,
 };
 static const struct json_desc saved_file_json = {"manifest.json", sizeof(struct saved_file),
                                                  saved_file_fields};

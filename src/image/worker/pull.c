@@ -64,9 +64,8 @@ static int fetch_document(struct pull *p, const char *kind, const char *what, co
     if (r < 0)
         return error_set_errno(e, r, "cannot compute digests");
     if (digest_is_valid(what) && !STREQ(what, digest))
-        return error_set(e, ERR_INTERNAL,
-                         "%s %s is not what came: its content has digest %s", d->what, what,
-                         digest);
+        return error_set(e, ERR_INTERNAL, "%s %s is not what came: its content has digest %s",
+                         d->what, what, digest);
     if (!digest_is_valid(what) && server_digest && digest_is_valid(server_digest) &&
         digest_algorithm(server_digest) == a && !STREQ(server_digest, digest))
         return error_set(e, ERR_INTERNAL,
@@ -238,8 +237,7 @@ static int pull(struct pull *p, struct error *e)
         r = conn_send(&m, e);
     }
     if (r >= 0)
-        r = conn_put_blob("manifest", p->manifest_digest, manifest.text.data, manifest.text.len,
-                          e);
+        r = conn_put_blob("manifest", p->manifest_digest, manifest.text.data, manifest.text.len, e);
     if (r >= 0)
         r = conn_put_blob("config", p->manifest.config.digest, config.text.data, config.text.len,
                           e);
@@ -285,8 +283,8 @@ struct tag_list {
     char **tags;
 };
 static const struct json_field tag_list_fields[] = {
-        JSON_FIELD(struct tag_list, tags, "tags", JSON_STRV, 0),
-        JSON_END,
+    JSON_FIELD(struct tag_list, tags, "tags", JSON_STRV, 0),
+    JSON_END,
 };
 static const struct json_desc tag_list_json = {"tag list", sizeof(struct tag_list),
                                                tag_list_fields};

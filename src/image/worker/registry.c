@@ -39,9 +39,9 @@ struct api_error {
     char *message;
 };
 static const struct json_field api_error_fields[] = {
-        JSON_FIELD(struct api_error, code, "code", JSON_STR, 0),
-        JSON_FIELD(struct api_error, message, "message", JSON_STR, 0),
-        JSON_END,
+    JSON_FIELD(struct api_error, code, "code", JSON_STR, 0),
+    JSON_FIELD(struct api_error, message, "message", JSON_STR, 0),
+    JSON_END,
 };
 static const struct json_desc api_error_json = {"error", sizeof(struct api_error),
                                                 api_error_fields};
@@ -49,8 +49,8 @@ struct api_errors {
     struct json_list errors;
 };
 static const struct json_field api_errors_fields[] = {
-        JSON_FIELD_SUB(struct api_errors, errors, "errors", JSON_OBJ_LIST, 0, &api_error_json),
-        JSON_END,
+    JSON_FIELD_SUB(struct api_errors, errors, "errors", JSON_OBJ_LIST, 0, &api_error_json),
+    JSON_END,
 };
 static const struct json_desc api_errors_json = {"errors", sizeof(struct api_errors),
                                                  api_errors_fields};
@@ -119,9 +119,9 @@ struct token_answer {
     char *access_token;
 };
 static const struct json_field token_fields[] = {
-        JSON_FIELD(struct token_answer, token, "token", JSON_STR, 0),
-        JSON_FIELD(struct token_answer, access_token, "access_token", JSON_STR, 0),
-        JSON_END,
+    JSON_FIELD(struct token_answer, token, "token", JSON_STR, 0),
+    JSON_FIELD(struct token_answer, access_token, "access_token", JSON_STR, 0),
+    JSON_END,
 };
 static const struct json_desc token_json = {"token", sizeof(struct token_answer), token_fields};
 
@@ -138,8 +138,10 @@ static char *refresh_form(const struct challenge *c, const char *scope, const ch
     char *p = curl_easy_escape(NULL, c->scope ? c->scope : scope, 0);
     char *t = curl_easy_escape(NULL, token, 0);
 
-    (void)buf_printf(&b, "grant_type=refresh_token&client_id=pouch&service=%s&scope=%s"
-                         "&refresh_token=%s", s, p, t);
+    (void)buf_printf(&b,
+                     "grant_type=refresh_token&client_id=pouch&service=%s&scope=%s"
+                     "&refresh_token=%s",
+                     s, p, t);
     curl_free(s);
     curl_free(p);
     curl_free(t);
@@ -287,8 +289,8 @@ static int get_sink(void *data, const void *bytes, size_t len)
 }
 
 /* One attempt with what is known about scheme and rights. */
-static int attempt(struct get *g, const char *scheme, struct http_response *resp,
-                   char **ret_token, struct error *e)
+static int attempt(struct get *g, const char *scheme, struct http_response *resp, char **ret_token,
+                   struct error *e)
 {
     const struct worker_msg *s = g->r->start;
     AUTOFREE char *url = xasprintf("%s://%s/v2/%s/%s/%s", scheme, s->host, s->repository, g->kind,
@@ -334,9 +336,9 @@ static bool may_retry(struct get *g, int rc, const struct http_response *resp)
         return false;
     if (rc < 0) {
         /* An answer that broke off; what never answered at all is reported at once. */
-        if (!resp->connected || (resp->curl_code != CURLE_PARTIAL_FILE &&
-                                 resp->curl_code != CURLE_RECV_ERROR &&
-                                 resp->curl_code != CURLE_HTTP2_STREAM))
+        if (!resp->connected ||
+            (resp->curl_code != CURLE_PARTIAL_FILE && resp->curl_code != CURLE_RECV_ERROR &&
+             resp->curl_code != CURLE_HTTP2_STREAM))
             return false;
         g->retries++;
         pause_ms(50 << g->retries);

@@ -226,8 +226,10 @@ static int put_entry(struct tar *t, struct archive *a, struct archive_entry *ent
     int xattrs = archive_entry_xattr_count(entry);
     if (uid < 0 || uid >= UINT32_MAX || gid < 0 || gid >= UINT32_MAX || size < 0 ||
         xattrs > (int)ENTRY_XATTRS_MAX)
-        return error_set(t->e, ERR_INVALID, "%.200s has an impossible owner, size or too many "
-                         "extended attributes", path);
+        return error_set(t->e, ERR_INVALID,
+                         "%.200s has an impossible owner, size or too many "
+                         "extended attributes",
+                         path);
     h.type = (uint8_t)type;
     h.path_len = (uint16_t)path_len;
     h.link_len = (uint16_t)link_len;

@@ -122,12 +122,12 @@ typedef int http_sink(void *data, const void *bytes, size_t len);
 
 struct http_request {
     const char *url;
-    const char *accept; /* or NULL */
-    const char *bearer; /* token, or NULL */
+    const char *accept;              /* or NULL */
+    const char *bearer;              /* token, or NULL */
     const char *username, *password; /* basic, or NULL */
-    const char *form;   /* POST with this body, or NULL */
-    uint64_t offset;    /* > 0: Range from there */
-    bool insecure;      /* plain HTTP and any certificate */
+    const char *form;                /* POST with this body, or NULL */
+    uint64_t offset;                 /* > 0: Range from there */
+    bool insecure;                   /* plain HTTP and any certificate */
     uint64_t stall_timeout;
     http_sink *sink;
     void *sink_data;
@@ -135,14 +135,14 @@ struct http_request {
 struct http_response {
     long status; /* 0: no answer */
     char *content_type;
-    char *digest;       /* Docker-Content-Digest */
-    char *authenticate; /* WWW-Authenticate: the Bearer one if there is one */
+    char *digest;        /* Docker-Content-Digest */
+    char *authenticate;  /* WWW-Authenticate: the Bearer one if there is one */
     int64_t retry_after; /* seconds, -1 absent */
     int64_t length;      /* Content-Length, -1 absent */
     int64_t range_start; /* of Content-Range, -1 absent */
     struct buf body;     /* of other than 2xx, at most 16 KiB */
     int curl_code;
-    bool connected; /* the server was reached at all */
+    bool connected;  /* the server was reached at all */
     int sink_status; /* what the sink returned, when that ended it */
 };
 void http_response_done(struct http_response *r);
@@ -189,7 +189,7 @@ struct layer {
     char digest[DIGEST_MAX];  /* of the blob; "" not known */
     char diff_id[DIGEST_MAX]; /* "" not known */
     char *media_type;
-    int64_t size; /* of the blob, -1 not known */
+    int64_t size;  /* of the blob, -1 not known */
     uint64_t file; /* temporary file that holds the blob already, 0 none */
     int file_fd;
     layer_source *source;

@@ -1,0 +1,176 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Small parsers of the image module: credentials, changes, challenges, progress, messages. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/alloc.h"
+#include "base/strv.h"
+#include "image/image-priv.h"
+#include "image/worker/worker.h"
+
+static void test_auth(void **state)
+{
+    CLEANUP(image_auth_done) struct image_auth a = {0};
+    AUTO(error) struct error e = ERROR_INIT;
+
+    assert_int_equal(image_auth_parse(NULL, &a, &e), 0);
+    assert_int_equal(image_auth_parse("", &a, &e), 0);
+    assert_int_equal(image_auth_parse("e30=", &a, &e), 0); /* {} */
+    assert_null(a.username);
+    /* {"username":"app","password":"s?>","identitytoken":""} in both alphabets */
+    assert_int_equal(image_auth_parse("eyJ1c2VybmFtZSI6ImFwcCIsInBhc3N3b3JkIjoicz8-In0", &a, &e),
+                     0);
+    assert_string_equal(a.username, "app");
+    assert_string_equal(a.password, "s?>");
+    image_auth_done(&a);
+    assert_int_equal(image_auth_parse("eyJ1c2VybmFtZSI6ImFwcCIsInBhc3N3b3JkIjoicz8+In0=", &a, &e),
+                     0);
+    assert_string_equal(a.password, "s?>");
+    assert_int_equal(image_auth_parse("***", &a, &e), -EINVAL);
+    error_done(&e);
+    assert_int_equal(image_auth_parse("AAAA", &a, &e), -EINVAL);
+    assert_non_null(strstr(e.message, "X-Registry-Auth"));
+}
+
+static int change(struct oci_image_config *c, const char *text)
+{
+    char *changes[] = {(char *)text, NULL};
+
+    return image_changes_apply(c, changes, NULL);
+}
+
+static void test_changes(void **state)
+{
+    struct oci_image_config c = {0};
+
+    assert_int_equal(change(&c, "CMD [\"echo\", \"a b\"]"), 0);
+    assert_string_equal(c.cmd[1], "a b");
+    assert_int_equal(change(&c, "cmd echo a"), 0);
+    assert_string_equal(c.cmd[0], "/bin/sh");
+    assert_string_equal(c.cmd[2], "echo a");
+    assert_int_equal(change(&c, "ENTRYPOINT [\"/init\"]"), 0);
+    assert_int_equal(change(&c, "ENV A=1 B=\"x y\" C='q\"'"), 0);
+    assert_int_equal(change(&c, "ENV D some words"), 0);
+    assert_string_equal(env_get(c.env, "B"), "x y");
+    assert_string_equal(env_get(c.env, "C"), "q\"");
+    assert_string_equal(env_get(c.env, "D"), "some words");
+    assert_int_equal(change(&c, "LABEL k=\"v w\" l=2"), 0);
+    assert_string_equal(json_map_get(&c.labels, "k"), "v w");
+    assert_int_equal(change(&c, "EXPOSE 80 53/udp"), 0);
+    assert_string_equal(c.exposed_ports[0], "80/tcp");
+    assert_string_equal(c.exposed_ports[1], "53/udp");
+    assert_int_equal(change(&c, "VOLUME [\"/a\",\"/b\"]"), 0);
+    assert_int_equal(strv_len(c.volumes), 2);
+    assert_int_equal(change(&c, "USER app"), 0);
+    assert_int_equal(change(&c, "WORKDIR /w"), 0);
+    assert_int_equal(change(&c, "STOPSIGNAL SIGINT"), 0);
+    assert_string_equal(c.stop_signal, "SIGINT");
+    assert_int_equal(change(&c, "RUN x"), -EINVAL);
+    assert_int_equal(change(&c, "CMD"), -EINVAL);
+    assert_int_equal(change(&c, "CMD [1]"), -EINVAL);
+    assert_int_equal(change(&c, "CMD [\"a\""), -EINVAL);
+    assert_int_equal(change(&c, "ENV A=\"x"), -EINVAL);
+    assert_int_equal(change(&c, "ENV A"), -EINVAL);
+    assert_int_equal(change(&c, ""), -EINVAL);
+    json_free(&oci_image_config_json, &c);
+}
+
+static void test_challenges(void **state)
+{
+    CLEANUP(challenge_done) struct challenge c = {0};
+
+    assert_int_equal(challenge_parse("Bearer realm=\"https://a/t\",service=\"s x\","
+                                     "scope=\"repository:a/b:pull\"",
+                                     &c),
+                     0);
+    assert_int_equal(c.scheme, CHALLENGE_BEARER);
+    assert_string_equal(c.realm, "https://a/t");
+    AUTOFREE char *url = challenge_url(&c, "default");
+    assert_string_equal(url, "https://a/t?service=s%20x&scope=repository%3Aa%2Fb%3Apull");
+    challenge_done(&c);
+    assert_int_equal(challenge_parse("bearer  Realm = \"https://a/t?x=1\" , junk", &c), 0);
+    AUTOFREE char *url2 = challenge_url(&c, "d&e");
+    assert_string_equal(url2, "https://a/t?x=1&scope=d%26e");
+    challenge_done(&c);
+    assert_int_equal(challenge_parse("Basic realm=\"say \\\"hi\\\"\"", &c), 0);
+    assert_int_equal(c.scheme, CHALLENGE_BASIC);
+    assert_string_equal(c.realm, "say \"hi\"");
+    challenge_done(&c);
+    assert_int_equal(challenge_parse("Basic", &c), 0);
+    assert_int_equal(challenge_parse("Bearer service=\"x\"", &c), -EINVAL);
+    assert_int_equal(challenge_parse("Digest realm=\"x\"", &c), -EINVAL);
+    assert_int_equal(challenge_parse("", &c), -EINVAL);
+    assert_int_equal(challenge_parse("Bearer realm=\"unterminated", &c), -EINVAL);
+}
+
+static void expect_line(struct image_progress p, const char *want)
+{
+    AUTO(buf) struct buf b = BUF_INIT(4096);
+
+    image_progress_print(&p, &b);
+    assert_string_equal(buf_str(&b), want);
+}
+
+static void test_progress(void **state)
+{
+    expect_line((struct image_progress){.id = "latest", .status = "Pulling from x"},
+                "{\"status\":\"Pulling from x\",\"id\":\"latest\"}\r\n");
+    expect_line((struct image_progress){.id = "a", .status = "Waiting", .has_detail = true},
+                "{\"status\":\"Waiting\",\"progressDetail\":{},\"id\":\"a\"}\r\n");
+    expect_line((struct image_progress){.id = "a",
+                                        .status = "Downloading",
+                                        .has_detail = true,
+                                        .current = 500000,
+                                        .total = 1000000},
+                "{\"status\":\"Downloading\",\"progressDetail\":{\"current\":500000,\"total\":"
+                "1000000},\"progress\":\"[=========================>                         ]  "
+                "500kB/1MB\",\"id\":\"a\"}\r\n");
+    expect_line((struct image_progress){.stream = "Loaded image: x\n"},
+                "{\"stream\":\"Loaded image: x\\n\"}\r\n");
+}
+
+static void test_messages(void **state)
+{
+    int pair[2], fds[WORKER_FDS_MAX];
+    size_t nfds = 9;
+    struct worker_msg got = {0};
+    char *layers[] = {(char *)"a", (char *)"b", NULL};
+    const struct worker_msg m = {.type = (char *)"layer",
+                                 .id = UINT64_MAX,
+                                 .layers = layers,
+                                 .code = -1};
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(worker_msg_send(pair[0], &m, pair, 1), 0);
+    assert_int_equal(worker_msg_recv(pair[1], &got, fds, &nfds), 1);
+    assert_int_equal(nfds, 1);
+    close(fds[0]);
+    assert_true(got.id == UINT64_MAX);
+    assert_string_equal(got.layers[1], "b");
+    assert_int_equal(got.code, -1);
+    worker_msg_done(&got);
+    assert_int_equal(write(pair[0], "{\"type\":3}", 10), 10);
+    assert_int_equal(worker_msg_recv(pair[1], &got, fds, &nfds), -EPROTO);
+    close(pair[0]);
+    assert_int_equal(worker_msg_recv(pair[1], &got, fds, &nfds), 0);
+    close(pair[1]);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_auth),       cmocka_unit_test(test_changes),
+        cmocka_unit_test(test_challenges), cmocka_unit_test(test_progress),
+        cmocka_unit_test(test_messages),
+    };
+
+    return cmocka_run_group_tests_name("image-parse", tests, NULL, NULL);
+}

@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Names, ids, removal, sweeping, recovery: the store without a worker. Layers and configurations
+ * are put in place by hand, as an operation would have left them.
+ */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/alloc.h"
+#include "base/fs.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/strv.h"
+#include "image/image-priv.h"
+#include "oci/digest.h"
+
+struct fixture {
+    char root[64];
+    struct store *db;
+    struct image_store *s;
+    enum image_use use;   /* what in_use answers … */
+    char used_image[128]; /* … for this image */
+};
+
+static enum image_use in_use(void *data, const char *id, char container[65])
+{
+    struct fixture *f = data;
+
+    snprintf(container, 65, "c0ffee00c0ffee");
+    return STREQ(id, f->used_image) ? f->use : IMAGE_UNUSED;
+}
+
+static void open_store(struct fixture *f)
+{
+    AUTOFREE char *db = xasprintf("%s/pouch.db", f->root);
+    const struct image_store_params p = {.root = f->root, .in_use = in_use, .in_use_data = f};
+    struct image_store_params params = p;
+
+    assert_int_equal(store_open(db, &f->db, NULL), 0);
+    params.store = f->db;
+    assert_int_equal(image_store_open(&params, &f->s, NULL), 0);
+}
+
+static void close_store(struct fixture *f)
+{
+    image_store_close(f->s);
+    store_close(f->db);
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = xcalloc(1, sizeof(*f));
+
+    log_set_level(LOG_LEVEL_ERROR);
+    snprintf(f->root, sizeof(f->root), "/tmp/test-images.XXXXXX");
+    assert_non_null(mkdtemp(f->root));
+    open_store(f);
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    close_store(f);
+    assert_int_equal(fs_remove_tree(AT_FDCWD, f->root), 0);
+    free(f);
+    return 0;
+}
+
+/* The digest of one letter, for made-up layers. */
+static char *letter_digest(char c)
+{
+    char out[DIGEST_MAX];
+
+    assert_int_equal(digest_bytes(&c, 1, out), 0);
+    return xstrdup(out);
+}
+
+static void add_layer(struct fixture *f, char c)
+{
+    AUTOFREE char *digest = letter_digest(c);
+    AUTOFREE char *dir = xasprintf("%s/layers/%s", f->root, digest_hex(digest));
+    AUTOFREE char *file = xasprintf("%s/file", dir);
+
+    (void)mkdir(dir, 0755);
+    assert_int_equal(fs_write_atomic(AT_FDCWD, file, "x", 1, 0644, FS_NO_SYNC), 0);
+    assert_true(image_store_add_layer(f->s, digest, digest, OCI_MT_LAYER, 10, 100, NULL) >= 0);
+    AUTOFREE char *blob = xasprintf("%s/blobs/sha256/%s", f->root, digest_hex(digest));
+    assert_int_equal(fs_write_atomic(AT_FDCWD, blob, "x", 1, 0600, FS_NO_SYNC), 0);
+}
+
+/* An image with one layer a letter; its id. */
+static char *add_image(struct fixture *f, const char *letters, const char *name, const char *top)
+{
+    AUTO(buf) struct buf b = BUF_INIT(65536);
+    AUTOPTR(strv) char **layers = NULL;
+    char *names[] = {(char *)name, NULL};
+    char id[DIGEST_MAX];
+    bool is_new;
+
+    (void)buf_puts(&b, "{\"os\":\"linux\",\"architecture\":\"amd64\",\"rootfs\":{\"type\":"
+                       "\"layers\",\"diff_ids\":[");
+    for (const char *c = letters; *c; c++) {
+        add_layer(f, *c);
+        strv_push_take(&layers, letter_digest(*c));
+        (void)buf_printf(&b, "%s\"%s\"", c == letters ? "" : ",", layers[strv_len(layers) - 1]);
+    }
+    (void)buf_puts(&b, "]}}");
+    assert_int_equal(digest_bytes(b.data, b.len, id), 0);
+    AUTOFREE char *blob = xasprintf("%s/blobs/sha256/%s", f->root, digest_hex(id));
+    assert_int_equal(fs_write_atomic(AT_FDCWD, blob, b.data, b.len, 0600, FS_NO_SYNC), 0);
+    const struct image_commit c = {.config = id,
+                                   .names = name ? names : NULL,
+                                   .layers = layers,
+                                   .digest_name = top ? "docker.io/library/x" : NULL,
+                                   .top = top};
+    assert_int_equal(image_store_commit(f->s, &c, &is_new, NULL), 0);
+    return xstrdup(id);
+}
+
+static bool layer_exists(struct fixture *f, char c)
+{
+    AUTOFREE char *digest = letter_digest(c);
+    AUTOFREE char *dir = xasprintf("%s/layers/%s", f->root, digest_hex(digest));
+    AUTOFREE char *blob = xasprintf("%s/blobs/sha256/%s", f->root, digest_hex(digest));
+
+    assert_int_equal(access(dir, F_OK), access(blob, F_OK));
+    return access(dir, F_OK) == 0;
+}
+
+static void test_resolve(void **state)
+{
+    struct fixture *f = *state;
+    AUTOFREE char *top = letter_digest('T');
+    AUTOFREE char *id = add_image(f, "ab", "docker.io/library/x:latest", top);
+    AUTOFREE char *by_digest = xasprintf("x@%s", top);
+    AUTOFREE char *short_id = xstrndup(digest_hex(id), 12);
+    const char *names[] = {"x",         "x:latest", "docker.io/library/x",
+                           "library/x", id,         digest_hex(id),
+                           by_digest,   short_id};
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        AUTOPTR(image) struct image *img = NULL;
+        AUTO(error) struct error e = ERROR_INIT;
+        if (image_resolve(f->s, names[i], &img, &e) < 0)
+            fail_msg("%s: %s", names[i], error_message(&e));
+        assert_string_equal(img->id, id);
+        assert_int_equal(img->size, 200);
+        assert_int_equal(strv_len(img->layer_dirs), 2);
+        assert_string_equal(img->repo_tags[0], "x:latest");
+        assert_string_equal(img->repo_digests[0], by_digest);
+        assert_int_equal(access(img->layer_dirs[0], F_OK), 0);
+    }
+    static const struct {
+        const char *name, *says;
+        enum error_code code;
+    } bad[] = {
+        {"y", "No such image: y:latest", ERR_NOT_FOUND},
+        {"x:other", "No such image: x:other", ERR_NOT_FOUND},
+        {"sha256:0000", "No such image: sha256:0000", ERR_NOT_FOUND},
+        {"UPPER", "must be lowercase", ERR_INVALID},
+        {"", "empty", ERR_INVALID},
+        {"a b", "invalid reference", ERR_INVALID},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        struct image *img = NULL;
+        AUTO(error) struct error e = ERROR_INIT;
+        assert_true(image_resolve(f->s, bad[i].name, &img, &e) < 0);
+        assert_int_equal(e.code, bad[i].code);
+        if (!strstr(e.message, bad[i].says))
+            fail_msg("\"%s\" lacks \"%s\"", e.message, bad[i].says);
+    }
+}
+
+static void test_ambiguous(void **state)
+{
+    struct fixture *f = *state;
+    AUTO(error) struct error e = ERROR_INIT;
+    struct image *img = NULL;
+
+    /* Enough images that two ids begin with the same digit. */
+    for (char c = 'a'; c < 'a' + 17; c++) {
+        char letters[2] = {c, '\0'};
+        free(add_image(f, letters, NULL, NULL));
+    }
+    bool found = false;
+    for (int d = 0; d < 16 && !found; d++) {
+        char prefix[2] = {"0123456789abcdef"[d], '\0'};
+        error_done(&e);
+        int r = image_resolve(f->s, prefix, &img, &e);
+        if (r == 0)
+            image_unref(img);
+        found = r == -EINVAL && strstr(e.message, "ambiguous");
+    }
+    assert_true(found);
+    CLEANUP(image_list_done) struct image_list l = {0};
+    assert_int_equal(image_list(f->s, &l, NULL), 0);
+    assert_int_equal(l.len, 17);
+    assert_int_equal(image_count(f->s), 17);
+}
+
+static void test_tag_moves(void **state)
+{
+    struct fixture *f = *state;
+    AUTOFREE char *a = add_image(f, "a", "docker.io/library/x:latest", NULL);
+    AUTOFREE char *b = add_image(f, "b", "docker.io/library/y:latest", NULL);
+    AUTO(error) struct error e = ERROR_INIT;
+    AUTOPTR(image) struct image *img = NULL, *old = NULL;
+
+    assert_int_equal(image_tag(f->s, "y", "x", NULL, &e), 0);
+    assert_int_equal(image_resolve(f->s, "x", &img, &e), 0);
+    assert_string_equal(img->id, b);
+    assert_int_equal(strv_len(img->repo_tags), 2);
+    /* a is dangling now, but there. */
+    assert_int_equal(image_get(f->s, a, &old, &e), 0);
+    assert_int_equal(strv_len(old->repo_tags), 0);
+    assert_int_equal(image_tag(f->s, a, "host:1/p/q", "v1", &e), 0);
+    assert_int_equal(image_tag(f->s, "nothing", "z", NULL, &e), -ENOENT);
+    error_done(&e);
+    assert_int_equal(image_tag(f->s, "x", "Z", NULL, &e), -EINVAL);
+    error_done(&e);
+    assert_int_equal(image_tag(f->s, "x", "z", "bad tag", &e), -EINVAL);
+    error_done(&e);
+    AUTOFREE char *with_digest = xasprintf("z@%s", a);
+    assert_int_equal(image_tag(f->s, "x", with_digest, NULL, &e), -EINVAL);
+}
+
+static void test_remove_rules(void **state)
+{
+    struct fixture *f = *state;
+    AUTOFREE char *top = letter_digest('T');
+    AUTOFREE char *id = add_image(f, "ab", "docker.io/library/x:latest", top);
+    AUTOFREE char *other = add_image(f, "bc", "docker.io/library/other:latest", NULL);
+    struct image_removed removed = {0};
+    AUTO(error) struct error e = ERROR_INIT;
+
+    assert_int_equal(image_tag(f->s, "x", "p/second", "v1", &e), 0);
+    /* By id with names in two repositories: only by force. */
+    assert_int_equal(image_remove(f->s, id, false, true, &removed, &e), -EBUSY);
+    assert_non_null(strstr(e.message, "must be forced"));
+    assert_non_null(strstr(e.message, "multiple repositories"));
+    error_done(&e);
+    /* By name: one name goes, with the digest of its repository. */
+    assert_int_equal(image_remove(f->s, "x", false, true, &removed, &e), 0);
+    const struct image_removed_item *it = removed.items.items;
+    assert_int_equal(removed.items.len, 2);
+    assert_string_equal(it[0].untagged, "x:latest");
+    assert_memory_equal(it[1].untagged, "x@sha256:", 9);
+    image_removed_done(&removed);
+    assert_true(layer_exists(f, 'a'));
+    /* The last name: the image goes, shared layers stay. */
+    assert_int_equal(image_remove(f->s, "p/second:v1", false, true, &removed, &e), 0);
+    it = removed.items.items;
+    assert_int_equal(removed.items.len, 2);
+    assert_string_equal(it[0].untagged, "p/second:v1");
+    assert_string_equal(it[1].deleted, id);
+    image_removed_done(&removed);
+    assert_false(layer_exists(f, 'a'));
+    assert_true(layer_exists(f, 'b'));
+    /* By short id. */
+    AUTOFREE char *short_id = xstrndup(digest_hex(other), 12);
+    assert_int_equal(image_remove(f->s, short_id, false, true, &removed, &e), 0);
+    image_removed_done(&removed);
+    assert_false(layer_exists(f, 'b'));
+    assert_int_equal(image_count(f->s), 0);
+    assert_int_equal(image_remove(f->s, "x", false, true, &removed, &e), -ENOENT);
+}
+
+static void test_remove_in_use(void **state)
+{
+    struct fixture *f = *state;
+    AUTOFREE char *id = add_image(f, "a", "docker.io/library/x:latest", NULL);
+    struct image_removed removed = {0};
+    AUTO(error) struct error e = ERROR_INIT;
+    struct image *img = NULL;
+
+    snprintf(f->used_image, sizeof(f->used_image), "%s", id);
+    f->use = IMAGE_USED_STOPPED;
+    assert_int_equal(image_remove(f->s, "x", false, true, &removed, &e), -EBUSY);
+    assert_non_null(strstr(e.message, "must force"));
+    assert_non_null(strstr(e.message, "container c0ffee00c0ff"));
+    error_done(&e);
+    assert_int_equal(image_remove(f->s, id, false, true, &removed, &e), -EBUSY);
+    assert_non_null(strstr(e.message, "stopped container"));
+    error_done(&e);
+    f->use = IMAGE_USED_RUNNING;
+    assert_int_equal(image_remove(f->s, id, true, true, &removed, &e), -EBUSY);
+    assert_non_null(strstr(e.message, "cannot be forced"));
+    error_done(&e);
+    /* Forced by name while it runs: the name goes, the image stays, nameless. */
+    assert_int_equal(image_remove(f->s, "x", true, true, &removed, &e), 0);
+    assert_int_equal(removed.items.len, 1);
+    image_removed_done(&removed);
+    assert_int_equal(image_count(f->s), 1);
+    /* Forced with a stopped container: out of sight, but its layers stay for the container. */
+    f->use = IMAGE_USED_STOPPED;
+    assert_int_equal(image_remove(f->s, id, true, true, &removed, &e), 0);
+    image_removed_done(&removed);
+    assert_int_equal(image_count(f->s), 0);
+    assert_true(layer_exists(f, 'a'));
+    assert_int_equal(image_resolve(f->s, id, &img, &e), -ENOENT);
+    error_done(&e);
+    assert_int_equal(image_get(f->s, id, &img, &e), 0);
+    image_unref(img);
+    image_released(f->s, id); /* still in use */
+    assert_true(layer_exists(f, 'a'));
+    f->use = IMAGE_UNUSED;
+    image_released(f->s, id);
+    assert_false(layer_exists(f, 'a'));
+}
+
+static void test_held(void **state)
+{
+    struct fixture *f = *state;
+    AUTOFREE char *id = add_image(f, "a", "docker.io/library/x:latest", NULL);
+    struct image_removed removed = {0};
+    struct image *img = NULL;
+
+    assert_int_equal(image_resolve(f->s, "x", &img, NULL), 0);
+    assert_int_equal(image_remove(f->s, "x", false, true, &removed, NULL), 0);
+    image_removed_done(&removed);
+    assert_int_equal(image_count(f->s), 0);
+    assert_true(layer_exists(f, 'a')); /* whoever holds it may be making a container */
+    image_unref(image_ref(img));
+    assert_true(layer_exists(f, 'a'));
+    image_unref(img);
+    assert_false(layer_exists(f, 'a'));
+}
+
+static void test_pinned(void **state)
+{
+    struct fixture *f = *state;
+    AUTOFREE char *digest = letter_digest('a');
+
+    add_layer(f, 'a');
+    image_store_pin(f->s, digest);
+    image_store_pin(f->s, digest);
+    assert_int_equal(image_sweep(f->s, NULL), 0);
+    assert_true(layer_exists(f, 'a'));
+    image_store_unpin(f->s, digest);
+    assert_true(image_store_is_pinned(f->s, digest));
+    image_store_unpin(f->s, digest);
+    assert_false(image_store_is_pinned(f->s, digest));
+    assert_true(image_sweep(f->s, NULL) > 0);
+    assert_false(layer_exists(f, 'a'));
+}
+
+static void make(struct fixture *f, const char *name, bool dir)
+{
+    AUTOFREE char *path = xasprintf("%s/%s", f->root, name);
+
+    if (dir)
+        assert_int_equal(fs_mkdir_p(path, 0755), 0);
+    else
+        assert_int_equal(fs_write_atomic(AT_FDCWD, path, "x", 1, 0600, FS_NO_SYNC), 0);
+}
+
+static bool there(struct fixture *f, const char *name)
+{
+    AUTOFREE char *path = xasprintf("%s/%s", f->root, name);
+
+    return access(path, F_OK) == 0;
+}
+
+static void test_recovery(void **state)
+{
+    struct fixture *f = *state;
+    AUTOFREE char *good = add_image(f, "ab", "docker.io/library/good:latest", NULL);
+    AUTOFREE char *missing = add_image(f, "d", "docker.io/library/missing:latest", NULL);
+
+    make(f, "layers/tmp.0123/sub", true);
+    make(f, "layers/trash.0123/sub", true);
+    make(f, "layers/0000/sub", true); /* complete, but its row was lost */
+    make(f, "blobs/tmp/abc", false);
+    AUTOFREE char *d = letter_digest('d');
+    AUTOFREE char *dir = xasprintf("%s/layers/%s", f->root, digest_hex(d));
+    assert_int_equal(fs_remove_tree(AT_FDCWD, dir), 0);
+    close_store(f);
+    open_store(f);
+    AUTO(error) struct error e = ERROR_INIT;
+    AUTOPTR(image) struct image *img = NULL;
+    assert_int_equal(image_resolve(f->s, "good", &img, &e), 0);
+    assert_string_equal(img->id, good);
+    struct image *none = NULL;
+    assert_int_equal(image_resolve(f->s, "missing", &none, &e), -ENOENT);
+    close_store(f);
+    open_store(f); /* closing waits for the janitor */
+    assert_false(there(f, "layers/tmp.0123"));
+    assert_false(there(f, "layers/trash.0123"));
+    assert_false(there(f, "layers/0000"));
+    assert_false(there(f, "blobs/tmp/abc"));
+}
+
+static void test_power_cut(void **state)
+{
+    struct fixture *f = *state;
+    AUTOFREE char *id = add_image(f, "a", "docker.io/library/x:latest", NULL);
+    struct image *img = NULL;
+
+    close_store(f); /* durable now */
+    open_store(f);
+    assert_int_equal(image_resolve(f->s, "x", &img, NULL), 0);
+    image_unref(img);
+    close_store(f);
+    AUTOFREE char *path = xasprintf("%s/pouch.db", f->root);
+    assert_int_equal(store_open(path, &f->db, NULL), 0);
+    assert_int_equal(store_exec(f->db, NULL, "UPDATE layers SET boot = 'another boot'", ""), 1);
+    store_close(f->db);
+    open_store(f);
+    assert_int_equal(image_resolve(f->s, "x", &img, NULL), -ENOENT);
+    assert_int_equal(image_count(f->s), 0);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        T(test_resolve),      T(test_ambiguous),     T(test_tag_moves),
+        T(test_remove_rules), T(test_remove_in_use), T(test_held),
+        T(test_pinned),       T(test_recovery),      T(test_power_cut),
+    };
+#undef T
+
+    return cmocka_run_group_tests_name("image-store", tests, NULL, NULL);
+}
