@@ -21,7 +21,7 @@
 
 #if defined(__SANITIZE_ADDRESS__)
 /* The search for leaks needs /proc, which is out of reach by then. */
-const char *__asan_default_options(void);
+__attribute__((visibility("default"))) const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {
     return "detect_leaks=0";
