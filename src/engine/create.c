@@ -201,8 +201,8 @@ static int install(struct engine *en, struct container_definition *def, const st
     if (r == 0)
         r = record_insert(en, c, e);
     if (r < 0) {
-        (void)volume_mounts_release(en->volumes, def->id, &def->mounts, true, NULL);
-        (void)fs_remove_tree(AT_FDCWD, def->dir);
+        (void)!volume_mounts_release(en->volumes, def->id, &def->mounts, true, NULL);
+        (void)!fs_remove_tree(AT_FDCWD, def->dir);
         container_unref(c);
         return r;
     }

@@ -265,6 +265,9 @@ int attach_to_monitor(struct monitor *m, const struct attach_params *p, int clie
                       struct error *e);
 void pending_attach_free(struct pending_attach *p); /* closes its socket */
 
+/* images.c, for image_store: who uses this image? */
+enum image_use engine_image_in_use(void *data, const char *image_id, char ret_container[65]);
+
 /* --- workers.c ------------------------------------------------------------------------------------------ */
 
 struct workers *workers_new(unsigned n);

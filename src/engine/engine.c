@@ -92,7 +92,6 @@ static int make_folders(const struct engine_params *p, struct error *e)
     return r;
 }
 
-enum image_use engine_image_in_use(void *data, const char *image_id, char ret_container[65]);
 
 static void copy_params(struct engine *en, const struct engine_params *p)
 {

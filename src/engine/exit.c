@@ -47,7 +47,7 @@ static void clean_kernel(struct container *c)
     int r;
 
     /* With the host's pid namespace processes may outlive init. */
-    (void)cgroup_kill(cgroup, NULL);
+    (void)!cgroup_kill(cgroup, NULL);
     if (cgroup_remove(cgroup, &e) < 0)
         log_warn("cgroup left behind", "id=%s error=\"%s\"", c->def->id, error_message(&e));
     r = fs_remove_tree(AT_FDCWD, dir);
@@ -240,7 +240,7 @@ static void run_exit_job(void *data)
     if (!job->known && monitor_read_exit(dir, &job->exit, NULL) < 0) {
         AUTOFREE char *cgroup = container_cgroup(job->c->en, job->c->def);
 
-        (void)cgroup_kill(cgroup, NULL);
+        (void)!cgroup_kill(cgroup, NULL);
         job->exit = (struct monitor_exit){.exit_code = 137, .signal = 9};
         job->exit.oom_killed = cgroup_oom_count(cgroup) > 0;
         (void)snprintf(job->exit.error, sizeof(job->exit.error), "%s",

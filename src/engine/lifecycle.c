@@ -63,11 +63,11 @@ static int kill_and_wait(struct container *c, struct live *live, struct engine_w
 {
     AUTOFREE char *cgroup = container_cgroup(c->en, c->def);
 
-    (void)monitor_signal(live->monitor, SIGKILL, false, NULL);
-    (void)cgroup_thaw(cgroup, NULL);
+    (void)!monitor_signal(live->monitor, SIGKILL, false, NULL);
+    (void)!cgroup_thaw(cgroup, NULL);
     if (wait_end(w, 2000) == 0)
         return 0;
-    (void)cgroup_kill(cgroup, NULL);
+    (void)!cgroup_kill(cgroup, NULL);
     if (wait_end(w, KILL_WAIT_MS) == 0)
         return 0;
     return error_set(e, ERR_TIMEOUT,
@@ -132,8 +132,8 @@ static int stop_container(struct container *c, const char *signal, struct opt_in
         return error_set(e, ERR_NOT_MODIFIED, "container %s is not running", c->def->id);
     }
     (void)cancel_restart(c);
-    (void)cgroup_thaw(cgroup, NULL);
-    (void)monitor_signal(live->monitor, sig, false, NULL);
+    (void)!cgroup_thaw(cgroup, NULL);
+    (void)!monitor_signal(live->monitor, sig, false, NULL);
     if (seconds > 1000000)
         seconds = 1000000;
     if (wait_end(w, seconds < 0 ? -1 : (int)(seconds * 1000)) < 0)
@@ -211,7 +211,7 @@ int engine_kill(struct engine *en, const char *ref, const char *signal, struct e
     r = monitor_signal(live->monitor, sig, false, e);
     cgroup = container_cgroup(en, c->def);
     if (r == 0 && sig == SIGKILL)
-        (void)cgroup_thaw(cgroup, NULL);
+        (void)!cgroup_thaw(cgroup, NULL);
     live_unref(live);
     if (r < 0)
         return r;
@@ -280,7 +280,7 @@ static void remove_remains(struct container *c, bool volumes)
     AUTOFREE char *cgroup = container_cgroup(en, c->def);
     int r;
 
-    (void)cgroup_kill(cgroup, NULL);
+    (void)!cgroup_kill(cgroup, NULL);
     if (cgroup_remove(cgroup, &e) < 0) {
         log_warn("cgroup left behind", "id=%s error=\"%s\"", c->def->id, error_message(&e));
         error_done(&e);
@@ -295,7 +295,7 @@ static void remove_remains(struct container *c, bool volumes)
     r = fs_remove_tree(AT_FDCWD, c->def->dir);
     if (r < 0)
         log_warn("container folder left behind", "path=%s error=\"%s\"", c->def->dir, strerror(-r));
-    (void)fs_remove_tree(AT_FDCWD, dir);
+    (void)!fs_remove_tree(AT_FDCWD, dir);
     image_released(en->images, c->def->image_id);
 }
 

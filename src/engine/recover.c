@@ -65,8 +65,8 @@ static void undo_half_start(struct container *c, struct monitor *m)
     AUTOFREE char *cgroup = container_cgroup(c->en, c->def);
 
     log_info("half-made start undone", "id=%s", c->def->id);
-    (void)monitor_signal(m, SIGKILL, true, NULL);
-    (void)cgroup_kill(cgroup, NULL);
+    (void)!monitor_signal(m, SIGKILL, true, NULL);
+    (void)!cgroup_kill(cgroup, NULL);
     monitor_free(m);
     container_clean_run(c);
 }
@@ -169,9 +169,9 @@ static void sweep_states(struct engine *en, char *const *live)
         if (de->d_name[0] == '.' || strv_contains(live, de->d_name))
             continue;
         if (monitor_connect(dir, &m, NULL) == 0)
-            (void)monitor_signal(m, SIGKILL, true, NULL);
-        (void)cgroup_kill(cgroup, NULL);
-        (void)cgroup_remove(cgroup, NULL);
+            (void)!monitor_signal(m, SIGKILL, true, NULL);
+        (void)!cgroup_kill(cgroup, NULL);
+        (void)!cgroup_remove(cgroup, NULL);
     }
     if (d)
         (void)closedir(d);
@@ -190,7 +190,7 @@ static void sweep_cgroups(struct engine *en, char *const *live)
 
         if (!str_is_hex(de->d_name, 64) || strv_contains(live, de->d_name))
             continue;
-        (void)cgroup_kill(cgroup, NULL);
+        (void)!cgroup_kill(cgroup, NULL);
         if (cgroup_remove(cgroup, NULL) == 0)
             log_info("leftover cgroup removed", "cgroup=%s", cgroup);
     }

@@ -108,7 +108,7 @@ static int do_rootfs(struct start_context *ctx, struct error *e)
 static void undo_rootfs(struct start_context *ctx)
 {
     /* The writable layer is the container's and stays. */
-    (void)fs_remove_tree(AT_FDCWD, ctx->bundle);
+    (void)!fs_remove_tree(AT_FDCWD, ctx->bundle);
 }
 
 /* All published ports: PortBindings, and with -P every exposed port that has none. */
@@ -311,8 +311,8 @@ static void undo_monitor(struct start_context *ctx)
     const struct container_definition *def = ctx->c->def;
     struct monitor_event ev;
 
-    (void)monitor_signal(ctx->monitor, SIGKILL, true, NULL);
-    (void)cgroup_kill(ctx->cgroup, NULL);
+    (void)!monitor_signal(ctx->monitor, SIGKILL, true, NULL);
+    (void)!cgroup_kill(ctx->cgroup, NULL);
     /* The monitor ends by itself; its end is not waited for longer than a moment. */
     for (int i = 0; i < 200; i++) {
         int r = monitor_read_event(ctx->monitor, &ev);
@@ -454,7 +454,14 @@ static void publish_failure(struct container *c, const struct error *e)
     if (c->status == CONTAINER_RESTARTING)
         c->status = CONTAINER_EXITED;
     container_publish(c);
+    container_wake_waiters(c);
     (void)pthread_mutex_unlock(&c->mutex);
+    if (c->def->host_config.auto_remove) {
+        if (container_remove_claimed(c, true, &ignored) < 0)
+            log_error("container not removed", "id=%s error=\"%s\"", c->def->id,
+                      error_message(&ignored));
+        return;
+    }
     if (record_update(c, &ignored) < 0)
         log_error("container state not saved", "id=%s error=\"%s\"", c->def->id,
                   error_message(&ignored));
