@@ -18,6 +18,9 @@
 #include "base/time.h"
 #include "engine/engine-priv.h"
 
+/* A literal where the struct wants char *: nothing under test writes to it. */
+#define LIT(s) ((char *)(uintptr_t)(s))
+
 static void test_signals(void **state)
 {
     static const struct {
@@ -85,10 +88,10 @@ static char *joined_caps(struct host_config *hc)
 
 static void test_capabilities(void **state)
 {
-    char *chown[] = {"CHOWN", NULL};
-    char *all[] = {"ALL", NULL};
-    char *admin[] = {"cap_sys_admin", NULL};
-    char *bad[] = {"NOPE", NULL};
+    char *chown[] = {LIT("CHOWN"), NULL};
+    char *all[] = {LIT("ALL"), NULL};
+    char *admin[] = {LIT("cap_sys_admin"), NULL};
+    char *bad[] = {LIT("NOPE"), NULL};
     struct host_config dropped = {.cap_drop = all, .cap_add = chown};
     struct host_config most = {.cap_add = all, .cap_drop = admin};
     struct host_config wrong = {.cap_add = bad};
@@ -108,8 +111,9 @@ static void test_capabilities(void **state)
 
 static void test_security_options(void **state)
 {
-    char *opts[] = {"seccomp=unconfined", "no-new-privileges", "label=disable", NULL};
-    char *apparmor[] = {"apparmor=mine", NULL};
+    char *opts[] = {LIT("seccomp=unconfined"), LIT("no-new-privileges"), LIT("label=disable"),
+                    NULL};
+    char *apparmor[] = {LIT("apparmor=mine"), NULL};
     struct host_config hc = {.security_opt = opts};
     struct host_config bad = {.security_opt = apparmor};
     struct engine en = {0};
@@ -152,7 +156,7 @@ static void test_validation(void **state)
         {"{\"StorageOpt\":{\"size\":\"1g\"}}", "--storage-opt"},
         {"{\"KernelMemory\":100000000}", "kernel memory"},
     };
-    struct engine en = {.default_log_driver = "json-file"};
+    struct engine en = {.default_log_driver = LIT("json-file")};
 
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
         CLEANUP(error_done) struct error e = ERROR_INIT;
@@ -173,7 +177,7 @@ static void test_validation(void **state)
 
 static void test_defaults(void **state)
 {
-    struct engine en = {.default_log_driver = "json-file"};
+    struct engine en = {.default_log_driver = LIT("json-file")};
     struct container_config config = {0};
     struct host_config hc = {.memory = 100 << 20};
     char **warnings = NULL;
