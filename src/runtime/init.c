@@ -158,7 +158,7 @@ static int set_up(const struct init_args *a, struct process_plan *plan, struct r
     if (err == 0)
         err = runtime_run_hooks(s, RUNTIME_HOOK_CREATE_CONTAINER, a->p->id, a->p->bundle, getpid(),
                                 "creating", e);
-    return err == 0 ? rootfs_enter(r, e) : err;
+    return err == 0 ? rootfs_sysctls(r, e) : err;
 }
 
 static void wait_at_gate(int gate)
@@ -211,8 +211,12 @@ void init_run(const struct init_args *a)
     umask(0);
     if (set_up(a, &plan, &r, &e) < 0)
         die_at_sync(a->sync, &e);
+    /* Leaving the host's root costs a grace period of RCU: it passes while others set up the
+     * network. What fails from here on is told by the status pipe. */
     (void)!sync_send(a->sync, SYNC_READY, NULL, NULL, -EBADF);
     plan.warn_fd = -EBADF;
+    if (rootfs_enter(&r, &e) < 0)
+        process_die(p->status_fd, &e);
     process_close_others(keep, 2); /* nothing of the host may be reachable from here on */
     wait_at_gate(p->gate_fd);
     if (runtime_run_hooks(p->spec, RUNTIME_HOOK_START_CONTAINER, p->id, p->bundle, getpid(),

@@ -197,8 +197,7 @@ static int prepare_caps(struct process_plan *plan, struct error *e)
     const struct oci_capabilities *c = plan->process->capabilities;
     AUTOPTR(strv) char **unknown = NULL;
     struct caps_sets *s = &plan->caps;
-    struct caps_sets have;
-    uint64_t lost;
+    uint64_t have, lost;
     int r;
 
     *s = (struct caps_sets){0};
@@ -213,23 +212,22 @@ static int prepare_caps(struct process_plan *plan, struct error *e)
         r = caps_from_names(c->inheritable, &s->inheritable, &unknown, e);
     if (r == 0)
         r = caps_from_names(c->ambient, &s->ambient, &unknown, e);
-    if (r == 0)
-        r = caps_get(&have);
     if (r < 0)
-        return e && e->code ? r : error_set_errno(e, r, "cannot read capabilities");
+        return r;
     for (size_t i = 0; unknown && unknown[i]; i++)
         plan_warn(plan, "unknown capability %s: not given", unknown[i]);
-    s->ambient &= s->permitted & s->inheritable;
-    lost = (s->bounding | s->permitted) & ~have.bounding;
-    for (unsigned i = 0; i <= caps_last(); i++)
-        if (lost & UINT64_C(1) << i)
+    /* As root until here, what is in the bounding set is permitted, too. */
+    have = caps_in_bounding(s->bounding | s->permitted | s->inheritable);
+    lost = (s->bounding | s->permitted) & ~have;
+    for (unsigned i = 0; i < 64 && lost >> i; i++)
+        if (lost & UINT64_C(1) << i && i <= caps_last())
             plan_warn(plan, "capability %s: not available here, not given",
                       caps_name(i) ? caps_name(i) : "of a newer kernel");
-    s->bounding &= have.bounding;
-    s->permitted &= have.permitted;
+    s->bounding &= have;
+    s->permitted &= have;
     s->effective &= s->permitted;
-    s->inheritable &= have.bounding;
-    s->ambient &= have.permitted & have.bounding;
+    s->inheritable &= have;
+    s->ambient &= s->permitted & s->inheritable;
     return 0;
 }
 

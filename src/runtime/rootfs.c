@@ -462,7 +462,7 @@ void rootfs_done(struct rootfs *r)
 /* --- after the pivot ------------------------------------------------------------------------ */
 
 /* Sysctls are written through the procfs that was just mounted, whatever the image put over it. */
-static int write_sysctls(struct rootfs *r, struct error *e)
+int rootfs_sysctls(struct rootfs *r, struct error *e)
 {
     const struct json_map *m = &r->p->spec->linux->sysctl;
 
@@ -596,9 +596,7 @@ int rootfs_enter(struct rootfs *r, struct error *e)
         return error_set_errno(e, errno, "cannot leave the host's root");
     if (chdir("/") < 0)
         return error_set_errno(e, errno, "cannot enter the root file system");
-    err = write_sysctls(r, e);
-    if (err == 0)
-        err = make_paths_readonly(r, e);
+    err = make_paths_readonly(r, e);
     if (err == 0)
         err = mask_paths(r, e);
     if (err < 0)

@@ -115,7 +115,9 @@ struct rootfs {
 int rootfs_open(struct rootfs *r, struct error *e) MUST_CHECK;
 /* Mounts everything below the new root; the process still stands in the old one. */
 int rootfs_mount(struct rootfs *r, struct error *e) MUST_CHECK;
-/* pivot_root and what comes after it: sysctl, masked and read-only paths. */
+/* Sysctls, through the new /proc. */
+int rootfs_sysctls(struct rootfs *r, struct error *e) MUST_CHECK;
+/* pivot_root and what comes after it: masked and read-only paths. */
 int rootfs_enter(struct rootfs *r, struct error *e) MUST_CHECK;
 void rootfs_done(struct rootfs *r);
 /* Nodes and links in the new /dev. */

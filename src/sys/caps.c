@@ -102,13 +102,22 @@ int caps_get(struct caps_sets *ret)
         .permitted = (uint64_t)data[1].permitted << 32 | data[0].permitted,
         .inheritable = (uint64_t)data[1].inheritable << 32 | data[0].inheritable,
     };
+    ret->bounding = caps_in_bounding(CAPS_ALL);
     for (unsigned i = 0; i <= caps_last(); i++) {
-        if (prctl(PR_CAPBSET_READ, i, 0, 0, 0) == 1)
-            ret->bounding |= UINT64_C(1) << i;
         if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_IS_SET, i, 0, 0) == 1)
             ret->ambient |= UINT64_C(1) << i;
     }
     return 0;
+}
+
+uint64_t caps_in_bounding(uint64_t wanted)
+{
+    uint64_t have = 0;
+
+    for (unsigned i = 0; i < 64 && wanted >> i; i++)
+        if (wanted & UINT64_C(1) << i && prctl(PR_CAPBSET_READ, i, 0, 0, 0) == 1)
+            have |= UINT64_C(1) << i;
+    return have;
 }
 
 int caps_from_names(char *const *list, uint64_t *ret, char ***unknown, struct error *e)

@@ -21,6 +21,8 @@ struct caps_sets {
     uint64_t bounding, effective, permitted, inheritable, ambient;
 };
 int caps_get(struct caps_sets *ret) MUST_CHECK;
+/* Those of `wanted` that are in the bounding set; one system call a bit. */
+uint64_t caps_in_bounding(uint64_t wanted);
 
 /* Names to sets; names the kernel does not know are added to *unknown (may be NULL). */
 int caps_from_names(char *const *names, uint64_t *ret, char ***unknown, struct error *e) MUST_CHECK;
