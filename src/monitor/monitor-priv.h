@@ -93,7 +93,7 @@ struct session {
     int64_t started_ns, exited_ns;
 
     bool has_stdin; /* input is wanted at all */
-    int stdin_fd;   /* where input goes: a pipe or a duplicate of the pty's master; -EBADF: closed */
+    int stdin_fd; /* where input goes: a pipe or a duplicate of the pty's master; -EBADF: closed */
     struct source *stdin_source; /* only while input waits */
     struct membuf input;         /* what the process did not take yet */
     bool stdin_ending;           /* close once input is empty */
@@ -105,7 +105,7 @@ struct session {
     int console_fd; /* our end of the socket by which a terminal's master comes */
     struct source *console_source;
     unsigned rows, cols; /* for it */
-    int gate_fd; /* write end */
+    int gate_fd;         /* write end */
     int status_fd;
     struct source *status_source;
     size_t status_len;

@@ -320,8 +320,7 @@ static void test_stdin(void **state)
     struct box b;
     int fd;
     AUTO(buf)
-    struct buf all = BUF_INIT(64 << 20),
-               out = BUF_INIT(64 << 20), err = BUF_INIT(1 << 20);
+    struct buf all = BUF_INIT(64 << 20), out = BUF_INIT(64 << 20), err = BUF_INIT(1 << 20);
 
     /* Half-closed: the input ends, the output goes on. */
     box_init(&b, "cat; echo done");
@@ -547,8 +546,8 @@ static void test_slow_reader(void **state)
 static void test_replay(void **state)
 {
     AUTO(buf)
-    struct buf all = BUF_INIT(64 << 20),
-               out = BUF_INIT(64 << 20), err = BUF_INIT(1 << 20), want = BUF_INIT(64 << 20);
+    struct buf all = BUF_INIT(64 << 20), out = BUF_INIT(64 << 20), err = BUF_INIT(1 << 20),
+               want = BUF_INIT(64 << 20);
     struct box b;
     int fd;
 
