@@ -26,6 +26,7 @@
 #include "io/fdpass.h"
 #include "io/spawn.h"
 #include "monitor/protocol.h"
+#include "sys/mount-api.h"
 
 #define CREATE_TIMEOUT_MS  (120 * 1000) /* mounts may be slow */
 #define START_TIMEOUT_MS   (60 * 1000)
@@ -205,9 +206,36 @@ static int open_state_dir(struct monitor *m, const char *state_dir, struct error
     return m->dirfd < 0 ? error_set_errno(e, errno, "cannot open %s", state_dir) : 0;
 }
 
+/*
+ * The path to start the monitor by: a descriptor of it on a read-only mount of its own, so that a
+ * container that gets at /proc/<pid>/exe cannot write to the program (CVE-2019-5736). Opened once;
+ * where it cannot be (old kernel), the path itself.
+ */
+static char *sealed_program(const char *program)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static char *path, *sealed;
+    char *result;
+
+    pthread_mutex_lock(&lock);
+    if (!path || strcmp(path, program) != 0) {
+        int fd = mount_sealed_program(program);
+
+        str_replace(&path, program);
+        free(sealed);
+        /* By our pid, since the child closes its own copy before it executes. The descriptor of
+         * another program before this one (tests) stays open. */
+        sealed = fd >= 0 ? xasprintf("/proc/%d/fd/%d", getpid(), fd) : xstrdup(program);
+    }
+    result = xstrdup(sealed);
+    pthread_mutex_unlock(&lock);
+    return result;
+}
+
 static int spawn_process(struct monitor *m, const struct monitor_params *p, struct error *e)
 {
-    AUTOFREE char *program = p->program ? xstrdup(p->program) : self_program_path("pouch-monitor");
+    AUTOFREE char *path = p->program ? xstrdup(p->program) : self_program_path("pouch-monitor");
+    AUTOFREE char *program = sealed_program(path);
     char *argv[] = {(char *)(uintptr_t) "pouch-monitor", (char *)(uintptr_t)p->id, NULL};
     char *env[] = {NULL};
     int fds[2], r;
