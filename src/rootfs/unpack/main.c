@@ -40,13 +40,13 @@ static int run(bool sync, struct unpack_counts *counts, struct error *e)
     return r;
 }
 
-static int usage(void)
+static int usage(FILE *out, int status)
 {
-    fputs("usage: pouch-unpack [--no-sync] [--version]\n"
+    fputs("usage: pouch-unpack [--no-sync] [--help] [--version]\n"
           "Part of pouchd, which starts it: reads a layer's entries from fd 0, writes them to the\n"
           "folder fd 3 and reports on fd 1.\n",
-          stderr);
-    return 2;
+          out);
+    return status;
 }
 
 int main(int argc, char **argv)
@@ -59,16 +59,18 @@ int main(int argc, char **argv)
     int r;
 
     for (int i = 1; i < argc; i++) {
-        if (STREQ(argv[i], "--version")) {
+        if (STREQ(argv[i], "--version") || STREQ(argv[i], "-v")) {
             puts("pouch-unpack " POUCH_VERSION);
             return 0;
         }
+        if (STREQ(argv[i], "--help") || STREQ(argv[i], "-h"))
+            return usage(stdout, 0);
         if (!STREQ(argv[i], "--no-sync"))
-            return usage();
+            return usage(stderr, 2);
         sync = false;
     }
     if (fstat(FOLDER_FD, &st) < 0 || !S_ISDIR(st.st_mode))
-        return usage();
+        return usage(stderr, 2);
     (void)signal(SIGPIPE, SIG_IGN);
     (void)umask(0);
     r = run(sync, &counts, &e);
