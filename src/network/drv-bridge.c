@@ -417,7 +417,7 @@ int bridge_open(struct network_manager *nm, const struct network_params *p, stru
     if (r >= 0 && !STREQ(link.kind, "bridge"))
         return error_set(e, ERR_UNAVAILABLE,
                          "there is a link %s of the host that is no bridge: choose another name "
-                         "with --bridge",
+                         "with --bridge-name",
                          nm->bridge);
     nm->bridge_index = r >= 0 ? link.index : 0;
     r = choose_subnet(nm, fd, p, e);

@@ -379,12 +379,13 @@ static int reserve_bridge(struct network_manager *nm, const char *container_id,
     int r = 0;
 
     if (!nm->bridge[0])
-        return error_set(e, ERR_INVALID,
-                         "the bridge network is switched off (--bridge=none): use --network none, "
-                         "host or container:ID");
+        return error_set(
+            e, ERR_INVALID,
+            "the bridge network is switched off (--bridge-name=none): use --network none, "
+            "host or container:ID");
     if (req->nports && !nm->nftables)
         return error_set(e, ERR_INVALID,
-                         "ports can not be published: pouchd runs with --iptables=false");
+                         "ports can not be published: pouchd runs with --nftables=false");
     if (strlen(container_id) >= sizeof(ep->container_id))
         return error_set(e, ERR_INVALID, "container id is too long");
     strcpy(ep->container_id, container_id); /* fits */

@@ -466,7 +466,7 @@ int rules_open(struct network_manager *nm, struct error *e)
     if (!nm->nft_program)
         return error_set(e, ERR_UNAVAILABLE,
                          "the program nft was not found: install the package nftables, or start "
-                         "pouchd with --iptables=false (then no port can be published)");
+                         "pouchd with --nftables=false (then no port can be published)");
     if (fd < 0)
         return error_set_errno(e, fd, "netlink for nftables");
     plain = table_text(nm, NULL);
