@@ -134,8 +134,30 @@ int dev_populate(struct rootfs *r, struct error *e)
     return err == 0 ? make_spec_devices(r, e) : err;
 }
 
+/*
+ * A terminal the caller opened stands on a mount of the caller's namespace, which cannot be cloned
+ * here: it is opened again by its name. -EBADF when it is one of this namespace (the container's).
+ */
+static int reopen_here(int console)
+{
+    char at[PATH_FD_MAX], name[64];
+    ssize_t n = readlink(path_of_fd(console, at), name, sizeof(name) - 1);
+    AUTOFD int fd = -EBADF;
+    struct stat a, b;
+
+    if (n <= 0)
+        return -EBADF;
+    name[n] = '\0';
+    fd = open(name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &a) < 0 || fstat(console, &b) < 0 || a.st_dev != b.st_dev ||
+        a.st_ino != b.st_ino)
+        return -EBADF;
+    return take_fd(fd);
+}
+
 int dev_console(struct rootfs *r, int console, struct error *e)
 {
+    AUTOFD int host = -EBADF;
     struct mount_options o = {.bind = true, .attr_set = MOUNT_ATTR_NOEXEC | MOUNT_ATTR_NOSUID};
     AUTOFD int dev = -EBADF;
     AUTOFD int target = -EBADF;
@@ -157,5 +179,6 @@ int dev_console(struct rootfs *r, int console, struct error *e)
     target = openat(dev, "console", O_PATH | O_NOFOLLOW | O_CLOEXEC);
     if (target < 0 || fstat(target, &st) < 0 || !(S_ISREG(st.st_mode) || S_ISCHR(st.st_mode)))
         return error_set(e, ERR_INVALID, "the container's /dev/console is neither file nor device");
-    return mount_bind_at(console, target, &o, "/dev/console", e);
+    host = reopen_here(console);
+    return mount_bind_at(host >= 0 ? host : console, target, &o, "/dev/console", e);
 }

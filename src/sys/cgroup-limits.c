@@ -305,6 +305,22 @@ static int memory_v2(struct limits *l, const struct cgroup_memory *m)
     return r;
 }
 
+/* "quota period", "max period" */
+static int cpu_max(struct limits *l, const struct cgroup_cpu *c)
+{
+    bool period = c->period.set && c->period.value;
+    bool quota = c->quota.set && c->quota.value;
+    char number[24] = "max", text[64];
+
+    if (!period && !quota)
+        return 0;
+    if (quota && c->quota.value > 0)
+        (void)snprintf(number, sizeof(number), "%" PRId64, c->quota.value);
+    (void)snprintf(text, sizeof(text), "%s %" PRIu64, number,
+                   period ? c->period.value : UINT64_C(100000));
+    return put(l, "", "cpu.max", text, "CPU quota");
+}
+
 static int cpu_v2(struct limits *l, const struct cgroup_cpu *c)
 {
     int r = 0;
@@ -312,16 +328,8 @@ static int cpu_v2(struct limits *l, const struct cgroup_cpu *c)
     if (c->shares.set && c->shares.value)
         r = put_int(l, "", "cpu.weight", (int64_t)cgroup_shares_to_weight(c->shares.value),
                     "CPU shares");
-    if (r == 0 && ((c->quota.set && c->quota.value) || (c->period.set && c->period.value))) {
-        uint64_t period = c->period.set && c->period.value ? c->period.value : 100000;
-        char text[64];
-
-        if (c->quota.set && c->quota.value > 0)
-            (void)snprintf(text, sizeof(text), "%" PRId64 " %" PRIu64, c->quota.value, period);
-        else
-            (void)snprintf(text, sizeof(text), "max %" PRIu64, period);
-        r = put(l, "", "cpu.max", text, "CPU quota");
-    }
+    if (r == 0)
+        r = cpu_max(l, c);
     if (r == 0 && c->burst.set && c->burst.value)
         r = put_int(l, "", "cpu.max.burst", (int64_t)c->burst.value, "CPU burst");
     if (r == 0 && c->idle.set && c->idle.value)
