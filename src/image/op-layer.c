@@ -301,10 +301,11 @@ int op_layer_report(struct image_op *op, struct op_layer *l)
         }
         if (report.errnum == ECANCELED)
             return 0; /* the worker cut it off and says why */
-        return hold_error(op, l, *report.message ? report.message : strerror(report.errnum),
-                          report.errnum);
+        if (report.errnum != 0)
+            return hold_error(op, l, *report.message ? report.message : strerror(report.errnum),
+                              report.errnum);
     }
-    AUTOFREE char *why = xasprintf("pouch-unpack ended with status %d and no report", status);
+    AUTOFREE char *why = xasprintf("pouch-unpack ended with status %d and no good report", status);
     return hold_error(op, l, why, EIO);
 }
 

@@ -74,7 +74,7 @@ int main(int argc, char **argv)
     if (r >= 0)
         r = work(&e);
     if (r >= 0)
-        return 0;
+        _exit(0); /* nothing to tidy up, and what libraries do at exit is not allowed any more */
     struct worker_msg m = {.type = (char *)"failed",
                            .code = e.code,
                            .errnum = e.errnum ? e.errnum : -r,

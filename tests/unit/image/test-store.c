@@ -395,6 +395,7 @@ static void test_recovery(void **state)
     assert_string_equal(img->id, good);
     struct image *none = NULL;
     assert_int_equal(image_resolve(f->s, "missing", &none, &e), -ENOENT);
+    image_unref(take_ptr(img));
     close_store(f);
     open_store(f); /* closing waits for the janitor */
     assert_false(there(f, "layers/tmp.0123"));
