@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -300,6 +301,30 @@ static void test_udp_flows(void **state)
     AUTOFD int next = netns_listen(b.ns, AF_INET, SOCK_DGRAM, 53);
     assert_true(udp_word(client, next, GOOD_MS));
     stop_box(w, &b);
+}
+
+/* Thousands of ports of one container: several messages of elements, larger than a send buffer. */
+static void test_many_ports(void **state)
+{
+    static const char *const ports[] = {"10000-12999:20000-22999", NULL};
+    struct rlimit fds = {8192, 8192};
+    struct world *w = *state;
+    struct box a;
+
+    if (setrlimit(RLIMIT_NOFILE, &fds) < 0)
+        skip();
+    start_box(w, &a, "aaaa", ports);
+    AUTOFD int first = netns_listen(a.ns, AF_INET, SOCK_STREAM, 20000);
+    AUTOFD int last = netns_listen(a.ns, AF_INET, SOCK_STREAM, 22999);
+    expect_talk(-1, "127.0.0.1", 10000, first);
+    expect_talk(outside, "192.0.2.1", 12999, last);
+    reopen_network(w, true);
+    expect_talk(-1, "127.0.0.1", 12999, last);
+    assert_true(netns_sh("nft flush ruleset"));
+    reopen_network(w, true);
+    expect_talk(-1, "127.0.0.1", 10000, first);
+    stop_box(w, &a);
+    assert_true(netns_sh("! nft list table inet pouch-pouch0 | grep -qE ' : 10.210'"));
 }
 
 static int try_port(struct world *w, struct box *b, const char *name, const char *port,
@@ -901,6 +926,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_plain, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_publish, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_udp_flows, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_many_ports, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_port_conflicts, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_addresses, set_up_small, tear_down),
         cmocka_unit_test_setup_teardown(test_modes, set_up, tear_down),
