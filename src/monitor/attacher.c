@@ -5,8 +5,8 @@
  * of fixed size), then, when the disk takes no more, whole frames in memory (`tail`). Frames are
  * queued whole or not at all, so that the stream stays in step.
  *
- * A queue of SPILL_LIMIT throttles the container, as long as its client takes something within
- * STUCK_NS; a client that takes nothing for so long is skipped: its output is counted and dropped
+ * A queue at its limit throttles the container, as long as its client takes something within
+ * ten seconds; a client that takes nothing for so long is skipped: its output is counted and dropped
  * until it has taken what is queued, and a line says how much was.
  */
 #include "monitor/monitor-priv.h"
@@ -25,6 +25,14 @@
 #include "io/stdcopy.h"
 
 #define TAIL_LIMIT (4 << 20)
+#define SLACK      (4 << 20) /* the ring has room for what is read after the limit, at the end */
+
+struct monitor_limits monitor_limits = {.spill = 256LL << 20, .stuck_ns = 10 * NSEC_PER_SEC};
+
+static int64_t ring_size(void)
+{
+    return monitor_limits.spill + SLACK;
+}
 
 static void on_client(struct source *source, int fd, uint32_t revents, void *data);
 
@@ -63,8 +71,8 @@ static int open_spill(const char *folder)
 static int spill_write(struct attacher *a, int64_t offset, const char *data, size_t len)
 {
     while (len > 0) {
-        int64_t pos = (a->spill_start + a->spill_len + offset) % SPILL_SIZE;
-        size_t n = (int64_t)len < SPILL_SIZE - pos ? len : (size_t)(SPILL_SIZE - pos);
+        int64_t pos = (a->spill_start + a->spill_len + offset) % ring_size();
+        size_t n = (int64_t)len < ring_size() - pos ? len : (size_t)(ring_size() - pos);
         ssize_t k = pwrite(a->spill_fd, data, n, pos);
 
         if (k < 0 && errno == EINTR)
@@ -89,7 +97,7 @@ static int spill_append(struct attacher *a, const struct iovec *iov)
             return fd;
         a->spill_fd = fd;
     }
-    if (a->spill_len + (int64_t)(iov[0].iov_len + iov[1].iov_len) > SPILL_SIZE)
+    if (a->spill_len + (int64_t)(iov[0].iov_len + iov[1].iov_len) > ring_size())
         return -EFBIG;
     r = spill_write(a, 0, iov[0].iov_base, iov[0].iov_len);
     if (r == 0)
@@ -124,7 +132,7 @@ bool attacher_is_queued(const struct attacher *a)
 
 bool attacher_is_full(const struct attacher *a)
 {
-    return !a->skipping && (a->spill_len >= SPILL_LIMIT || a->tail.end > a->tail.start);
+    return !a->skipping && (a->spill_len >= monitor_limits.spill || a->tail.end > a->tail.start);
 }
 
 /* --- Events wanted ----------------------------------------------------------------------------- */
@@ -339,7 +347,7 @@ static ssize_t feed_membuf(struct attacher *a, struct membuf *b)
 
 static ssize_t feed_spill(struct attacher *a)
 {
-    int64_t left = SPILL_SIZE - a->spill_start;
+    int64_t left = ring_size() - a->spill_start;
     size_t want = sizeof(io_buffer);
     ssize_t n;
 
@@ -354,7 +362,7 @@ static ssize_t feed_spill(struct attacher *a)
     if (n < 0)
         return errno == EAGAIN || errno == EINTR ? 0 : -errno;
     a->spill_len -= n;
-    a->spill_start = (a->spill_start + n) % SPILL_SIZE;
+    a->spill_start = (a->spill_start + n) % ring_size();
     if (a->spill_len == 0) {
         a->spill_start = 0;
         close(take_fd(a->spill_fd)); /* gives the disk back */
@@ -421,7 +429,7 @@ static int64_t check_session(struct session *s, int64_t now, bool *changed)
     struct attacher *following;
 
     for (struct attacher *a = s->attachers; a; a = following) {
-        int64_t deadline = a->last_progress + STUCK_NS;
+        int64_t deadline = a->last_progress + monitor_limits.stuck_ns;
 
         following = a->next;
         if (a->replay || (!attacher_is_full(a) && !a->finishing))

@@ -91,11 +91,9 @@ static int native_create(const struct stage_create *p, struct stage_result *ret,
 
 static int native_exec(const struct stage_exec *p, struct stage_result *ret, struct error *e)
 {
-    struct oci_spec spec = {0};
     struct oci_process process = {0};
     struct runtime_exec x = {.id = p->id,
                              .init_pid = p->init_pid,
-                             .spec = &spec,
                              .process = &process,
                              .cgroup_path = p->cgroup_path,
                              .io = io_of(&p->io),
@@ -103,10 +101,8 @@ static int native_exec(const struct stage_exec *p, struct stage_result *ret, str
                              .seccomp_len = p->seccomp_len,
                              .status_fd = p->status_fd,
                              .flags = RUNTIME_CLONE_PARENT};
-    int r = load_spec(p->bundle, &spec, e);
+    int r = json_parse(&oci_process_json, p->process_json, p->process_len, &process, e);
 
-    if (r == 0)
-        r = json_parse(&oci_process_json, p->process_json, p->process_len, &process, e);
     if (r < 0)
         return r;
     return runtime_exec(&x, &ret->pid, &ret->warnings, e);

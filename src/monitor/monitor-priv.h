@@ -24,11 +24,15 @@
 #include "monitor/monitor.h"
 #include "monitor/protocol.h"
 
-#define IO_SIZE     (32 * 1024)   /* one read of output or input */
-#define SPILL_LIMIT (256LL << 20) /* what an attacher may have queued before it throttles */
-#define SPILL_SIZE  (SPILL_LIMIT + (4 << 20)) /* with what is read after that, at the end */
-#define STUCK_NS    (10LL * 1000000000)       /* without progress for so long: stuck */
-#define EXEC_EXITS  128                       /* exit codes of execs that are kept */
+#define IO_SIZE    (32 * 1024) /* one read of output or input */
+#define EXEC_EXITS 128         /* exit codes of execs that are kept */
+
+/* Fixed but for tests. */
+struct monitor_limits {
+    int64_t spill;    /* what an attacher may have queued before it throttles the container */
+    int64_t stuck_ns; /* without progress for so long: stuck */
+};
+extern struct monitor_limits monitor_limits;
 
 struct conn {
     struct mon *mon;
@@ -56,7 +60,7 @@ struct attacher {
     uint8_t keys[DETACH_KEYS_MAX];
 
     struct membuf rest; /* goes first: the rest of a frame, part of which was sent */
-    int spill_fd;       /* a ring of SPILL_SIZE; -EBADF: not used yet */
+    int spill_fd;       /* a ring; -EBADF: not used yet */
     int64_t spill_start, spill_len;
     struct membuf tail;    /* goes last: what the disk did not take */
     int64_t last_progress; /* monotonic */

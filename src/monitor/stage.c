@@ -167,7 +167,7 @@ static int send_all(int fd, const char *data, size_t len)
         if (n > 0) {
             data += n;
             len -= (size_t)n;
-        } else if (poll(&p, 1, (int)(STUCK_NS / NSEC_PER_MSEC)) == 0) {
+        } else if (poll(&p, 1, (int)(monitor_limits.stuck_ns / NSEC_PER_MSEC)) == 0) {
             return -ETIMEDOUT;
         }
     }

@@ -21,7 +21,7 @@
 #include "base/strv.h"
 #include "io/fdpass.h"
 #include "io/pty.h"
-#include "monitor/driver.h"
+#include "monitor/monitor-priv.h"
 
 static void fail(int status_fd, enum error_code code, const char *text)
 {
@@ -112,5 +112,8 @@ static const struct monitor_driver fake = {"fake", fake_create, fake_exec, fake_
 
 int main(int argc, char **argv)
 {
+    /* By its name, since a monitor gets no environment. */
+    if (argc > 1 && strcmp(argv[1], "small") == 0)
+        monitor_limits = (struct monitor_limits){.spill = 1 << 20, .stuck_ns = 500 * 1000000LL};
     return monitor_main(argc, argv, &fake);
 }

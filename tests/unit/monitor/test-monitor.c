@@ -125,8 +125,8 @@ static void read_all(int fd, struct buf *out)
     }
 }
 
-/* Splits frames into two texts. */
-static void split(const struct buf *in, struct buf *out, struct buf *err)
+/* Splits frames into two texts; the last one may be unfinished. */
+static struct stdcopy_reader split_open(const struct buf *in, struct buf *out, struct buf *err)
 {
     struct stdcopy_reader r = {0};
     const char *data = in->data, *part;
@@ -135,6 +135,13 @@ static void split(const struct buf *in, struct buf *out, struct buf *err)
 
     while (stdcopy_next(&r, &data, &len, &type, &part, &part_len) > 0)
         buf_append(type == STDCOPY_STDOUT ? out : err, part, part_len);
+    return r;
+}
+
+static void split(const struct buf *in, struct buf *out, struct buf *err)
+{
+    struct stdcopy_reader r = split_open(in, out, err);
+
     assert_int_equal(r.left, 0);
     assert_int_equal(r.have, 0);
 }
@@ -542,6 +549,107 @@ static void test_slow_reader(void **state)
     box_done(&b);
 }
 
+/* A client that is slow but takes something throttles the container and loses nothing. */
+static void test_throttle(void **state)
+{
+    enum { SIZE = 8000000 };
+    struct box b;
+    size_t total = 0;
+    char buffer[100000];
+    int fd;
+
+    box_init(&b, "head -c 8000000 /dev/zero | tr '\\0' 'z'; echo; echo end");
+    b.p.id = "small"; /* limits: 1 MiB, half a second */
+    b.p.log_driver = "none";
+    box_spawn(&b);
+    fd = attach(&b, MONITOR_STDOUT | MONITOR_RAW, NULL);
+    box_start(&b);
+    for (int i = 0; i < 10; i++) {
+        struct monitor_event ev;
+        ssize_t n = read(fd, buffer, sizeof(buffer));
+
+        assert_true(n > 0);
+        total += (size_t)n;
+        usleep(100000);
+        assert_int_equal(monitor_read_event(b.m, &ev), 0); /* it cannot have ended */
+    }
+    for (ssize_t n; (n = read(fd, buffer, sizeof(buffer))) > 0;)
+        total += (size_t)n;
+    assert_int_equal(total, SIZE + 5);
+    close(fd);
+    wait_event(b.m, MONITOR_EVENT_EXITED);
+    wait_event(b.m, MONITOR_EVENT_HANGUP);
+    box_done(&b);
+}
+
+/* A client that takes nothing is skipped, and told when it wakes up; the others get everything. */
+static void test_stuck(void **state)
+{
+    AUTO(buf)
+    struct buf good = BUF_INIT(64 << 20),
+               bad = BUF_INIT(64 << 20), out = BUF_INIT(64 << 20), err = BUF_INIT(1 << 20);
+    int good_fd, bad_fd;
+    struct box b;
+    char *said;
+
+    box_init(&b, "head -c 8000000 /dev/zero | tr '\\0' 'z'; echo; read x; echo end");
+    b.p.id = "small";
+    b.p.open_stdin = true;
+    b.p.log_driver = "none";
+    box_spawn(&b);
+    bad_fd = attach(&b, MONITOR_STDOUT, NULL);
+    good_fd = attach(&b, MONITOR_STDIN | MONITOR_STDOUT | MONITOR_RAW, NULL);
+    box_start(&b);
+    while (good.len < 8000001) {
+        char *space = buf_reserve(&good, 65536);
+        ssize_t n = read(good_fd, space, 65536);
+
+        assert_true(n > 0);
+        buf_commit(&good, (size_t)n);
+    }
+    /* Now it wakes up, reads what is queued, and the notice; then live output. */
+    while (!strstr(buf_str(&err), "dropped")) {
+        struct pollfd p = {.fd = bad_fd, .events = POLLIN};
+        char *space = buf_reserve(&bad, 65536);
+        ssize_t n;
+
+        assert_int_equal(poll(&p, 1, WAIT_MS), 1);
+        n = read(bad_fd, space, 65536);
+        assert_true(n > 0);
+        buf_commit(&bad, (size_t)n);
+        buf_clear(&out);
+        buf_clear(&err);
+        split_open(&bad, &out, &err);
+    }
+    assert_int_equal(write(good_fd, "\n", 1), 1);
+    read_all(bad_fd, &bad);
+    read_all(good_fd, &good);
+    close(good_fd);
+    close(bad_fd);
+    assert_int_equal(good.len, 8000001 + 4);
+    buf_clear(&out);
+    buf_clear(&err);
+    split(&bad, &out, &err);
+    said = strstr(buf_str(&err), "pouch: ");
+    assert_non_null(said);
+    assert_int_equal(out.len + strtoul(said + 7, NULL, 10), good.len);
+    assert_string_equal(buf_str(&out) + out.len - 4, "end\n");
+    wait_event(b.m, MONITOR_EVENT_EXITED);
+    wait_event(b.m, MONITOR_EVENT_HANGUP);
+    box_done(&b);
+
+    /* At the end of the container a stuck client is let go after its time. */
+    box_init(&b, "head -c 3000000 /dev/zero");
+    b.p.id = "small";
+    box_spawn(&b);
+    bad_fd = attach(&b, MONITOR_STDOUT, NULL);
+    box_start(&b);
+    wait_event(b.m, MONITOR_EVENT_EXITED);
+    wait_event(b.m, MONITOR_EVENT_HANGUP);
+    close(bad_fd);
+    box_done(&b);
+}
+
 /* The log so far and live output meet without a gap, in the middle of a line too. */
 static void test_replay(void **state)
 {
@@ -610,6 +718,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_monitor_killed), cmocka_unit_test(test_stdin),
         cmocka_unit_test(test_stdin_large),    cmocka_unit_test(test_tty),
         cmocka_unit_test(test_exec),           cmocka_unit_test(test_slow_reader),
+        cmocka_unit_test(test_throttle),       cmocka_unit_test(test_stuck),
         cmocka_unit_test(test_replay),
     };
 
