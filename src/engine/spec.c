@@ -83,9 +83,9 @@ int spec_capabilities(const struct host_config *hc, char ***ret, struct error *e
     char **v = xcalloc(1, sizeof(*v));
     uint64_t set = 0;
     uint64_t add;
-    uint64_t drop;
+    uint64_t drop = 0;
     bool add_all;
-    bool drop_all;
+    bool drop_all = false;
     int r = sum_caps(hc->cap_add, "CapAdd", &add, &add_all, e);
 
     if (r == 0)
