@@ -133,6 +133,17 @@ static int make_dir(const char *mount, const char *path, const char *controller,
     }
     if (r == -EEXIST)
         r = 0; /* left over or made by the caller: it is taken over */
+    /* A parent that somebody else made hands no CPUs down: nothing could join the new folder. */
+    if (r == 0 && STREQ(controller, "cpuset")) {
+        AUTOFREE char *cpus = NULL;
+
+        r = cgroup_file(name, mount, path, "cpuset.cpus");
+        if (r == 0 && fs_read_file(AT_FDCWD, name, 65536, &cpus, NULL) == 0 && *cpus <= ' ') {
+            r = make_parents(mount, path, controller);
+            if (r == 0)
+                r = prepare_cpuset_parent(mount, path);
+        }
+    }
     return r < 0 ? error_set_errno(e, r, "cannot create cgroup %s", name) : 0;
 }
 
