@@ -359,10 +359,25 @@ static int ask_monitor(struct engine *en, const char *exec_id, struct exec_view 
     return 0;
 }
 
+/* A client asks for the exit code as soon as its session has ended; the monitor knows it by then,
+ * but its notice may not have been read yet. */
+static void ask_if_ended(struct live *live, struct exec_view *v)
+{
+    struct monitor_exec_state st;
+
+    if (monitor_exec_get_state(live->monitor, v->id, &st, NULL) < 0 || st.running)
+        return;
+    v->running = false;
+    v->has_exit_code = true;
+    v->exit_code = st.exit_code;
+    v->pid = 0;
+}
+
 int engine_exec_inspect(struct engine *en, const char *exec_id, struct exec_view *ret,
                         struct error *e)
 {
     struct exec *x = exec_find(en, exec_id);
+    struct live *live = NULL;
 
     if (!x)
         return ask_monitor(en, exec_id, ret, e);
@@ -376,7 +391,12 @@ int engine_exec_inspect(struct engine *en, const char *exec_id, struct exec_view
     ret->exit_code = x->exit_code;
     ret->has_exit_code = x->has_exit_code;
     ret->pid = x->pid;
+    if (x->running && x->container->live)
+        live = live_ref(x->container->live);
     (void)pthread_mutex_unlock(&x->container->mutex);
+    if (live)
+        ask_if_ended(live, ret);
+    live_unref(live);
     exec_unref(x);
     return 0;
 }

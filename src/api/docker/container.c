@@ -60,6 +60,16 @@ void api_container_list(struct http_request *req, void *ctx)
     container_list_done(&list);
 }
 
+/* Clients take any 404 of this route for a missing image, and pull it: what else was not found (a
+ * network, another container) is a bad request. */
+static void reply_create_error(struct http_request *req, const struct error *e)
+{
+    if (e->code == ERR_NOT_FOUND && !str_has_prefix(error_message(e), "No such image"))
+        http_reply_message(req, 400, "%s", error_message(e));
+    else
+        http_reply_error(req, e);
+}
+
 void api_container_create(struct http_request *req, void *ctx)
 {
     AUTO(error) struct error e = ERROR_INIT;
@@ -78,7 +88,7 @@ void api_container_create(struct http_request *req, void *ctx)
         engine_create(api_engine(ctx), str_is_empty(name) ? NULL : name,
                       str_is_empty(platform) ? NULL : platform, &config, &extra, &created,
                       &e) < 0) {
-        http_reply_error(req, &e);
+        reply_create_error(req, &e);
         return;
     }
     jsonw_begin(&w, NULL);

@@ -178,6 +178,8 @@ int engine_create(struct engine *en, const char *name, const char *platform,
          (long long)extra->host_config.memory);
     if (!config->image || !STREQ(config->image, "busybox"))
         r = error_set(e, ERR_NOT_FOUND, "No such image: %s", TEXT(config->image));
+    else if (extra->host_config.network_mode)
+        r = error_set(e, ERR_NOT_FOUND, "network %s not found", extra->host_config.network_mode);
     json_free(&container_config_json, config);
     json_free(&create_extra_json, extra);
     memcpy(ret->id, FAKE_ID, sizeof(ret->id));

@@ -231,6 +231,9 @@ static void test_create(void **state)
     AUTOFREE char *said = xstrdup(fake_said);
     AUTOFREE char *image = ask_body("POST", "/containers/create", JSON_TYPE,
                                     "{\"Image\":\"other\"}");
+    AUTOFREE char *network =
+        ask_body("POST", "/containers/create", JSON_TYPE,
+                 "{\"Image\":\"busybox\",\"HostConfig\":{\"NetworkMode\":\"n\"}}");
     AUTOFREE char *empty = ask_body("POST", "/containers/create", JSON_TYPE, "");
     AUTOFREE char *wrong = ask_body("POST", "/containers/create", JSON_TYPE, "{\"Tty\":\"no\"}");
     AUTOFREE char *text = ask_body("POST", "/containers/create", "Content-Type: text/plain\r\n",
@@ -241,6 +244,8 @@ static void test_create(void **state)
     assert_string_equal(said, "create name=n platform=linux/arm64 image=busybox cmd=ls memory=5");
     expect_has(image, "HTTP/1.1 404");
     expect_has(image, "{\"message\":\"No such image: other\"}");
+    expect_has(network, "HTTP/1.1 400"); /* a 404 would make clients pull the image */
+    expect_has(network, "network n not found");
     expect_has(empty, "HTTP/1.1 400");
     expect_has(empty, "got EOF while reading request body");
     expect_has(wrong, "HTTP/1.1 400");
