@@ -293,8 +293,8 @@ static int clear_place(struct layer_apply *a, const char *entry, int *parent, st
 /* What an image may set. Overlayfs's own attributes are ours alone, and labels are the host's. */
 static bool xattr_is_wanted(const char *name)
 {
-    if (str_has_prefix(name, "user."))
-        return !str_has_prefix(name, "user.overlay.");
+    if (str_has_prefix(name, "user.") || str_has_prefix(name, "trusted."))
+        return !str_has_prefix(name, "user.overlay.") && !str_has_prefix(name, "trusted.overlay.");
     return STREQ(name, "security.capability") || STREQ(name, "security.ima") ||
            STREQ(name, "system.posix_acl_access") || STREQ(name, "system.posix_acl_default");
 }

@@ -38,7 +38,7 @@ in_corners() { pouch exec corners "$@"; }
     is "$(in_corners stat -c '%a %g' /data/sticky)" '3777 10'
     is "$(in_corners stat -c '%u %g' /data/bigid)" '3000000 4000000'
     is "$(in_corners stat -c %Y /data/old)" 1
-    is "$(in_corners stat -c %Y /data)" 1700000000
+    is "$(in_corners stat -c %Y /data/readonlydir)" 1700000000
     is "$(in_corners stat -c '%a' /data/readonlydir)" 555
     is "$(in_corners stat -c '%a' /data/readonlydir/in)" 444
 }
