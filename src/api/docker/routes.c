@@ -8,6 +8,12 @@
 #include "api/docker/docker-priv.h"
 #include "base/str.h"
 
+static void api_not_supported(struct http_request *req, void *ctx)
+{
+    http_reply_message(req, 501, "%s %s is not supported by this version of Pouch",
+                       http_method(req), http_path(req));
+}
+
 const struct http_route docker_routes[] = {
     {"GET", "/_ping", api_ping, 0, 0},
     {"GET", "/version", api_version, 0, 0},
@@ -50,6 +56,35 @@ const struct http_route docker_routes[] = {
     {"GET", "/networks/{id}", api_network_inspect, 0, 0},
     {"GET", "/volumes", api_volume_list, 0, 0},
     {"GET", "/volumes/{name}", api_volume_inspect, 0, 0},
+
+    /* Docker has these; saying which is better than "page not found". */
+    {"GET", "/system/df", api_not_supported, 0, 0},
+    {"POST", "/auth", api_not_supported, 0, 0},
+    {"POST", "/session", api_not_supported, 0, 0},
+    {"POST", "/grpc", api_not_supported, 0, 0},
+    {"GET", "/distribution/{name*}/json", api_not_supported, 0, 0},
+    {"POST", "/build", api_not_supported, HTTP_STREAM_BODY, 0},
+    {"POST", "/build/{verb}", api_not_supported, 0, 0},
+    {"POST", "/commit", api_not_supported, 0, 0},
+    {"GET", "/containers/{id}/attach/ws", api_not_supported, 0, 0},
+    {"GET", "/containers/{id}/changes", api_not_supported, 0, 0},
+    {"GET", "/containers/{id}/export", api_not_supported, 0, 0},
+    {"GET", "/containers/{id}/stats", api_not_supported, 0, 0},
+    {"GET", "/containers/{id}/archive", api_not_supported, 0, 0},
+    {"PUT", "/containers/{id}/archive", api_not_supported, HTTP_STREAM_BODY, 0},
+    {"POST", "/containers/{id}/update", api_not_supported, 0, 0},
+    {"POST", "/containers/prune", api_not_supported, 0, 0},
+    {"GET", "/images/get", api_not_supported, 0, 0},
+    {"GET", "/images/search", api_not_supported, 0, 0},
+    {"GET", "/images/{name*}/get", api_not_supported, 0, 0},
+    {"POST", "/images/{name*}/push", api_not_supported, 0, 0},
+    {"POST", "/images/prune", api_not_supported, 0, 0},
+    {"POST", "/networks/{rest*}", api_not_supported, 0, 0},
+    {"DELETE", "/networks/{rest*}", api_not_supported, 0, 0},
+    {"POST", "/volumes/{rest*}", api_not_supported, 0, 0},
+    {"PUT", "/volumes/{rest*}", api_not_supported, 0, 0},
+    {"DELETE", "/volumes/{rest*}", api_not_supported, 0, 0},
+    {"POST", "/plugins/{rest*}", api_not_supported, HTTP_STREAM_BODY, 0},
     {NULL, NULL, NULL, 0, 0},
 };
 
