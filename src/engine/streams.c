@@ -107,6 +107,8 @@ int engine_attach(struct engine *en, const char *ref, const struct attach_params
         r = attach_to_monitor(live->monitor, p, fd, e);
         live_unref(live);
     }
+    if (r == 0)
+        events_container(c, "attach", NULL);
     return r;
 }
 
