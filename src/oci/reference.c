@@ -223,9 +223,18 @@ char *oci_reference_string(const struct oci_reference *r)
     return with_suffix(oci_reference_name(r), r);
 }
 
+/* Whether a name that begins like this would be read as one of a registry. */
+static bool looks_like_domain(const char *path)
+{
+    size_t n = strcspn(path, "/");
+
+    return path[n] == '/' &&
+           (memchr(path, '.', n) || (n == 9 && memcmp(path, "localhost", n) == 0));
+}
+
 char *oci_reference_familiar_name(const struct oci_reference *r)
 {
-    if (!STREQ(r->domain, OCI_REFERENCE_DEFAULT_DOMAIN))
+    if (!STREQ(r->domain, OCI_REFERENCE_DEFAULT_DOMAIN) || looks_like_domain(r->path))
         return oci_reference_name(r);
     if (str_has_prefix(r->path, "library/") && !strchr(r->path + 8, '/'))
         return xstrdup(r->path + 8);
