@@ -191,6 +191,7 @@ void init_run(const struct init_args *a)
         .status_fd = p->status_fd,
         .warn_fd = a->sync,
         .create_cwd = true,
+        .mini_init = p->spec->pouch && p->spec->pouch->init,
     };
     struct rootfs r = {
         .p = p,
@@ -200,7 +201,6 @@ void init_run(const struct init_args *a)
         .procfd = -EBADF,
         .root_mount = -EBADF,
         .userns = user != NULL,
-        .new_pid = oci_spec_namespace(p->spec, "pid") != NULL,
     };
     int keep[2] = {p->gate_fd, p->status_fd};
 

@@ -603,7 +603,7 @@ void process_exec(struct process_plan *plan)
     struct error e = ERROR_INIT;
 
     reset_signals();
-    if (finish(plan, &e) == 0)
+    if (finish(plan, &e) == 0 && (!plan->mini_init || process_become_init(plan, &e) == 0))
         exec_search(plan, &e);
     process_die(plan->status_fd, &e);
 }

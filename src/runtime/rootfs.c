@@ -286,7 +286,7 @@ static int mount_file_system(struct rootfs *r, const struct oci_mount *m,
         if (err < 0)
             return error_set_errno(e, err, "cannot set the propagation of %s", m->destination);
     }
-    if (proc && r->new_pid && r->procfd < 0)
+    if (proc && r->procfd < 0)
         r->procfd = take_fd(fd);
     return 0;
 }
@@ -475,9 +475,13 @@ int rootfs_sysctls(struct rootfs *r, struct error *e)
         /* "net.ipv4.conf.eth0/1.x" and "net/ipv4/conf/eth0.1/x" both are in use. */
         for (char *p = path + 4; dots && *p; p++)
             *p = *p == '.' ? '/' : *p == '/' ? '.' : *p;
-        if (r->procfd < 0)
-            return error_set(e, ERR_INVALID, "sysctl %s: needs a /proc mount and a pid namespace",
-                             m->items[i].key);
+        if (r->procfd < 0) { /* none in the container: one that nobody sees */
+            struct mount_options none = {0};
+
+            r->procfd = mount_fs_open("proc", "proc", &none, e);
+            if (r->procfd < 0)
+                return r->procfd;
+        }
         fd = path_open_in(r->procfd, path, O_WRONLY, 0, RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS);
         err = fd < 0 ? fd : fs_write_all(fd, m->items[i].value, strlen(m->items[i].value));
         if (err < 0)

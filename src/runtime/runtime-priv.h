@@ -61,6 +61,7 @@ struct process_plan {
     bool new_userns; /* ids are those of a user namespace made or joined */
     int status_fd;
     int warn_fd;     /* sync socket for warnings, -EBADF when done with */
+    bool mini_init;  /* stay as pid 1 and run the program as a child */
     bool create_cwd; /* a missing working directory is made */
     struct process_user user;
     struct caps_sets caps;
@@ -92,6 +93,9 @@ int process_setup_io(struct process_plan *plan, int rootfd, int *ret_console,
                      struct error *e) MUST_CHECK;
 /* close_range() around the fds that are kept; keep is sorted in place. */
 void process_close_others(int *keep, size_t n);
+/* Forks: returns in the child, which goes on to exec; the parent stays as a small pid 1 that hands
+ * signals on, reaps, and ends as the child ends. */
+int process_become_init(struct process_plan *plan, struct error *e) MUST_CHECK;
 /* Tells the status pipe and ends the process. */
 void process_die(int status_fd, const struct error *e) __attribute__((noreturn));
 /* Clone with clone3, or clone on old kernels. *cgroup_fd: -EBADF, or the cgroup to be born in; set
@@ -105,11 +109,10 @@ struct rootfs {
     const char *cgroup_path;
     const struct process_plan *plan; /* for warnings */
     int rootfd;                      /* the new root */
-    int procfd;                      /* a procfs of the new pid namespace, or -EBADF */
+    int procfd;                      /* the first procfs mounted, or -EBADF */
     int root_mount;                  /* detached root mount sent by the stage, or -EBADF */
     int *mount_fds;                  /* detached sources made beforehand, by index of mounts */
     bool userns;
-    bool new_pid, new_net, new_cgroup;
 };
 /* Opens on the host what is needed of it and attaches the root: with the host's rights. */
 int rootfs_open(struct rootfs *r, struct error *e) MUST_CHECK;
