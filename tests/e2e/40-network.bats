@@ -51,7 +51,7 @@ addresses() {
 @test "containers have addresses and reach each other, the host, and are reached" { each_cli addresses; }
 
 masquerade() {
-    is "$(ctl run --rm busybox wget -q -T 5 -O - http://192.0.2.2/)" outside
+    is "$(ctl run --rm busybox timeout 5 wget -q -O - http://192.0.2.2/)" outside
     # The outside sees the router's address, not the container's.
     ip netns exec outside timeout 10 socat -u TCP-LISTEN:5001,reuseaddr SYSTEM:'echo $SOCAT_PEERADDR >'"$T/tmp/peer" 3>&- &
     local socat=$!
@@ -72,8 +72,8 @@ published() {
     run ip netns exec outside curl -s --max-time 2 http://192.0.2.1:18081/
     [ "$status" -ne 0 ]
     # From another container, by the host's address; and from the container itself.
-    is "$(ctl run --rm busybox wget -q -T 5 -O - http://192.0.2.1:18080/)" 'it works'
-    is "$(ctl exec pp wget -q -T 5 -O - http://192.0.2.1:18080/)" 'it works'
+    is "$(ctl run --rm busybox timeout 5 wget -q -O - http://192.0.2.1:18080/)" 'it works'
+    is "$(ctl exec pp timeout 5 wget -q -O - http://192.0.2.1:18080/)" 'it works'
     has "$(ctl ps --format '{{.Ports}}')" '0.0.0.0:18080->80/tcp.*127.0.0.1:18081->80/tcp|127.0.0.1:18081->80/tcp.*0.0.0.0:18080->80/tcp'
     is "$(ctl inspect -f '{{(index (index .NetworkSettings.Ports "80/tcp") 0).HostPort}}' pp | tr -d '\n' | head -c 4)" 1808
     ctl stop -t 0 pp >/dev/null
@@ -166,7 +166,7 @@ forwarding_is_safe() {
     nft list tables | grep -q pouch
     nft delete table ip someone_else 2>/dev/null || true
 }
-out_again() { [ "$(pouch exec back wget -q -T 2 -O - http://192.0.2.2/)" = outside ]; }
+out_again() { [ "$(pouch exec back timeout 2 wget -q -O - http://192.0.2.2/)" = outside ]; }
 
 @test "rules and addresses of containers that live survive a restart of the daemon" {
     serve --name lives -p 18301:80 >/dev/null
@@ -195,7 +195,7 @@ out_again() { [ "$(pouch exec back wget -q -T 2 -O - http://192.0.2.2/)" = outsi
 
 @test "no process is started for a container's network" {
     serve --name procs -p 18302:80 >/dev/null
-    run pgrep -a 'docker-proxy|pouch-proxy|nft|iptables|dnsmasq'
+    run bash -c "ps -e -o comm= | grep -xE 'docker-proxy|pouch-proxy|nft|iptables|dnsmasq'"
     is "$output" ''
 }
 
