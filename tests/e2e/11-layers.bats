@@ -8,7 +8,10 @@ setup_file() {
     pouch load -q -i "$POUCH_IMAGES/corners.docker.tar" >/dev/null
     pouch run -d --name corners --network none corners sleep 3600 >/dev/null
 }
-teardown_file() { file_down; }
+teardown_file() {
+    pouch rm -f corners >/dev/null || true
+    file_down
+}
 remove_all() { :; } # the container above serves the whole file
 
 in_corners() { pouch exec corners "$@"; }
