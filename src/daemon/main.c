@@ -52,6 +52,7 @@ static int lock_root(const char *root, int *ret_fd, struct error *e)
 {
     AUTOFREE char *path = xasprintf("%s/pouchd.lock", root);
     AUTOFD int fd = -EBADF;
+    unsigned tries = 0;
     int r = fs_mkdir_p(root, 0711);
 
     if (r < 0)
@@ -59,7 +60,10 @@ static int lock_root(const char *root, int *ret_fd, struct error *e)
     fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return error_set_errno(e, errno, "cannot open %s", path);
-    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+    /* One that was just killed may take a moment to be gone. */
+    while (flock(fd, LOCK_EX | LOCK_NB) < 0 && tries++ < 100)
+        (void)usleep(50 * 1000);
+    if (tries > 100)
         return error_set(e, ERR_CONFLICT,
                          "another pouchd works on %s: stop it, or use another "
                          "--root and --state",

@@ -17,12 +17,13 @@
 /* Docker's rule: what the container says wins, environment and labels are merged by name. */
 static void merge_image(struct container_config *config, const struct oci_image_config *img)
 {
-    AUTOPTR(strv) char **env = strv_copy(img->env);
+    for (size_t i = 0; img->env && img->env[i]; i++) {
+        AUTOFREE char *name = xstrndup(img->env[i], strcspn(img->env[i], "="));
 
-    for (size_t i = 0; config->env && config->env[i]; i++)
-        env_set(&env, config->env[i]);
-    strv_free(config->env);
-    config->env = take_ptr(env);
+        /* "NAME" alone in the request removes the image's variable when the spec is built. */
+        if (!env_get(config->env, name) && !strv_contains(config->env, name))
+            strv_push(&config->env, img->env[i]);
+    }
     for (size_t i = 0; i < img->labels.len; i++)
         if (!json_map_get(&config->labels, img->labels.items[i].key))
             json_map_set(&config->labels, img->labels.items[i].key, img->labels.items[i].value);
