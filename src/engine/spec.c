@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/fs.h"
 #include "base/str.h"
 #include "base/strv.h"
 #include "engine/engine-priv.h"
@@ -275,12 +276,26 @@ static int init_process(struct container *c, const char *hostname, struct oci_pr
     return 0;
 }
 
+/* With container:ID the other's name, as the copied file says (do_files() came before). */
+static char *copied_hostname(const struct container_definition *def)
+{
+    AUTOFREE char *path = xasprintf("%s/hostname", def->dir);
+    char *text = NULL;
+
+    if (fs_read_file(AT_FDCWD, path, 4096, &text, NULL) < 0)
+        return xstrndup(def->id, 12);
+    text[strcspn(text, "\n")] = '\0';
+    return text;
+}
+
 /* The hostname a container sees. */
 static char *hostname_of(const struct container_definition *def)
 {
     const struct host_config *hc = &def->host_config;
     char host[256] = "localhost";
 
+    if (mode_container(hc->network_mode))
+        return copied_hostname(def);
     if (!str_is_empty(def->config.hostname))
         return xstrdup(def->config.hostname);
     if (STREQ(hc->network_mode, "host") || (hc->uts_mode && STREQ(hc->uts_mode, "host"))) {
