@@ -116,15 +116,22 @@ static char *start_body(const struct exec_options *o)
     return buf_take(&b);
 }
 
+/* The output has ended; the daemon may hear of the exit a moment later. One that closed its output
+ * and goes on counts as 0, as with docker. */
 static int exec_status(struct cli *cli, const char *id, struct error *e)
 {
     struct url u CLEANUP(url_done) = URL_INIT;
-    AUTOPTR(json_value) struct json_value *info = NULL;
 
     url_set(&u, "/exec/", id, "/json");
-    if (api_get(cli, &u, &info, e) < 0)
-        return cli_fail(e);
-    return (int)json_value_int(json_value_get(info, "ExitCode"));
+    for (useconds_t pause = 500;; pause *= 2) {
+        AUTOPTR(json_value) struct json_value *info = NULL;
+
+        if (api_get(cli, &u, &info, e) < 0)
+            return cli_fail(e);
+        if (!json_value_bool(json_value_get(info, "Running")) || pause > 500000)
+            return (int)json_value_int(json_value_get(info, "ExitCode"));
+        (void)usleep(pause);
+    }
 }
 
 /* The daemon could not start it: 127 not found, 126 not executable, else 1 as docker. */

@@ -203,9 +203,13 @@ static int start_failure(const struct error *e)
     return 125;
 }
 
-static int fail_start(const struct cli *cli, const struct error *e)
+static int fail_start(const struct error *e)
 {
-    (void)cli_fail_run(cli, e);
+    const char *m = error_message(e);
+    size_t len = strlen(m);
+
+    /* The command line was right: no hint how to use it. */
+    err_printf("pouch: %s%s\n", m, len && strchr(".?!", m[len - 1]) ? "" : ".");
     return start_failure(e);
 }
 
@@ -217,7 +221,7 @@ static int run_detached(struct cli *cli, const char *id, struct error *e)
     url_set(&u, "/containers/", id, "/start");
     r = api_call(cli, "POST", &u, NULL, NULL, e);
     if (r < 0)
-        return fail_start(cli, e);
+        return fail_start(e);
     out_printf("%s\n", id);
     return 0;
 }
@@ -297,7 +301,7 @@ static int run_attached(struct cli *cli, const struct create_options *o, const c
         r = session_run(&a.session, e);
     }
     if (r < 0) {
-        r = fail_start(cli, e);
+        r = fail_start(e);
         await_removal(&a, o->rm);
         return r;
     }

@@ -90,7 +90,7 @@ verbs() { "$POUCH_BIN/pouch" --help | awk '/ommands:/ {on=1; next} /^[^ ]/ {on=0
     run pouch completion tcsh
     [ "$status" -ne 0 ]
     local words
-    words=$(bash -c 'source <('"$POUCH_BIN"'/pouch completion bash)
+    words=$(PATH=$POUCH_BIN:$PATH bash -c 'source <('"$POUCH_BIN"'/pouch completion bash)
         spec=$(complete -p pouch) || exit 1
         function=$(sed -n "s/.*-F \([^ ]*\).*/\1/p" <<<"$spec")
         COMP_WORDS=(pouch ren); COMP_CWORD=1; COMP_LINE="pouch ren"; COMP_POINT=9
