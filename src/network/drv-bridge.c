@@ -630,6 +630,12 @@ void bridge_detach(const struct network_endpoint *ep)
                  strerror(-r));
 }
 
+/* Names as network_reserve() makes them; what someone else put on the bridge is left alone. */
+static bool is_own_name(const char *name)
+{
+    return str_has_prefix(name, "veth") && str_is_hex(name + 4, 8);
+}
+
 void bridge_sweep(struct network_manager *nm)
 {
     AUTOFD int fd = nl_open(NETLINK_ROUTE);
@@ -647,8 +653,8 @@ void bridge_sweep(struct network_manager *nm)
     pthread_mutex_unlock(&nm->lock);
     for (size_t i = 0; i < n; i++) {
         const struct nl_link *l = &links[i];
-        if (l->master != nm->bridge_index || !STREQ(l->kind, "veth") ||
-            !str_has_prefix(l->name, "veth") || map_get(names, l->name))
+        if (l->master != nm->bridge_index || !STREQ(l->kind, "veth") || !is_own_name(l->name) ||
+            map_get(names, l->name))
             continue;
         log_info("removing a veth pair that belongs to no container", "link=%s", l->name);
         nl_put_link_del(&b, l->index);

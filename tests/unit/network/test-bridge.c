@@ -537,7 +537,11 @@ static void test_restart(void **state)
         netns_sh("nft add element inet pouch-pouch0 publish4 '{ tcp . 99 : 1.2.3.4 . 5 }'"));
     open_network(w);
     char *live[] = {a.id, NULL};
+    assert_true(netns_sh("ip link add vethmine master pouch0 type veth peer name other0 && "
+                         "ip link add veth0123abcd master pouch0 type veth peer name other1"));
     network_sweep(w->nm, live);
+    assert_true(netns_sh("ip link show vethmine >/dev/null && ! ip link show veth0123abcd "
+                         "2>/dev/null && ip link del vethmine"));
     expect_talk(outside, "192.0.2.1", 8080, server);
     assert_true(netns_sh("! nft list table inet pouch-pouch0 | grep -qE '8090|tcp . 99'"));
     assert_int_equal(network_lookup(w->nm, "bbbb", &found), -ENOENT);
