@@ -181,7 +181,7 @@ int api_send(struct cli *cli, const char *method, const struct url *url, const c
              bool upgrade, struct http_conn **ret, struct error *e)
 {
     AUTOPTR(http_conn) struct http_conn *c = NULL;
-    int r = connect_daemon(cli, &c, e);
+    int r = upgrade ? connect_daemon(cli, &c, e) : take_connection(cli, &c, e);
 
     if (r == 0)
         r = send_request(cli, c, method, url, body, upgrade, e);

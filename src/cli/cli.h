@@ -70,7 +70,8 @@ int api_list(struct cli *cli, const struct url *url,
  * 1 with its place, 0 at the end, -EINVAL. Only brackets and quotes are looked at. */
 int json_list_next(const char **p, const char *end, const char **ret, size_t *ret_len);
 
-/* A request on a connection of its own. api_send() leaves the answer to be received. */
+/* A request on a connection that the caller gets (the idle one, if there is one, unless it is to be
+ * upgraded). api_send() leaves the answer to be received. */
 int api_send(struct cli *cli, const char *method, const struct url *url, const char *body,
              bool upgrade, struct http_conn **ret, struct error *e) MUST_CHECK;
 /* Receives the head and turns an error status into an error. */
