@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* From a request and an image to a container on record. */
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -156,6 +157,24 @@ static int prepare_volumes(struct engine *en, struct container_definition *def,
     return r;
 }
 
+/* Docker's default: the short id; the other's with its network; the host's with the host's. */
+static void fill_hostname(struct engine *en, struct container_definition *def)
+{
+    const struct host_config *hc = &def->host_config;
+    AUTOPTR(container_view) struct container_view *other = NULL;
+    char name[256] = "";
+
+    if (!str_is_empty(def->config.hostname))
+        return;
+    (void)memcpy(name, def->id, 12);
+    if (STREQ(hc->network_mode, "host") || (hc->uts_mode && STREQ(hc->uts_mode, "host")))
+        (void)gethostname(name, sizeof(name) - 1);
+    else if (mode_container(hc->network_mode) &&
+             engine_inspect(en, mode_container(hc->network_mode), &other, NULL) == 0)
+        (void)snprintf(name, sizeof(name), "%s", other->def->config.hostname);
+    str_replace(&def->config.hostname, name);
+}
+
 static int make_definition(struct engine *en, struct container_config *config,
                            struct create_extra *extra, const struct image *img,
                            struct container_definition *def, struct error *e)
@@ -178,9 +197,7 @@ static int make_definition(struct engine *en, struct container_config *config,
     def->log_path = STREQ(def->host_config.log_config.type, "json-file")
                         ? xasprintf("%s/%s-json.log", def->dir, def->id)
                         : xstrdup("");
-    if (str_is_empty(def->config.hostname) && !STREQ(def->host_config.network_mode, "host") &&
-        !(def->host_config.uts_mode && STREQ(def->host_config.uts_mode, "host")))
-        str_replace(&def->config.hostname, "");
+    fill_hostname(en, def);
     r = fill_command(def, e);
     return r < 0 ? r : parse_mounts(en, def, e);
 }

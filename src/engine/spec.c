@@ -177,12 +177,12 @@ static void merge_env(char ***env, char *const *more)
     }
 }
 
-static char **base_env(const struct container_definition *def, const char *hostname, bool tty)
+static char **base_env(const struct container_definition *def, bool tty)
 {
     char **env = NULL;
 
     strv_push(&env, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
-    strv_pushf(&env, "HOSTNAME=%s", hostname);
+    strv_pushf(&env, "HOSTNAME=%s", def->config.hostname);
     if (tty)
         strv_push(&env, "TERM=xterm");
     merge_env(&env, def->config.env);
@@ -256,8 +256,7 @@ static void console_size(const char *raw, struct oci_process *p)
     p->console_size->width = cols;
 }
 
-static int init_process(struct container *c, const char *hostname, struct oci_process *p,
-                        struct error *e)
+static int init_process(struct container *c, struct oci_process *p, struct error *e)
 {
     const struct container_definition *def = c->def;
     int r = fill_process(c, def->config.user, false, def->config.tty, p, e);
@@ -267,7 +266,7 @@ static int init_process(struct container *c, const char *hostname, struct oci_pr
     strv_push(&p->args, def->path);
     for (size_t i = 0; def->args && def->args[i]; i++)
         strv_push(&p->args, def->args[i]);
-    p->env = base_env(def, hostname, def->config.tty);
+    p->env = base_env(def, def->config.tty);
     p->cwd = xstrdup(str_is_empty(def->config.working_dir) ? "/" : def->config.working_dir);
     p->oom_score_adj = (struct opt_int){true, def->host_config.oom_score_adj};
     add_rlimits(&c->en->default_ulimits, &p->rlimits);
@@ -276,40 +275,10 @@ static int init_process(struct container *c, const char *hostname, struct oci_pr
     return 0;
 }
 
-/* With container:ID the other's name, as the copied file says (do_files() came before). */
-static char *copied_hostname(const struct container_definition *def)
-{
-    AUTOFREE char *path = xasprintf("%s/hostname", def->dir);
-    char *text = NULL;
-
-    if (fs_read_file(AT_FDCWD, path, 4096, &text, NULL) < 0)
-        return xstrndup(def->id, 12);
-    text[strcspn(text, "\n")] = '\0';
-    return text;
-}
-
-/* The hostname a container sees. */
-static char *hostname_of(const struct container_definition *def)
-{
-    const struct host_config *hc = &def->host_config;
-    char host[256] = "localhost";
-
-    if (mode_container(hc->network_mode))
-        return copied_hostname(def);
-    if (!str_is_empty(def->config.hostname))
-        return xstrdup(def->config.hostname);
-    if (STREQ(hc->network_mode, "host") || (hc->uts_mode && STREQ(hc->uts_mode, "host"))) {
-        (void)gethostname(host, sizeof(host) - 1);
-        return xstrdup(host);
-    }
-    return xstrndup(def->id, 12);
-}
-
 int spec_exec_process(struct container *c, const struct exec_config *config, char **ret_json,
                       struct error *e)
 {
     const struct container_definition *def = c->def;
-    AUTOFREE char *hostname = hostname_of(def);
     struct oci_process p = {0};
     const char *user = str_is_empty(config->user) ? def->config.user : config->user;
     const char *cwd = config->working_dir;
@@ -317,7 +286,7 @@ int spec_exec_process(struct container *c, const struct exec_config *config, cha
 
     if (r == 0) {
         p.args = strv_copy(config->cmd);
-        p.env = base_env(def, hostname, config->tty);
+        p.env = base_env(def, config->tty);
         merge_env(&p.env, config->env);
         if (str_is_empty(cwd))
             cwd = str_is_empty(def->config.working_dir) ? "/" : def->config.working_dir;
@@ -748,7 +717,6 @@ int spec_build(struct container *c, const struct start_context *ctx, struct oci_
 {
     const struct container_definition *def = c->def;
     const struct host_config *hc = &def->host_config;
-    AUTOFREE char *hostname = hostname_of(def);
     int r;
 
     s->oci_version = xstrdup(OCI_RUNTIME_SPEC_VERSION);
@@ -757,7 +725,7 @@ int spec_build(struct container *c, const struct start_context *ctx, struct oci_
     s->pouch = xcalloc(1, sizeof(*s->pouch));
     s->pouch->init = hc->init.value;
     if (!mode_is(hc->uts_mode, "host")) {
-        s->hostname = xstrdup(hostname);
+        s->hostname = xstrdup(def->config.hostname);
         s->domainname = xstrdup_or_null(
             str_is_empty(def->config.domainname) ? NULL : def->config.domainname);
     }
@@ -769,6 +737,6 @@ int spec_build(struct container *c, const struct start_context *ctx, struct oci_
     s->linux->cgroups_path = xstrdup(ctx->cgroup);
     for (size_t i = 0; i < hc->annotations.len; i++)
         json_map_set(&s->annotations, hc->annotations.items[i].key, hc->annotations.items[i].value);
-    r = init_process(c, hostname, s->process, e);
+    r = init_process(c, s->process, e);
     return r < 0 ? r : add_resources(hc, s, e);
 }

@@ -90,10 +90,11 @@ static int do_rootfs(struct start_context *ctx, struct error *e)
     const struct container_definition *def = ctx->c->def;
     AUTOFREE char *mount_point = xasprintf("%s/rootfs", ctx->bundle);
     AUTOFREE char *parent = xasprintf("%s/c", ctx->c->en->state);
+    int r;
 
     /* What an earlier run left (its exit.json) goes first. */
     if (mkdir(ctx->bundle, 0700) < 0) {
-        int r = errno == EEXIST ? fs_remove_tree(AT_FDCWD, ctx->bundle) : 0;
+        r = errno == EEXIST ? fs_remove_tree(AT_FDCWD, ctx->bundle) : 0;
 
         if (r == 0)
             r = fs_mkdir_p(parent, 0700);
@@ -102,7 +103,12 @@ static int do_rootfs(struct start_context *ctx, struct error *e)
     }
     if (mkdir(mount_point, 0755) < 0)
         return error_set_errno(e, errno, "cannot create %s", mount_point);
-    return rootfs_prepare(ctx->c->en->rootfs, def->dir, ctx->image->layer_dirs, &ctx->rootfs, e);
+    r = rootfs_prepare(ctx->c->en->rootfs, def->dir, ctx->image->layer_dirs, &ctx->rootfs, e);
+    /* What goes with its end need not be on disk then: without this overlayfs syncs the whole
+     * file system when it is unmounted. */
+    if (r == 0 && def->host_config.auto_remove)
+        rootfs_mount_set_volatile(&ctx->rootfs);
+    return r;
 }
 
 static void undo_rootfs(struct start_context *ctx)
@@ -223,7 +229,6 @@ static int do_files(struct start_context *ctx, struct error *e)
     const struct container_definition *def = ctx->c->def;
     const struct host_config *hc = &def->host_config;
     struct engine *en = ctx->c->en;
-    char short_id[13];
     struct network_files f = {
         .hostname = def->config.hostname,
         .domainname = str_is_empty(def->config.domainname) ? NULL : def->config.domainname,
@@ -236,15 +241,9 @@ static int do_files(struct start_context *ctx, struct error *e)
         .dns_options = strv_len(hc->dns_options) ? hc->dns_options : en->dns_options,
         .host_network = STREQ(hc->network_mode, "host"),
     };
-    char host[256] = "localhost";
 
     if (ctx->netns_pid)
         return copy_name_files(ctx, e);
-    (void)snprintf(short_id, sizeof(short_id), "%s", def->id);
-    if (str_is_empty(f.hostname)) {
-        (void)gethostname(host, sizeof(host) - 1);
-        f.hostname = f.host_network ? host : short_id;
-    }
     return network_write_files(def->dir, &f, e);
 }
 
