@@ -48,6 +48,7 @@ static void view_destroy(struct container_view *v)
     free(v->name);
     free(v->error);
     strv_free(v->exec_ids);
+    strv_free(v->warnings);
     network_endpoint_done(&v->endpoint);
     free(v);
 }
@@ -120,6 +121,7 @@ void container_unref(struct container *c)
     container_definition_free(c->def);
     free(c->name);
     free(c->error);
+    strv_free(c->warnings);
     free(c->execs);
     (void)pthread_mutex_destroy(&c->mutex);
     (void)pthread_cond_destroy(&c->cond);
@@ -147,6 +149,7 @@ static struct container_view *build_view(struct container *c)
     v->has_endpoint = c->has_endpoint;
     if (c->has_endpoint)
         network_endpoint_copy(&v->endpoint, &c->endpoint);
+    v->warnings = strv_copy(c->warnings);
     for (size_t i = 0; i < c->nexecs; i++)
         if (c->execs[i]->running)
             strv_push(&v->exec_ids, c->execs[i]->id);

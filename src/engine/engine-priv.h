@@ -128,6 +128,7 @@ struct container {
     int64_t restart_count;
     bool has_endpoint;
     struct network_endpoint endpoint;
+    char **warnings;       /* of the last start */
     bool stop_requested;   /* the user ended it: no restart until the next start by a user */
     uint64_t exits;        /* counts ends, for WAIT_NEXT_EXIT */
     int64_t restart_delay; /* ns, of the next restart by policy */

@@ -92,7 +92,6 @@ static int make_folders(const struct engine_params *p, struct error *e)
     return r;
 }
 
-
 static void copy_params(struct engine *en, const struct engine_params *p)
 {
     const char *driver = str_is_empty(p->log_driver) ? LOG_DRIVER_DEFAULT : p->log_driver;

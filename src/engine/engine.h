@@ -105,6 +105,7 @@ struct container_view {
     bool has_endpoint;
     struct network_endpoint endpoint;
     char **exec_ids;
+    char **warnings; /* of the last start: what the host could not give */
 };
 struct container_view *container_view_ref(struct container_view *v);
 void container_view_free(struct container_view *v); /* drops one reference */
@@ -153,8 +154,9 @@ int engine_create(struct engine *en, const char *name, const char *platform,
                   struct container_config *config, struct create_extra *extra,
                   struct engine_created *ret, struct error *e) MUST_CHECK;
 
-/* ERR_NOT_MODIFIED when it runs already. */
-int engine_start(struct engine *en, const char *ref, const char *detach_keys,
+/* ERR_NOT_MODIFIED when it runs already. ret_warnings (may be NULL; the caller frees them): what
+ * was asked for and this host could not give, one text each. */
+int engine_start(struct engine *en, const char *ref, const char *detach_keys, char ***ret_warnings,
                  struct error *e) MUST_CHECK;
 /* signal NULL: the container's stop signal. timeout in seconds, unset: the container's, else 10;
  * negative: wait for ever. ERR_NOT_MODIFIED when it is not running. */

@@ -479,6 +479,8 @@ static int publish_running(struct start_context *ctx, struct error *e)
     c->exit_code = 0;
     c->oom_killed = false;
     str_replace(&c->error, NULL);
+    strv_free(c->warnings);
+    c->warnings = strv_copy(monitor_warnings(ctx->monitor));
     c->stop_requested = false;
     network_endpoint_done(&c->endpoint);
     network_endpoint_copy(&c->endpoint, &ctx->endpoint);
@@ -522,7 +524,8 @@ int container_start_claimed(struct container *c, struct error *e)
     return r;
 }
 
-int engine_start(struct engine *en, const char *ref, const char *detach_keys, struct error *e)
+int engine_start(struct engine *en, const char *ref, const char *detach_keys, char ***ret_warnings,
+                 struct error *e)
 {
     AUTOPTR(container) struct container *c = NULL;
     enum container_status status;
@@ -546,6 +549,11 @@ int engine_start(struct engine *en, const char *ref, const char *detach_keys, st
         r = error_set(e, ERR_CONFLICT, "container is marked for removal and cannot be started");
     else
         r = container_start_claimed(c, e);
+    if (r == 0 && ret_warnings) {
+        (void)pthread_mutex_lock(&c->mutex);
+        *ret_warnings = strv_copy(c->warnings);
+        (void)pthread_mutex_unlock(&c->mutex);
+    }
     container_release_claim(c);
     return r;
 }

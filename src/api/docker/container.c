@@ -120,8 +120,16 @@ void api_container_inspect(struct http_request *req, void *ctx)
 void api_container_start(struct http_request *req, void *ctx)
 {
     AUTO(error) struct error e = ERROR_INIT;
-    int r = engine_start(api_engine(ctx), container_ref(req), http_query(req, "detachKeys"), &e);
+    AUTOPTR(strv) char **warnings = NULL;
+    int r = engine_start(api_engine(ctx), container_ref(req), http_query(req, "detachKeys"),
+                         &warnings, &e);
 
+    /* RFC 7234, 5.5: 299 is "Miscellaneous Persistent Warning". Docker's answer has no body. */
+    for (size_t i = 0; warnings && warnings[i]; i++) {
+        AUTOFREE char *text = xasprintf("299 pouch \"%s\"", warnings[i]);
+
+        http_header_add(req, "Warning", text);
+    }
     api_done(req, r, 204, &e);
 }
 

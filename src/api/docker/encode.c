@@ -207,6 +207,8 @@ void encode_container(const struct container_view *v, bool sizes, uint64_t rw, u
     jsonw_str(&w, "MountLabel", "");
     jsonw_str(&w, "ProcessLabel", "");
     jsonw_str(&w, "AppArmorProfile", "");
+    if (v->warnings && v->warnings[0])
+        jsonw_strv(&w, "Warnings", v->warnings);
     if (v->exec_ids && v->exec_ids[0])
         jsonw_strv(&w, "ExecIDs", v->exec_ids);
     else

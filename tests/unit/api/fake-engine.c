@@ -186,7 +186,8 @@ int engine_create(struct engine *en, const char *name, const char *platform,
     return r;
 }
 
-int engine_start(struct engine *en, const char *ref, const char *keys, struct error *e)
+int engine_start(struct engine *en, const char *ref, const char *keys, char ***ret_warnings,
+                 struct error *e)
 {
     int r = find(ref, e);
 
