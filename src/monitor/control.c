@@ -361,7 +361,8 @@ static void on_connect(struct source *source, int fd, uint32_t revents, void *da
 
 int control_listen(struct mon *m)
 {
-    (void)unlink(MONITOR_SOCKET);
+    (void)unlink(MONITOR_SOCKET); /* of the container's run before */
+    (void)unlink(MONITOR_EXIT_FILE);
     m->listen_fd = fdpass_listen(AT_FDCWD, MONITOR_SOCKET, SOCK_SEQPACKET | SOCK_NONBLOCK, 0600);
     if (m->listen_fd < 0)
         return m->listen_fd;

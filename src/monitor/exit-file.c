@@ -21,9 +21,8 @@ int exit_file_write(const struct monitor_exit *x)
     jsonw_int(&w, "exit_code", x->exit_code);
     jsonw_int(&w, "signal", x->signal);
     jsonw_bool(&w, "oom_killed", x->oom_killed);
-    if (x->started_ns)
-        jsonw_time(&w, "started", x->started_ns);
-    jsonw_time(&w, "exited", x->exited_ns);
+    jsonw_int(&w, "started_ns", x->started_ns); /* numbers, since texts need the time zone file */
+    jsonw_int(&w, "exited_ns", x->exited_ns);
     jsonw_uint(&w, "log_lost_bytes", x->log_lost_bytes);
     jsonw_uint(&w, "log_lost_lines", x->log_lost_lines);
     jsonw_int(&w, "error_code", x->error_code);

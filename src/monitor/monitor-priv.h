@@ -144,10 +144,12 @@ struct mon {
     int oom_fd, oom_count_fd;
     struct source *oom_source;
     struct source *flow_timer; /* for attachers that are stuck */
+    struct source *trim_timer;
     struct exec_exit *exec_exits;
     size_t nexec_exits, next_exec_exit;
     struct early_exit *early_exits;
-    uint64_t lost_reported, oom_reported;
+    uint64_t lost_reported;
+    uint64_t oom_before, oom_reported; /* the cgroup may have a past */
     bool created;
 };
 
@@ -246,8 +248,9 @@ extern char io_buffer[IO_SIZE];
 
 /* --- trim.c ------------------------------------------------------------------------------------ */
 
-/* Drops code that is not needed any more from this process's memory. */
-void trim_text(void);
+/* Drops code that is not needed any more from this process's memory, in a moment: a container that
+ * ends at once shall not pay for it. */
+void trim_later(struct mon *m);
 
 /* --- exit-file.c ------------------------------------------------------------------------------- */
 

@@ -229,7 +229,6 @@ static void answer_start(struct session *s)
                             s->status.message);
     else
         control_reply(c, s->waiter_serial, &reply, "");
-    trim_text();
 }
 
 /* Reads what there is: the pipe's end means that the program runs, a record that it does not. */
@@ -257,8 +256,9 @@ static void read_status(struct session *s)
     if (s->state == SESSION_STARTING && s->status.code == ERR_NONE) {
         s->state = SESSION_RUNNING;
         s->started_ns = time_now_ns();
+        trim_later(s->mon);
     }
-    if (s->state != SESSION_GATE && s->state != SESSION_CREATING)
+    if (s->waiter && s->state != SESSION_GATE && s->state != SESSION_CREATING)
         answer_start(s);
 }
 
@@ -287,14 +287,37 @@ static bool take_early_exit(struct mon *m, pid_t pid, int *ret_status)
     return false;
 }
 
+/* "oom_kill N" of the cgroup's file. */
+static uint64_t oom_kills(struct mon *m)
+{
+    static const char key[] = "oom_kill ";
+    char text[512];
+    ssize_t n = m->oom_count_fd < 0 ? 0 : pread(m->oom_count_fd, text, sizeof(text) - 1, 0);
+    uint64_t value = 0;
+
+    if (n <= 0)
+        return 0;
+    text[n] = '\0';
+    for (const char *p = text; (p = strstr(p, key)); p += sizeof(key) - 1) {
+        if (p > text && p[-1] != '\n')
+            continue;
+        for (p += sizeof(key) - 1; *p >= '0' && *p <= '9'; p++)
+            value = value * 10 + (uint64_t)(*p - '0');
+        break;
+    }
+    return value;
+}
+
 static void on_oom(struct source *source, int fd, uint32_t revents, void *data);
 
 static void take_created(struct mon *m, const struct msg_in *in, const struct msg_reply *r,
                          const int *fds, size_t nfds)
 {
     m->cgroup_path = xstrdup(msg_string(in, 1));
-    if (nfds > 0)
+    if (nfds > 0) {
         m->oom_count_fd = fds[0];
+        m->oom_before = m->oom_reported = oom_kills(m);
+    }
     if (nfds > 1) {
         m->oom_fd = fds[1];
         if (loop_add_fd(m->loop, m->oom_fd, r->oom_events, on_oom, m, &m->oom_source) < 0)
@@ -480,27 +503,6 @@ int session_resize(struct session *s, unsigned rows, unsigned cols)
 
 /* --- OOM --------------------------------------------------------------------------------------- */
 
-/* "oom_kill N" of the cgroup's file. */
-static uint64_t oom_kills(struct mon *m)
-{
-    static const char key[] = "oom_kill ";
-    char text[512];
-    ssize_t n = m->oom_count_fd < 0 ? 0 : pread(m->oom_count_fd, text, sizeof(text) - 1, 0);
-    uint64_t value = 0;
-
-    if (n <= 0)
-        return 0;
-    text[n] = '\0';
-    for (const char *p = text; (p = strstr(p, key)); p += sizeof(key) - 1) {
-        if (p > text && p[-1] != '\n')
-            continue;
-        for (p += sizeof(key) - 1; *p >= '0' && *p <= '9'; p++)
-            value = value * 10 + (uint64_t)(*p - '0');
-        break;
-    }
-    return value;
-}
-
 static void on_oom(struct source *source, int fd, uint32_t revents, void *data)
 {
     struct mon *m = data;
@@ -583,7 +585,7 @@ static void container_ended(struct session *s)
 {
     struct mon *m = s->mon;
     struct monitor_exit x = {.exit_code = exit_code_of(s),
-                             .oom_killed = oom_kills(m) > 0,
+                             .oom_killed = oom_kills(m) > m->oom_before,
                              .started_ns = s->started_ns,
                              .exited_ns = s->exited_ns,
                              .error_code = (int)s->status.code};

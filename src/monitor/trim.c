@@ -10,9 +10,12 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 
-#define PAGE 4096UL
+#include "base/time.h"
 
-void trim_text(void)
+#define PAGE     4096UL
+#define DELAY_NS (200 * NSEC_PER_MSEC)
+
+static void trim_text(struct source *source, void *data)
 {
     const Elf64_Phdr *ph = (const void *)getauxval(AT_PHDR); // NOLINT(performance-no-int-to-ptr)
     size_t n = getauxval(AT_PHNUM);
@@ -25,4 +28,14 @@ void trim_text(void)
         if (ph[i].p_type == PT_LOAD && (ph[i].p_flags & PF_X) && !(ph[i].p_flags & PF_W))
             (void)madvise((void *)start, end - start, MADV_DONTNEED); // NOLINT
     }
+}
+
+void trim_later(struct mon *m)
+{
+    int64_t when = time_monotonic_ns() + DELAY_NS;
+
+    if (m->trim_timer)
+        source_set_time(m->trim_timer, when);
+    else if (loop_add_timer(m->loop, when, trim_text, m, &m->trim_timer) < 0)
+        m->trim_timer = NULL; /* only bigger */
 }

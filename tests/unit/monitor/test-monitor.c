@@ -582,12 +582,93 @@ static void test_throttle(void **state)
     box_done(&b);
 }
 
+/* No disk to spill to: the container waits for its client, nothing is lost. */
+static void test_no_disk(void **state)
+{
+    AUTO(buf) struct buf all = BUF_INIT(64 << 20);
+    struct monitor_event ev;
+    struct box b;
+    int fd;
+
+    box_init(&b, "head -c 8000000 /dev/zero | tr '\\0' 'z'; echo; echo end");
+    b.p.container_dir = "/nowhere";
+    b.p.log_driver = "none";
+    box_spawn(&b);
+    fd = attach(&b, MONITOR_STDOUT | MONITOR_RAW, NULL);
+    box_start(&b);
+    usleep(200000);
+    assert_int_equal(monitor_read_event(b.m, &ev), 0);
+    read_all(fd, &all);
+    assert_int_equal(all.len, 8000005);
+    assert_string_equal(buf_str(&all) + 8000001, "end\n");
+    close(fd);
+    wait_event(b.m, MONITOR_EVENT_EXITED);
+    wait_event(b.m, MONITOR_EVENT_HANGUP);
+    box_done(&b);
+}
+
+/* Clients that come and go at any moment, with and without input, beside execs. */
+static void test_many_clients(void **state)
+{
+    struct error e = ERROR_INIT;
+    struct box b;
+    int fds[20];
+
+    box_init(&b, "while read x; do echo $x; echo $x >&2; done; echo bye");
+    b.p.open_stdin = true;
+    box_spawn(&b);
+    box_start(&b);
+    for (int round = 0; round < 20; round++) {
+        for (int i = 0; i < 20; i++) {
+            struct monitor_exec_params x = {.process_json = "cat; exit 1",
+                                            .attach.flags = MONITOR_STDIN | ALL_OUT};
+            char id[32];
+            int pair[2];
+            pid_t pid;
+
+            fds[i] = attach(&b, (i % 2 ? MONITOR_STDIN : 0) | ALL_OUT | (i % 3 ? 0 : MONITOR_LOGS),
+                            i % 5 ? NULL : "early\n");
+            if (i % 7)
+                continue;
+            snprintf(id, sizeof(id), "x%d-%d", round, i);
+            x.exec_id = id;
+            assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+            x.attach.client_fd = pair[1];
+            assert_int_equal(monitor_exec_start(b.m, &x, &pid, &e), 0);
+            close(pair[1]);
+            close(pair[0]); /* gone at once: its input is at its end */
+            wait_event(b.m, MONITOR_EVENT_EXEC_EXITED);
+        }
+        for (int i = 0; i < 20; i++) {
+            if (i % 2)
+                (void)!write(fds[i], "some input\n", 11);
+            if (i % 4 == 0)
+                shutdown(fds[i], SHUT_WR);
+            close(fds[i]);
+        }
+    }
+    int last = attach(&b, MONITOR_STDIN | ALL_OUT | MONITOR_RAW, "last\n");
+    AUTO(buf) struct buf all = BUF_INIT(1 << 20);
+    while (!strstr(buf_str(&all), "last\n")) {
+        char *space = buf_reserve(&all, 4096);
+        ssize_t n = read(last, space, 4096);
+
+        assert_true(n > 0);
+        buf_commit(&all, (size_t)n);
+    }
+    close(last);
+    assert_int_equal(monitor_signal(b.m, SIGKILL, false, &e), 0);
+    wait_event(b.m, MONITOR_EVENT_EXITED);
+    wait_event(b.m, MONITOR_EVENT_HANGUP);
+    box_done(&b);
+}
+
 /* A client that takes nothing is skipped, and told when it wakes up; the others get everything. */
 static void test_stuck(void **state)
 {
     AUTO(buf)
-    struct buf good = BUF_INIT(64 << 20),
-               bad = BUF_INIT(64 << 20), out = BUF_INIT(64 << 20), err = BUF_INIT(1 << 20);
+    struct buf good = BUF_INIT(64 << 20), bad = BUF_INIT(64 << 20), out = BUF_INIT(64 << 20),
+               err = BUF_INIT(1 << 20);
     int good_fd, bad_fd;
     struct box b;
     char *said;
@@ -719,6 +800,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_stdin_large),    cmocka_unit_test(test_tty),
         cmocka_unit_test(test_exec),           cmocka_unit_test(test_slow_reader),
         cmocka_unit_test(test_throttle),       cmocka_unit_test(test_stuck),
+        cmocka_unit_test(test_no_disk),        cmocka_unit_test(test_many_clients),
         cmocka_unit_test(test_replay),
     };
 
