@@ -95,6 +95,9 @@ int api_upload(struct cli *cli, const char *method, const struct url *url, const
 int cli_fail(const struct error *e);
 /* As `run` and `create` do: "pouch: …" and "See 'pouch run --help'."; returns 125. */
 int cli_fail_run(const struct cli *cli, const struct error *e);
+/* Exit status for a command that the daemon could not start, told by its message: 127 when there is
+ * no such command, 126 when it cannot be executed, else `otherwise`. */
+int cli_start_status(const struct error *e, int otherwise);
 /* Does the same for several arguments; each failure is printed; 0 or 1. */
 int cli_for_each(struct cli *cli, char **args,
                  int (*one)(struct cli *cli, const char *arg, void *data, struct error *e),

@@ -134,15 +134,10 @@ static int exec_status(struct cli *cli, const char *id, struct error *e)
     }
 }
 
-/* The daemon could not start it: 127 not found, 126 not executable, else 1 as docker. */
 static int exec_failure(const struct error *e)
 {
-    const char *m = error_message(e);
-
     (void)cli_fail(e);
-    if (strstr(m, "executable file not found") || strcasestr(m, "no such file or directory"))
-        return 127;
-    return strcasestr(m, "permission denied") ? 126 : 1;
+    return cli_start_status(e, 1);
 }
 
 static int exec_attached(struct cli *cli, const struct exec_options *o, const char *id,

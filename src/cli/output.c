@@ -71,6 +71,23 @@ int cli_fail_run(const struct cli *cli, const struct error *e)
     return 125;
 }
 
+int cli_start_status(const struct error *e, int otherwise)
+{
+    const char *m = error_message(e);
+
+    if (strstr(m, "executable file"))
+        return 127;
+    /* Other files may be missing too (devices, bind sources): only those of exec count. */
+    if (!strstr(m, "exec: ") && !strstr(m, "chdir"))
+        return otherwise;
+    if (strcasestr(m, "no such file or directory"))
+        return 127;
+    if (strcasestr(m, "permission denied") || strcasestr(m, "is a directory") ||
+        strcasestr(m, "exec format error"))
+        return 126;
+    return otherwise;
+}
+
 int cli_for_each(struct cli *cli, char **args,
                  int (*one)(struct cli *cli, const char *arg, void *data, struct error *e),
                  void *data)

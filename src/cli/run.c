@@ -189,20 +189,6 @@ static int open_streams(struct cli *cli, struct attached *a, const char *id,
     return r;
 }
 
-/* Exit status of a start that failed: 127 command not found, 126 cannot be run, else 125. */
-static int start_failure(const struct error *e)
-{
-    const char *m = error_message(e);
-
-    if (strstr(m, "executable file not found") || strstr(m, "no such file or directory") ||
-        strstr(m, "No such file or directory"))
-        return 127;
-    if (strcasestr(m, "permission denied") || strcasestr(m, "is a directory") ||
-        strcasestr(m, "exec format error"))
-        return 126;
-    return 125;
-}
-
 static int fail_start(const struct error *e)
 {
     const char *m = error_message(e);
@@ -210,7 +196,7 @@ static int fail_start(const struct error *e)
 
     /* The command line was right: no hint how to use it. */
     err_printf("pouch: %s%s\n", m, len && strchr(".?!", m[len - 1]) ? "" : ".");
-    return start_failure(e);
+    return cli_start_status(e, 125);
 }
 
 static int run_detached(struct cli *cli, const char *id, struct error *e)
@@ -389,7 +375,7 @@ static int start_attached(struct cli *cli, const struct start_options *o, const 
     if (r < 0) {
         (void)cli_fail(e);
         await_removal(&a, rm);
-        return start_failure(e) == 125 ? 1 : start_failure(e);
+        return cli_start_status(e, 1);
     }
     return session_status(&a.session);
 }

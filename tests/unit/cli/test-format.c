@@ -195,14 +195,38 @@ static void test_elements(void **state)
     check_elements("[", "", -EINVAL);
 }
 
+static void test_start_status(void **state)
+{
+    static const struct {
+        const char *message;
+        int status;
+    } cases[] = {
+        {"exec: \"x\": executable file not found in $PATH", 127},
+        {"runc create failed: exec: \"/x\": stat /x: no such file or directory: unknown", 127},
+        {"exec: \"/x\": No such file or directory", 127},
+        {"exec: \"/x\": permission denied", 126},
+        {"exec: \"/x\": is a directory", 126},
+        {"exec: \"/x\": Exec format error", 126},
+        {"adding custom device \"/dev/x\": No such file or directory", 125},
+        {"port is already allocated", 125},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        AUTO(error) struct error e = ERROR_INIT;
+
+        (void)error_set(&e, ERR_INVALID, "%s", cases[i].message);
+        assert_int_equal(cli_start_status(&e, 125), cases[i].status);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_durations),   cmocka_unit_test(test_sizes),
-        cmocka_unit_test(test_table),       cmocka_unit_test(test_formatter),
-        cmocka_unit_test(test_ports),       cmocka_unit_test(test_filters),
-        cmocka_unit_test(test_image_names), cmocka_unit_test(test_elements),
-        cmocka_unit_test(test_url),
+        cmocka_unit_test(test_durations),    cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_table),        cmocka_unit_test(test_formatter),
+        cmocka_unit_test(test_ports),        cmocka_unit_test(test_filters),
+        cmocka_unit_test(test_image_names),  cmocka_unit_test(test_elements),
+        cmocka_unit_test(test_start_status), cmocka_unit_test(test_url),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
