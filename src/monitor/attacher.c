@@ -38,6 +38,8 @@ static void on_client(struct source *source, int fd, uint32_t revents, void *dat
 
 void membuf_append(struct membuf *b, const char *data, size_t len)
 {
+    if (len == 0)
+        return;
     if (b->start > 0) {
         memmove(b->data, b->data + b->start, b->end - b->start);
         b->end -= b->start;

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -232,12 +233,22 @@ static char *sealed_program(const char *program)
     return result;
 }
 
+/* A monitor says something on stderr only when it crashes. It may have ours when that is a file; a
+ * pipe or a terminal would be held for as long as the container lives. */
+static bool stderr_is_file(void)
+{
+    struct stat st;
+
+    return fstat(STDERR_FILENO, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 static int spawn_process(struct monitor *m, const struct monitor_params *p, struct error *e)
 {
     AUTOFREE char *path = p->program ? xstrdup(p->program) : self_program_path("pouch-monitor");
     AUTOFREE char *program = sealed_program(path);
     char *argv[] = {(char *)(uintptr_t) "pouch-monitor", (char *)(uintptr_t)p->id, NULL};
     char *env[] = {NULL};
+    AUTOFD int null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
     int fds[2], r;
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds) < 0)
@@ -248,7 +259,7 @@ static int spawn_process(struct monitor *m, const struct monitor_params *p, stru
                               .env = env,
                               .stdin_fd = -EBADF,
                               .stdout_fd = -EBADF,
-                              .stderr_fd = -EBADF,
+                              .stderr_fd = stderr_is_file() ? -EBADF : null_fd,
                               .fds = &pass,
                               .nfds = 1,
                               .new_session = true};
