@@ -38,7 +38,7 @@ struct image_store {
     struct map *cache; /* id → struct image_object */
     struct image_object *objects;
     uint64_t generation; /* changes whenever names or images change */
-    struct map *flights; /* diff id → struct image_op that brings the layer */
+    struct map *flights; /* diff id → struct flight: layers being brought */
     struct map *pins;    /* digest → struct pin: what operations under way rely on */
     struct image_op *ops;
 

@@ -155,7 +155,7 @@ void image_auth_done(struct image_auth *a);
 
 struct image_pull_params {
     const char *reference; /* "busybox", "busybox:1.36", "host:5000/x@sha256:…"; no tag: latest */
-    bool all_tags;         /* of the repository; the reference must have no tag then */
+    bool all_tags;         /* all of the repository, unless the reference has a tag or digest */
     const char *platform;  /* "linux/arm64", NULL: the host's */
     const struct image_auth *auth; /* or NULL */
     image_progress_fn *progress;   /* or NULL */
@@ -165,7 +165,8 @@ struct image_pull_params {
 /*
  * On success the name stands and *ret_id (may be NULL; the caller frees) is the image's id.
  * Guarantee: when it returns 0, blobs, layers and the database row survive a power cut.
- * ERR_NOT_FOUND "manifest for X not found: …" or "pull access denied for X, …"; ERR_UNAUTHORIZED;
+ * ERR_NOT_FOUND "manifest for X not found: …" or "pull access denied for X, …"; ERR_FORBIDDEN (not
+ * 401: clients would ask their user to log in at Pouch);
  * ERR_UNAVAILABLE (unreachable, 429, 5xx); ERR_TIMEOUT; ERR_INTERNAL (wrong digest, short layer,
  * disk full …); -ECANCELED. Nothing stays behind of a failed pull but whole, verified layers, which
  * image_sweep() removes.

@@ -24,36 +24,72 @@
 #include "oci/digest.h"
 
 #define PIPE_SIZE (1024 * 1024)
+#define STALL_NS  (5 * NSEC_PER_SEC)
 #define HOLD_NS   (2 * NSEC_PER_SEC)
 
 /* --- Flights ------------------------------------------------------------------------------------ */
 
-/* True when the flight is ours now; false: another operation (or layer) brings it. */
+/* Somebody brings the layer. alive: when bytes came last; a flight that stands still does not hold
+ * others up, who may know a better registry. */
+struct flight {
+    int64_t alive;
+};
+
+/* True when the layer is ours to bring now; false: another operation (or layer) does. */
 static bool flight_begin(struct image_op *op, struct op_layer *l)
 {
     struct image_store *s = op->store;
+    int64_t now = time_monotonic_ns();
+    bool ours = true;
 
     pthread_mutex_lock(&s->lock);
-    bool free_now = map_get(s->flights, l->diff_id) == NULL;
-    if (free_now)
-        (void)map_set(s->flights, l->diff_id, op);
+    struct flight *f = map_get(s->flights, l->diff_id);
+    if (!f) {
+        f = xcalloc(1, sizeof(*f));
+        f->alive = now;
+        (void)map_set(s->flights, l->diff_id, f);
+        l->flying = true;
+    } else if (now - f->alive > STALL_NS) {
+        f->alive = now; /* one rival at a time; the flight stays the other's */
+    } else {
+        ours = false;
+    }
     pthread_mutex_unlock(&s->lock);
-    l->flying = free_now;
-    return free_now;
+    return ours;
+}
+
+void op_layer_alive(struct image_op *op, uint64_t index)
+{
+    struct image_store *s = op->store;
+    const struct op_layer *l = op->layers[index];
+
+    if (!l->diff_id || l->state != LAYER_RUNNING)
+        return;
+    pthread_mutex_lock(&s->lock);
+    struct flight *f = map_get(s->flights, l->diff_id);
+    if (f)
+        f->alive = time_monotonic_ns();
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void wake_others(struct image_store *s)
+{
+    const uint64_t one = 1;
+
+    for (struct image_op *o = s->ops; o; o = o->next)
+        (void)!write(o->wake, &one, sizeof(one)); /* an eventfd: never blocks at these counts */
 }
 
 static void flight_end(struct image_op *op, struct op_layer *l)
 {
     struct image_store *s = op->store;
-    const uint64_t one = 1;
 
     if (!l->flying)
         return;
     l->flying = false;
     pthread_mutex_lock(&s->lock);
-    (void)map_remove(s->flights, l->diff_id);
-    for (struct image_op *o = s->ops; o; o = o->next)
-        (void)!write(o->wake, &one, sizeof(one)); /* an eventfd: never blocks at these counts */
+    free(map_remove(s->flights, l->diff_id));
+    wake_others(s);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -181,6 +217,8 @@ static int try_layer(struct image_op *op, struct op_layer *l)
 
     if (!l->diff_id)
         return start_layer(op, l);
+    if (waited && image_store_has_layer(op->store, l->diff_id))
+        return have_layer(op, l, "Pull complete");
     if (!flight_begin(op, l)) {
         l->state = LAYER_WAITING;
         return waited ? 0 : op_progress(op, l->short_id, "Waiting", 0, 0);
@@ -307,6 +345,14 @@ int op_layer_report(struct image_op *op, struct op_layer *l)
     }
     AUTOFREE char *why = xasprintf("pouch-unpack ended with status %d and no good report", status);
     return hold_error(op, l, why, EIO);
+}
+
+bool op_layers_wait(const struct image_op *op)
+{
+    for (size_t i = 0; i < op->nlayers; i++)
+        if (op->layers[i]->state == LAYER_WAITING)
+            return true;
+    return false;
 }
 
 bool op_layers_busy(const struct image_op *op)

@@ -65,6 +65,9 @@ struct image_op {
 #define OP_FILES_MAX  8192
 
 /* op-layer.c */
+/* The layer's bytes still come. */
+void op_layer_alive(struct image_op *op, uint64_t index);
+bool op_layers_wait(const struct image_op *op);
 int op_layer_plan(struct image_op *op, const struct worker_msg *m);
 int op_layer_wanted(struct image_op *op, const struct worker_msg *m);
 int op_layer_done(struct image_op *op, const struct worker_msg *m);

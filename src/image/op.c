@@ -25,6 +25,7 @@
 #include "oci/digest.h"
 #include "oci/reference.h"
 
+#define RECHECK_MS       1000
 #define UNPACK_REASON_NS (5 * NSEC_PER_SEC) /* how long pouch-unpack may take to say why it ended */
 
 /* --- Small helpers ---------------------------------------------------------------------------- */
@@ -131,6 +132,7 @@ static int on_progress(struct image_op *op, const struct worker_msg *m)
     if (m->index >= op->nlayers || !m->status)
         return 0;
     const char *id = op->layers[m->index]->short_id;
+    op_layer_alive(op, m->index);
     return op_progress(op, id, m->status, m->current, m->total);
 }
 
@@ -325,8 +327,11 @@ static int op_step(struct image_op *op, struct held *held, int timeout_ms)
     AUTOFREE struct op_layer **to_free_too = who;
     size_t n = fixed;
     uint64_t count;
+    bool wait = op_layers_wait(op); /* for others: look now and then whether they still move */
     int r = 0;
 
+    if (wait && (timeout_ms < 0 || timeout_ms > RECHECK_MS))
+        timeout_ms = RECHECK_MS;
     p[0] = (struct pollfd){.fd = op->sock, .events = POLLIN};
     p[1] = (struct pollfd){.fd = op->wake, .events = POLLIN};
     p[2] = (struct pollfd){.fd = op->params->cancel_fd,
@@ -346,10 +351,10 @@ static int op_step(struct image_op *op, struct held *held, int timeout_ms)
     for (size_t i = fixed; r >= 0 && i < n; i++)
         if (p[i].revents)
             r = op_layer_report(op, who[i - fixed]);
-    if (r >= 0 && p[1].revents) {
+    if (p[1].revents)
         (void)!read(op->wake, &count, sizeof(count));
+    if (r >= 0 && (p[1].revents || wait))
         r = op_layers_retry(op);
-    }
     return r;
 }
 

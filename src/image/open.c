@@ -329,7 +329,7 @@ void image_store_close(struct image_store *s)
     }
     image_store_changed(s, NULL);
     map_free(s->cache, NULL);
-    map_free(s->flights, NULL);
+    map_free(s->flights, free);
     map_free(s->pins, free);
     for (int i = 0; i < 3; i++) {
         int fd = i == 0 ? s->layers_fd : i == 1 ? s->blobs_fd : s->tmp_fd;

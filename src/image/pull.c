@@ -162,8 +162,6 @@ static int pull_all(struct image_store *s, const struct image_pull_params *p,
 {
     CLEANUP(image_op_results_done) struct image_op_results results = {0};
 
-    if (ref->tag || ref->digest)
-        return error_set(e, ERR_INVALID, "tag can't be used with --all-tags/-a");
     int r = pull_run(s, p, "tags", ref, &results, e);
     if (r >= 0 && strv_len(results.tags) == 0)
         r = error_set(e, ERR_NOT_FOUND, "repository %s has no tags", p->reference);
@@ -190,7 +188,7 @@ int image_pull(struct image_store *s, const struct image_pull_params *p, char **
         return r;
     if (STREQ(ref.path, "library/scratch"))
         return error_set(e, ERR_INVALID, "'scratch' is a reserved name");
-    if (p->all_tags) {
+    if (p->all_tags && !ref.tag && !ref.digest) {
         r = pull_all(s, p, &ref, &id, e);
     } else {
         oci_reference_default_tag(&ref);
@@ -313,7 +311,6 @@ int image_import(struct image_store *s, const struct image_import_params *p, cha
     const struct image_op_result *res = results.items.items;
     if (results.items.len != 1)
         return error_set(e, ERR_INTERNAL, "the image worker brought no image");
-    (void)!say(p->progress, p->progress_data, NULL, res->id, NULL);
     if (ret_id)
         *ret_id = xstrdup(res->id);
     return 0;

@@ -123,7 +123,11 @@ static int run(struct image_store *s, int argc, char **argv, struct error *e)
                                               .changes = argc > 2 ? argv + 2 : NULL,
                                               .progress = print_progress,
                                               .cancel_fd = -1};
-        return image_import(s, &p, NULL, e);
+        AUTOFREE char *id = NULL;
+        int r = image_import(s, &p, &id, e);
+        if (r >= 0)
+            puts(id);
+        return r;
     }
     if (STREQ(verb, "list"))
         return print_list(s, e);

@@ -187,6 +187,7 @@ static void image_pull_stream(struct http_request *req, struct engine *en, const
     struct image_auth auth = {0};
     struct image_pull_params p = {
         .reference = reference,
+        .all_tags = query_or_null(req, "tag") == NULL,
         .platform = query_or_null(req, "platform"),
         .auth = &auth,
         .progress = progress_send,

@@ -94,7 +94,7 @@ static int status_error(const struct registry *r, const char *kind, const char *
                        "'docker login': denied: %s",
                        s->reference, *m ? m : "requested access to the resource is denied");
     else if (resp->status == 401)
-        rc = error_set(e, ERR_UNAUTHORIZED, "registry %s refuses access to %s: unauthorized: %s",
+        rc = error_set(e, ERR_FORBIDDEN, "registry %s refuses access to %s: unauthorized: %s",
                        s->host, s->reference, *m ? m : "authentication required");
     else if (resp->status == 404 && manifest)
         rc = error_set(e, ERR_NOT_FOUND, "manifest for %s not found: %s: %s", s->reference,
@@ -160,7 +160,7 @@ static int fetch_token(struct registry *r, struct http_client *client, const str
     bool identity = !str_is_empty(s->identity_token);
 
     if (!s->insecure && !str_has_prefix(c->realm, "https://"))
-        return error_set(e, ERR_UNAUTHORIZED,
+        return error_set(e, ERR_FORBIDDEN,
                          "registry %s wants tokens from %.200s, which is not HTTPS", s->host,
                          c->realm);
     if (identity)
@@ -185,7 +185,7 @@ static int fetch_token(struct registry *r, struct http_client *client, const str
         return rc;
     }
     if (resp.status == 401 || resp.status == 403)
-        return error_set(e, ERR_UNAUTHORIZED, "registry %s refuses access to %s: unauthorized: %s",
+        return error_set(e, ERR_FORBIDDEN, "registry %s refuses access to %s: unauthorized: %s",
                          s->host, s->reference,
                          str_is_empty(s->username) ? "authentication required"
                                                    : "incorrect username or password");
@@ -201,7 +201,7 @@ static int fetch_token(struct registry *r, struct http_client *client, const str
     if (!str_is_empty(token))
         *ret = xstrdup(token);
     else
-        rc = error_set(e, ERR_UNAUTHORIZED, "the token server of registry %s gave no token",
+        rc = error_set(e, ERR_FORBIDDEN, "the token server of registry %s gave no token",
                        s->host);
     json_free(&token_json, &answer);
     return rc;
@@ -216,11 +216,11 @@ static int authenticate(struct registry *r, struct http_client *client, const ch
     char *token = NULL;
 
     if (challenge_parse(header, &c) < 0)
-        return error_set(e, ERR_UNAUTHORIZED,
+        return error_set(e, ERR_FORBIDDEN,
                          "registry %s asks for an unknown kind of authentication", s->host);
     if (c.scheme == CHALLENGE_BASIC) {
         if (str_is_empty(s->username))
-            return error_set(e, ERR_UNAUTHORIZED,
+            return error_set(e, ERR_FORBIDDEN,
                              "registry %s refuses access to %s: unauthorized: authentication "
                              "required",
                              s->host, s->reference);
