@@ -32,7 +32,7 @@ hello() {
 status_comes_back() {
     run ctl run --rm busybox sh -c 'exit 37'
     is "$status" 37
-    run ctl run --rm --network none busybox sh -c 'sh -c "kill -TERM \$\$"'
+    run ctl run --rm --network none busybox sh -c 'sh -c "kill -TERM \$\$"; exit $?'
     is "$status" 143
 }
 @test "run gives back the exit status" { each_cli status_comes_back; }
@@ -90,7 +90,7 @@ version() {
     run timeout 10 "$POUCH_BIN/pouchd" --config "$T/tmp/bad.json"
     [ "$status" -ne 0 ] && [ "$status" -ne 124 ]
     has "$output" 'bad.json'
-    rm -rf "$T"/tmp/*
+    rm -rf "$T/tmp/r" "$T/tmp/s" "$T/tmp/bad.json"
 }
 
 @test "a second pouchd on the same root refuses to start" {
