@@ -268,7 +268,8 @@ int process_prepare(struct process_plan *plan, int rootfd, struct error *e)
     if (r == 0 && plan->create_cwd && !STREQ(p->cwd, "/")) {
         AUTOFD int fd = path_mkdir_in(rootfd, p->cwd, 0755, 0, 0);
 
-        if (fd < 0 && fd != -ENOTDIR && fd != -EROFS && fd != -EACCES && fd != -ELOOP)
+        if (fd < 0 && fd != -ENOTDIR && fd != -EROFS && fd != -EACCES && fd != -ELOOP &&
+            fd != -ENOENT) /* what cannot be made: chdir will say it */
             r = error_set_errno(e, fd, "cannot create the working directory %s", p->cwd);
         else if (fd == -ENOTDIR)
             r = error_set(e, ERR_COMMAND_NOT_EXECUTABLE,

@@ -42,18 +42,101 @@ static struct sys_overlay overlay_of(const struct oci_overlay *o)
     return (struct sys_overlay){o->lower, o->upper, o->work, o->options};
 }
 
+/* Do the files in this folder belong to the container's users already (a layer shifted when it was
+ * unpacked), or to the ids of the image? */
+static bool is_shifted(const struct oci_linux *l, const char *path)
+{
+    const struct oci_id_mapping *m = l->uid_mappings.items;
+    struct stat st;
+
+    if (stat(path, &st) < 0)
+        return true; /* the mount will say what is wrong */
+    for (size_t i = 0; i < l->uid_mappings.len; i++)
+        if (st.st_uid >= m[i].host_id && st.st_uid < m[i].host_id + m[i].size)
+            return true;
+    return false;
+}
+
+/* A detached view of a folder with its ids shifted into the user namespace. */
+static int open_shifted(const char *path, int userns_fd, struct error *e)
+{
+    AUTOFD int fd = mount_clone_open(AT_FDCWD, path, false);
+    int r = fd < 0 ? fd : mount_set_idmap(fd, userns_fd, false);
+
+    if (r < 0)
+        return error_set_errno(e, r,
+                               "cannot shift the ids of %s into the user namespace (idmapped "
+                               "mounts need Linux 5.12 and a file system that knows them)",
+                               path);
+    return take_fd(fd);
+}
+
+/* The host's id of root of the container. */
+static uint64_t host_root(const struct json_list *mappings)
+{
+    const struct oci_id_mapping *m = mappings->items;
+
+    for (size_t i = 0; i < mappings->len; i++)
+        if (m[i].container_id == 0)
+            return m[i].host_id;
+    return 0;
+}
+
+/*
+ * An overlay whose layers are shifted: each layer as an idmapped detached mount (Linux 6.15;
+ * before that overlayfs takes attached mounts only). The upper folder is not shifted - overlayfs
+ * writes to it as the host's root -, so that its files have the namespace's ids on disk; its own
+ * owner becomes root of the container.
+ */
+static int open_shifted_overlay(const struct oci_spec *s, int userns_fd, struct error *e)
+{
+    const struct oci_overlay *o = s->pouch->overlay;
+    AUTOPTR(strv) char **lower = NULL;
+    struct sys_overlay so = overlay_of(o);
+    int fds[256], fd = -EBADF, r = 0;
+    size_t n = 0, layers = strv_len(o->lower);
+
+    if (layers > ARRAY_SIZE(fds))
+        return error_set(e, ERR_INVALID, "too many layers for a user namespace (%zu)", layers);
+    if (o->upper && !is_shifted(s->linux, o->upper) &&
+        lchown(o->upper, (uid_t)host_root(&s->linux->uid_mappings),
+               (gid_t)host_root(&s->linux->gid_mappings)) < 0)
+        return error_set_errno(e, errno, "cannot give %s to the container's root", o->upper);
+    while (n < layers && r == 0) {
+        fd = open_shifted(o->lower[n], userns_fd, e);
+        r = fd < 0 ? fd : 0;
+        if (r == 0) {
+            strv_pushf(&lower, "/proc/self/fd/%d", fd);
+            fds[n++] = fd;
+        }
+    }
+    so.lower = lower;
+    fd = -EBADF;
+    if (r == 0)
+        r = sys_overlay_open(&so, &fd, e);
+    while (n > 0)
+        close(fds[--n]);
+    return r < 0 ? r : fd;
+}
+
 int rootfs_open_root(const struct runtime_create *p, int userns_fd, struct error *e)
 {
     const struct oci_overlay *o = p->spec->pouch ? p->spec->pouch->overlay : NULL;
     AUTOFREE char *path = rootfs_path(p);
+    const char *probe = o && o->lower && o->lower[0] ? o->lower[0] : path;
+    bool shift = userns_fd >= 0 && !is_shifted(p->spec->linux, probe);
     int fd = -EBADF;
 
+    if (o && shift)
+        return open_shifted_overlay(p->spec, userns_fd, e);
     if (o) {
         struct sys_overlay so = overlay_of(o);
         int r = sys_overlay_open(&so, &fd, e);
 
         return r < 0 ? r : fd;
     }
+    if (shift)
+        return open_shifted(path, userns_fd, e);
     fd = mount_clone_open(AT_FDCWD, path, true);
     if (fd < 0)
         return error_set_errno(e, fd, "cannot open the root file system %s", path);
