@@ -605,8 +605,7 @@ static int apply_whiteout(struct layer_apply *a, const struct layer_entry *entry
     return r < 0 ? fail(entry->path, r, "make the folder opaque", e) : 0;
 }
 
-static int apply_opaque(struct layer_apply *a, const struct layer_entry *entry, int parent,
-                        struct error *e)
+static int apply_opaque(const struct layer_entry *entry, int parent, struct error *e)
 {
     int r = set_opaque(parent, ".");
 
@@ -661,8 +660,8 @@ int layer_apply_entry(struct layer_apply *a, const struct layer_entry *entry, in
     if (parent < 0)
         return parent;
     if (STREQ(a->path.name, WHITEOUT_OPQ))
-        kind = apply_opaque;
-    else if (str_has_prefix(a->path.name, WHITEOUT))
+        return apply_opaque(entry, parent, e);
+    if (str_has_prefix(a->path.name, WHITEOUT))
         kind = apply_whiteout;
     r = kind(a, entry, parent, e);
     if (r == 0)

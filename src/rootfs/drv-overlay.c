@@ -189,7 +189,13 @@ static int overlay_probe(const char *root, struct error *e)
     if (!mkdtemp(dir))
         return error_set_errno(e, errno, "make a folder in %s", root);
     r = probe_in(dir, e);
-    if (r < 0)
+    if (r == -EINVAL || r == -EOPNOTSUPP)
+        error_add(
+            e,
+            "storage driver overlay cannot work on the file system of %s; ext4, xfs and btrfs "
+            "can be used: choose another root folder",
+            root);
+    else if (r < 0)
         error_add(e, "storage driver overlay");
     gone = fs_remove_tree(AT_FDCWD, dir);
     if (r == 0 && gone < 0)

@@ -260,8 +260,7 @@ static int parse_bind(struct volume_mounts *list, const char *text, const char *
 
 /* --- HostConfig.Mounts ---------------------------------------------------------------------- */
 
-static int field_error(const struct volume_mount_request *q, const char *field, const char *what,
-                       struct error *e)
+static int field_error(const char *field, const char *what, struct error *e)
 {
     return error_set(e, ERR_INVALID, "field %s must not be %s", field, what);
 }
@@ -273,11 +272,11 @@ static int mount_bind(struct volume_mount *m, const struct volume_mount_request 
     const char *propagation = str_is_empty(o->propagation) ? "rprivate" : o->propagation;
 
     if (q->volume)
-        return field_error(q, "VolumeOptions", "specified", e);
+        return field_error("VolumeOptions", "specified", e);
     if (q->tmpfs)
-        return field_error(q, "TmpfsOptions", "specified", e);
+        return field_error("TmpfsOptions", "specified", e);
     if (str_is_empty(q->source))
-        return field_error(q, "Source", "empty", e);
+        return field_error("Source", "empty", e);
     if (q->source[0] != '/')
         return error_set(e, ERR_INVALID, "invalid mount path: '%s' mount path must be absolute",
                          q->source);
@@ -300,9 +299,9 @@ static int mount_volume(struct volume_mount *m, const struct volume_mount_reques
     int r;
 
     if (q->bind)
-        return field_error(q, "BindOptions", "specified", e);
+        return field_error("BindOptions", "specified", e);
     if (q->tmpfs)
-        return field_error(q, "TmpfsOptions", "specified", e);
+        return field_error("TmpfsOptions", "specified", e);
     if (!str_is_empty(o->subpath))
         return error_set(e, ERR_NOT_SUPPORTED, "VolumeOptions.Subpath is not supported yet");
     r = str_is_empty(q->source) ? 0 : volume_name_check(q->source, e);
@@ -335,11 +334,11 @@ static int mount_tmpfs(struct volume_mount *m, const struct volume_mount_request
                        struct error *e)
 {
     if (q->bind)
-        return field_error(q, "BindOptions", "specified", e);
+        return field_error("BindOptions", "specified", e);
     if (q->volume)
-        return field_error(q, "VolumeOptions", "specified", e);
+        return field_error("VolumeOptions", "specified", e);
     if (!str_is_empty(q->source))
-        return field_error(q, "Source", "specified", e);
+        return field_error("Source", "specified", e);
     if (q->tmpfs && (q->tmpfs->size_bytes < 0 || q->tmpfs->mode < 0 || q->tmpfs->mode > 07777))
         return error_set(e, ERR_INVALID, "invalid TmpfsOptions: a size or mode out of range");
     m->rw = !q->read_only;
@@ -370,7 +369,7 @@ static int parse_mount(struct volume_mounts *list, const struct volume_mount_req
         m->type = xstrdup(type);
         m->mode = xstrdup("");
         if (str_is_empty(q->target))
-            r = field_error(q, "Target", "empty", e);
+            r = field_error("Target", "empty", e);
         else
             r = check_destination(q->target, &m->destination, e);
         if (r == 0)

@@ -42,10 +42,11 @@ static int run(bool sync, struct unpack_counts *counts, struct error *e)
 
 static int usage(FILE *out, int status)
 {
-    fputs("usage: pouch-unpack [--no-sync] [--help] [--version]\n"
-          "Part of pouchd, which starts it: reads a layer's entries from fd 0, writes them to the\n"
-          "folder fd 3 and reports on fd 1.\n",
-          out);
+    (void)fputs(
+        "usage: pouch-unpack [--no-sync] [--help] [--version]\n"
+        "Part of pouchd, which starts it: reads a layer's entries from fd 0, writes them to the\n"
+        "folder fd 3 and reports on fd 1.\n",
+        out);
     return status;
 }
 
@@ -60,7 +61,7 @@ int main(int argc, char **argv)
 
     for (int i = 1; i < argc; i++) {
         if (STREQ(argv[i], "--version") || STREQ(argv[i], "-v")) {
-            puts("pouch-unpack " POUCH_VERSION);
+            (void)puts("pouch-unpack " POUCH_VERSION);
             return 0;
         }
         if (STREQ(argv[i], "--help") || STREQ(argv[i], "-h"))

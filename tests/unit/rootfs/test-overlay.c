@@ -123,6 +123,38 @@ static void test_probe(void **state)
     error_done(&e);
 }
 
+/* An overlay below an overlay: the message says what to do. In a mount namespace of a child. */
+static void test_probe_nested(void **state)
+{
+    AUTOFREE char *opts = NULL;
+    AUTOFREE char *target = NULL;
+    int status = -1;
+    pid_t pid;
+
+    need_root();
+    target = in_top("m");
+    opts = xasprintf("lowerdir=%s/l,upperdir=%s/u,workdir=%s/w", top, top, top);
+    for (const char *n = "lmuw"; *n; n++) {
+        AUTOFREE char *dir = xasprintf("%s/%c", top, *n);
+
+        assert_int_equal(mkdir(dir, 0700), 0);
+    }
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct error e = ERROR_INIT;
+
+        if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+            mount("overlay", target, "overlay", 0, opts) < 0)
+            _exit(2);
+        if (rootfs_driver_probe(drv, target, &e) != -EINVAL)
+            _exit(3);
+        _exit(strstr(error_message(&e), "choose another root folder") ? 0 : 4);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
 static void test_prepare(void **state)
 {
     AUTOFREE char *dir = NULL;
@@ -434,19 +466,13 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        T(test_find),
-        T(test_probe),
-        T(test_prepare),
-        T(test_volatile),
-        T(test_no_mount_is_seen),
-        T(test_many_layers),
-        T(test_view),
-        T(test_opaque_root),
-        T(test_bad_layers),
-        T(test_legacy),
-        T(test_mount_at),
-        T(test_size),
-        T(test_remove_and_sweep),
+        T(test_find),         T(test_probe),
+        T(test_probe_nested), T(test_prepare),
+        T(test_volatile),     T(test_no_mount_is_seen),
+        T(test_many_layers),  T(test_view),
+        T(test_opaque_root),  T(test_bad_layers),
+        T(test_legacy),       T(test_mount_at),
+        T(test_size),         T(test_remove_and_sweep),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
