@@ -43,8 +43,11 @@ static int fail(struct store *s, int rc, const char *what, struct error *e)
 {
     int err = errno_of(rc);
 
-    (void)error_set(e, err == ENOSPC ? ERR_UNAVAILABLE : ERR_INTERNAL, "database: %s: %s", what,
-                    s->db ? sqlite3_errmsg(s->db) : sqlite3_errstr(rc));
+    if (err == ENOSPC) /* in the words of every other full disk */
+        (void)error_set(e, ERR_UNAVAILABLE, "database: %s: %s", what, strerror(ENOSPC));
+    else
+        (void)error_set(e, ERR_INTERNAL, "database: %s: %s", what,
+                        s->db ? sqlite3_errmsg(s->db) : sqlite3_errstr(rc));
     return -err;
 }
 
