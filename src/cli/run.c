@@ -11,14 +11,12 @@
 #include "base/fs.h"
 #include "base/str.h"
 #include "base/strv.h"
-#include "base/time.h"
 #include "cli/cli.h"
 #include "cli/create.h"
 #include "cli/image.h"
 #include "cli/stream.h"
 
 #define DEFAULT_DETACH_KEYS "ctrl-p,ctrl-q"
-#define RECONNECT_SECONDS   10
 
 static int check_detach_keys(const char *keys, struct error *e)
 {
@@ -186,6 +184,7 @@ static int open_streams(struct cli *cli, struct attached *a, const char *id,
     http_response_done(&res);
     a->session.conn = a->conn;
     a->session.wait = a->wait;
+    a->session.wait_condition = condition && STREQ(condition, "removed") ? condition : NULL;
     return r;
 }
 
@@ -212,42 +211,14 @@ static int run_detached(struct cli *cli, const char *id, struct error *e)
     return 0;
 }
 
-/* The daemon went away while the container ran (its output went on): asks the next daemon, which
- * may take a moment to come. */
-static int ask_status_again(struct session *s)
-{
-    AUTO(error) struct error e = ERROR_INIT;
-    int64_t deadline = time_monotonic_ns() + RECONNECT_SECONDS * NSEC_PER_SEC;
-
-    for (;;) {
-        struct url u CLEANUP(url_done) = URL_INIT;
-        AUTO(buf) struct buf out = BUF_INIT(1 << 20);
-        AUTOPTR(json_value) struct json_value *v = NULL;
-
-        error_done(&e);
-        url_set(&u, "/containers/", s->id, "/wait");
-        if (api_call(s->cli, "POST", &u, NULL, &out, &e) >= 0 &&
-            json_value_parse(buf_str(&out), out.len, &v, &e) == 0)
-            return (int)json_value_int(json_value_get(v, "StatusCode"));
-        if (str_has_prefix(error_message(&e), "Error response") || time_monotonic_ns() > deadline)
-            break;
-        (void)usleep(50000);
-    }
-    err_printf("error waiting for container: %s\n", error_message(&e));
-    return 125;
-}
-
 /* What wait said, as our own exit status. */
-static int session_status(struct session *s)
+static int session_status(const struct session *s)
 {
     if (s->detached)
         return 0;
     if (s->wait_error)
         err_printf("%s\n", s->wait_error);
-    if (s->exit_status >= 0)
-        return s->exit_status;
-    session_release_signals();
-    return ask_status_again(s);
+    return s->exit_status < 0 ? 125 : s->exit_status;
 }
 
 /* After a failed start the daemon removes a --rm container: that is waited for. */

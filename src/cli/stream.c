@@ -15,8 +15,12 @@
 
 #include "base/alloc.h"
 #include "base/fs.h"
+#include "base/str.h"
+#include "base/time.h"
 
 #define PIECE         (32 << 10)
+#define RECONNECT_NS  (10 * NSEC_PER_SEC)
+#define RECONNECT_MS  50
 #define INPUT_PENDING (64 << 10) /* input that the container has not taken yet */
 
 /* --- The terminal ------------------------------------------------------------------------ */
@@ -124,7 +128,9 @@ struct loop {
     int signal_fd;
     bool stdin_open, write_open;
     bool stream_ended, start_pending, wait_pending;
-    int early[3]; /* signals that came while the start was pending */
+    struct http_conn *wait;  /* s->wait, or one that replaced it */
+    int64_t reconnect_until; /* the daemon went away: wait is to be asked again; 0: no */
+    int early[3];            /* signals that came while the start was pending */
     size_t early_len;
 };
 
@@ -275,9 +281,14 @@ static void on_wait(struct loop *l)
     const char *message;
 
     l->wait_pending = false;
-    if (http_conn_read_all(l->s->wait, &body, NULL) < 0 ||
-        json_value_parse(buf_str(&body), body.len, &v, NULL) < 0)
+    if (http_conn_read_all(l->wait, &body, NULL) < 0 ||
+        json_value_parse(buf_str(&body), body.len, &v, NULL) < 0) {
+        /* The daemon went away; container and output go on. The next daemon knows the status. */
+        if (!l->reconnect_until)
+            l->reconnect_until = time_monotonic_ns() + RECONNECT_NS;
         return;
+    }
+    l->reconnect_until = 0;
     message = json_value_str(json_value_get(json_value_get(v, "Error"), "Message"));
     if (message && *message)
         l->s->wait_error = xstrdup(message);
@@ -285,9 +296,32 @@ static void on_wait(struct loop *l)
         l->s->exit_status = (int)json_value_int(json_value_get(v, "StatusCode"));
 }
 
+/* Asks a daemon that may just be starting for the exit status. */
+static void reconnect(struct loop *l)
+{
+    AUTO(error) struct error e = ERROR_INIT;
+    struct http_response res CLEANUP(http_response_done) = {0};
+    struct url u CLEANUP(url_done) = URL_INIT;
+    struct http_conn *c = NULL;
+
+    url_set(&u, "/containers/", l->s->id, "/wait");
+    url_add(&u, "condition", l->s->wait_condition);
+    if (api_open(l->s->cli, "POST", &u, NULL, false, &c, &res, &e) == 0) {
+        if (l->wait != l->s->wait)
+            http_conn_free(l->wait);
+        l->wait = c;
+        l->wait_pending = true;
+    } else if (str_has_prefix(error_message(&e), "Error response") ||
+               time_monotonic_ns() > l->reconnect_until) {
+        l->reconnect_until = 0;
+        l->s->wait_error = xasprintf("error waiting for container: %s", error_message(&e));
+    }
+}
+
 static bool is_over(const struct loop *l)
 {
-    return l->s->detached || (l->stream_ended && !l->wait_pending && !l->start_pending);
+    return l->s->detached ||
+           (l->stream_ended && !l->wait_pending && !l->start_pending && !l->reconnect_until);
 }
 
 static void set_up_poll(const struct loop *l, struct pollfd p[POLL_COUNT])
@@ -301,7 +335,7 @@ static void set_up_poll(const struct loop *l, struct pollfd p[POLL_COUNT])
                                                                                   : -1,
                                     POLLIN, 0};
     p[POLL_START] = (struct pollfd){l->start_pending ? http_conn_fd(s->start) : -1, POLLIN, 0};
-    p[POLL_WAIT] = (struct pollfd){l->wait_pending ? http_conn_fd(s->wait) : -1, POLLIN, 0};
+    p[POLL_WAIT] = (struct pollfd){l->wait_pending ? http_conn_fd(l->wait) : -1, POLLIN, 0};
 }
 
 /* One round: waits for something and handles it. */
@@ -310,11 +344,15 @@ static int turn(struct loop *l, struct error *e)
     struct session *s = l->s;
     struct pollfd p[POLL_COUNT];
     bool conn_ready = !l->stream_ended && http_conn_has_pending(s->conn);
-    bool wait_ready = l->wait_pending && http_conn_has_pending(s->wait);
-    int r = 0;
+    bool wait_ready = l->wait_pending && http_conn_has_pending(l->wait);
+    int r = 0, timeout = -1;
 
     set_up_poll(l, p);
-    if (poll(p, POLL_COUNT, conn_ready || wait_ready ? 0 : -1) < 0)
+    if (l->reconnect_until && !l->wait_pending)
+        timeout = RECONNECT_MS;
+    if (conn_ready || wait_ready)
+        timeout = 0;
+    if (poll(p, POLL_COUNT, timeout) < 0)
         return errno == EINTR ? 0 : error_set_errno(e, errno, "poll failed");
     if (p[POLL_START].revents) {
         r = on_start(l, e);
@@ -331,6 +369,8 @@ static int turn(struct loop *l, struct error *e)
         on_stdin(l);
     if (wait_ready || p[POLL_WAIT].revents)
         on_wait(l);
+    if (l->reconnect_until && !l->wait_pending)
+        reconnect(l);
     return r < 0 ? r : 0;
 }
 
@@ -344,6 +384,7 @@ int session_run(struct session *s, struct error *e)
         .write_open = true,
         .start_pending = s->start != NULL,
         .wait_pending = s->wait != NULL,
+        .wait = s->wait,
     };
     sigset_t set;
     int r = 0;
@@ -367,6 +408,8 @@ int session_run(struct session *s, struct error *e)
     if (l.signal_fd >= 0)
         (void)close(l.signal_fd);
     buf_done(&l.input);
+    if (l.wait != s->wait)
+        http_conn_free(l.wait);
     return r;
 }
 

@@ -13,9 +13,10 @@ struct session {
     struct cli *cli;
     struct http_conn *conn; /* upgraded; borrowed, as the next two */
     /* Requests whose answers come while the session runs; NULL: none. */
-    struct http_conn *start; /* only its status counts; output before it is shown already */
-    struct http_conn *wait;  /* its head was received; the body is the exit status */
-    bool multiplexed;        /* frames, not raw bytes */
+    struct http_conn *start;    /* only its status counts; output before it is shown already */
+    struct http_conn *wait;     /* its head was received; the body is the exit status */
+    const char *wait_condition; /* with which wait is asked again when the daemon has gone */
+    bool multiplexed;           /* frames, not raw bytes */
     bool forward_stdin;
     bool tty;                /* the terminal goes raw (when stdin is one and forwarded) */
     bool redraw;             /* tell programs to draw anew: by a wrong size, then the right one */
