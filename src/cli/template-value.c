@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/alloc.h"
 
@@ -90,6 +91,17 @@ int tvalue_member(const struct tvalue *v, const char *name, struct tvalue *ret)
         (void)json_value_member(v->json, i, &key);
         if (key && STREQ(key, name))
             return 1;
+    }
+    /* Templates name the fields of Go's structs, whose case differs from the JSON's now and then:
+     * .Server.APIVersion is "ApiVersion", .ID is "Id". */
+    for (size_t i = 0; i < json_value_len(v->json); i++) {
+        const char *key = NULL;
+        const struct json_value *member = json_value_member(v->json, i, &key);
+
+        if (key && strcasecmp(key, name) == 0) {
+            *ret = tvalue_from_json(member);
+            return 1;
+        }
     }
     return 0;
 }

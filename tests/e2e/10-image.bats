@@ -75,7 +75,7 @@ progress() {
 all_tags() {
     run ctl pull -a "$REGISTRY/busybox"
     is "$status" 0
-    is "$(ctl images -q "$REGISTRY/busybox" | wc -l)" 4
+    is "$(ctl images --format '{{.Tag}}' "$REGISTRY/busybox" | wc -l)" 4
     no_images
 }
 @test "pull -a takes every tag" { each_cli all_tags; }
