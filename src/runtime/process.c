@@ -484,9 +484,8 @@ static int exec_error(const char *name, int errnum, struct error *e)
     switch (errnum) {
     case EACCES:
     case EPERM:
+    case EISDIR: /* docker's CLI makes its 126 of these words */
         return error_set(e, ERR_COMMAND_NOT_EXECUTABLE, "exec: \"%s\": permission denied", name);
-    case EISDIR:
-        return error_set(e, ERR_COMMAND_NOT_EXECUTABLE, "exec: \"%s\": is a directory", name);
     case ENOEXEC:
         return error_set(e, ERR_COMMAND_NOT_EXECUTABLE, "exec: \"%s\": exec format error", name);
     default:

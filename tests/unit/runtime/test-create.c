@@ -229,7 +229,7 @@ static void test_command_errors(void **state)
     } cases[] = {
         {"nope", ERR_COMMAND_NOT_FOUND, "exec: \"nope\": executable file not found in $PATH"},
         {"/nope", ERR_COMMAND_NOT_FOUND, "exec: \"/nope\": stat /nope: no such file or directory"},
-        {"/etc", ERR_COMMAND_NOT_EXECUTABLE, "exec: \"/etc\": is a directory"},
+        {"/etc", ERR_COMMAND_NOT_EXECUTABLE, "exec: \"/etc\": permission denied"},
         {"/proc/version", ERR_COMMAND_NOT_EXECUTABLE, "exec: \"/proc/version\": permission denied"},
     };
     struct place *p = *state;
