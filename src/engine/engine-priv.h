@@ -129,6 +129,7 @@ struct container {
     bool has_endpoint;
     struct network_endpoint endpoint;
     char **warnings;       /* of the last start */
+    bool keep_once;        /* a restart by the user: --rm does not remove it at this end */
     bool stop_requested;   /* the user ended it: no restart until the next start by a user */
     uint64_t exits;        /* counts ends, for WAIT_NEXT_EXIT */
     int64_t restart_delay; /* ns, of the next restart by policy */

@@ -18,6 +18,7 @@
 
 #define EXEC_PREFIX      32
 #define EXEC_KEEP_NS     (300 * NSEC_PER_SEC) /* how long an ended exec can be asked for */
+#define EXEC_NOTICE_NS   (2 * NSEC_PER_SEC)   /* how long news of a dead monitor may take */
 #define EXEC_SWEEP_LIMIT 64                   /* a container with more execs sweeps old ones */
 
 void exec_unref(struct exec *x)
@@ -188,6 +189,7 @@ static void note_exec_end(struct exec *x, int64_t code)
     x->exit_code = code;
     x->finished = time_monotonic_ns();
     x->pid = 0;
+    (void)pthread_cond_broadcast(&x->container->cond);
 }
 
 static int start_in_monitor(struct exec *x, struct live *live, int client_fd,
@@ -361,16 +363,42 @@ static int ask_monitor(struct engine *en, const char *exec_id, struct exec_view 
 
 /* A client asks for the exit code as soon as its session has ended; the monitor knows it by then,
  * but its notice may not have been read yet. */
-static void ask_if_ended(struct live *live, struct exec_view *v)
+static bool ask_if_ended(struct live *live, struct exec_view *v)
 {
     struct monitor_exec_state st;
 
-    if (monitor_exec_get_state(live->monitor, v->id, &st, NULL) < 0 || st.running)
-        return;
+    if (monitor_exec_get_state(live->monitor, v->id, &st, NULL) < 0)
+        return false;
+    if (st.running)
+        return true;
     v->running = false;
     v->has_exit_code = true;
     v->exit_code = st.exit_code;
     v->pid = 0;
+    return true;
+}
+
+static void fill_exec_view(const struct exec *x, struct exec_view *v)
+{
+    v->running = x->running;
+    v->started = x->started;
+    v->exit_code = x->exit_code;
+    v->has_exit_code = x->has_exit_code;
+    v->pid = x->pid;
+}
+
+/* The monitor is gone: its last words are on the way to the loop thread. */
+static void await_exec_end(struct exec *x, struct exec_view *v)
+{
+    struct container *c = x->container;
+    int64_t deadline = time_monotonic_ns() + EXEC_NOTICE_NS;
+    struct timespec until = {.tv_sec = deadline / NSEC_PER_SEC, .tv_nsec = deadline % NSEC_PER_SEC};
+
+    (void)pthread_mutex_lock(&c->mutex);
+    while (x->running && pthread_cond_timedwait(&c->cond, &c->mutex, &until) == 0)
+        ;
+    fill_exec_view(x, v);
+    (void)pthread_mutex_unlock(&c->mutex);
 }
 
 int engine_exec_inspect(struct engine *en, const char *exec_id, struct exec_view *ret,
@@ -386,16 +414,12 @@ int engine_exec_inspect(struct engine *en, const char *exec_id, struct exec_view
     (void)snprintf(ret->container_id, sizeof(ret->container_id), "%s", x->container->def->id);
     json_copy(&exec_config_json, &ret->config, &x->config);
     (void)pthread_mutex_lock(&x->container->mutex);
-    ret->running = x->running;
-    ret->started = x->started;
-    ret->exit_code = x->exit_code;
-    ret->has_exit_code = x->has_exit_code;
-    ret->pid = x->pid;
+    fill_exec_view(x, ret);
     if (x->running && x->container->live)
         live = live_ref(x->container->live);
     (void)pthread_mutex_unlock(&x->container->mutex);
-    if (live)
-        ask_if_ended(live, ret);
+    if (ret->running && (!live || !ask_if_ended(live, ret)))
+        await_exec_end(x, ret);
     live_unref(live);
     exec_unref(x);
     return 0;

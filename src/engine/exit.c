@@ -167,7 +167,7 @@ static void save_state(struct container *c)
 }
 
 /* Takes the end into the state; returns whether the policy restarts the container. */
-static bool note_end(struct container *c, const struct monitor_exit *x)
+static bool note_end(struct container *c, const struct monitor_exit *x, bool *ret_remove)
 {
     struct live *live;
     bool again;
@@ -184,9 +184,8 @@ static bool note_end(struct container *c, const struct monitor_exit *x)
     c->has_endpoint = false;
     network_endpoint_done(&c->endpoint);
     again = wants_restart(c);
-    c->status = again                             ? CONTAINER_RESTARTING
-                : c->def->host_config.auto_remove ? CONTAINER_REMOVING
-                                                  : CONTAINER_EXITED;
+    *ret_remove = !again && c->def->host_config.auto_remove && !c->keep_once;
+    c->status = again ? CONTAINER_RESTARTING : *ret_remove ? CONTAINER_REMOVING : CONTAINER_EXITED;
     c->exits++;
     container_publish(c);
     (void)pthread_mutex_unlock(&c->mutex);
@@ -198,6 +197,7 @@ void container_handle_exit(struct container *c, const struct monitor_exit *x)
 {
     CLEANUP(error_done) struct error e = ERROR_INIT;
     char code[16];
+    bool remove = false;
     bool again;
 
     if (container_claim(c, OP_EXIT, &e) < 0)
@@ -207,11 +207,11 @@ void container_handle_exit(struct container *c, const struct monitor_exit *x)
                  c->def->id, (unsigned long long)x->log_lost_bytes,
                  (unsigned long long)x->log_lost_lines);
     network_release(c->en->network, c->def->id);
-    again = note_end(c, x);
+    again = note_end(c, x, &remove);
     exec_all_ended(c);
     (void)snprintf(code, sizeof(code), "%d", x->exit_code);
     events_container(c, "die", "exitCode", code, NULL);
-    if (!again && c->def->host_config.auto_remove) {
+    if (remove) {
         if (container_remove_claimed(c, true, &e) < 0)
             log_error("container not removed", "id=%s error=\"%s\"", c->def->id, error_message(&e));
     } else {

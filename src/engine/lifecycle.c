@@ -154,6 +154,13 @@ int engine_stop(struct engine *en, const char *ref, const char *signal, struct o
     return r < 0 ? r : stop_container(c, signal, timeout, e);
 }
 
+static void set_keep_once(struct container *c, bool keep)
+{
+    (void)pthread_mutex_lock(&c->mutex);
+    c->keep_once = keep;
+    (void)pthread_mutex_unlock(&c->mutex);
+}
+
 int engine_restart(struct engine *en, const char *ref, const char *signal, struct opt_int timeout,
                    struct error *e)
 {
@@ -163,12 +170,13 @@ int engine_restart(struct engine *en, const char *ref, const char *signal, struc
 
     if (r < 0)
         return r;
+    set_keep_once(c, true);
     r = stop_container(c, signal, timeout, &why);
-    if (r < 0 && why.code != ERR_NOT_MODIFIED) {
+    if (r < 0 && why.code != ERR_NOT_MODIFIED)
         error_move(e, &why);
-        return r;
-    }
-    r = container_claim(c, OP_START, e);
+    else
+        r = container_claim(c, OP_START, e);
+    set_keep_once(c, false);
     if (r < 0)
         return r;
     (void)pthread_mutex_lock(&c->mutex);

@@ -39,10 +39,16 @@ static bool was_up(const struct container *c)
     return c->status == CONTAINER_RUNNING || c->status == CONTAINER_PAUSED;
 }
 
+static bool is_bridged(const char *mode)
+{
+    return STREQ(mode, "default") || STREQ(mode, "bridge");
+}
+
 /* A container that passed the gate but was not on record yet, or whose record is right. */
 static void adopt_running(struct container *c, struct monitor *m)
 {
     AUTOFREE char *cgroup = container_cgroup(c->en, c->def);
+    const struct network_request req = {.mode = c->def->host_config.network_mode};
     bool changed = !was_up(c) || c->pid != monitor_init_pid(m);
 
     (void)pthread_mutex_lock(&c->mutex);
@@ -50,7 +56,10 @@ static void adopt_running(struct container *c, struct monitor *m)
         c->started = time_now_ns();
     c->status = cgroup_is_frozen(cgroup) ? CONTAINER_PAUSED : CONTAINER_RUNNING;
     c->pid = monitor_init_pid(m);
-    c->has_endpoint = network_lookup(c->en->network, c->def->id, &c->endpoint) == 0;
+    /* Only bridge endpoints are on record; the others are made of the mode alone. */
+    c->has_endpoint = network_lookup(c->en->network, c->def->id, &c->endpoint) == 0 ||
+                      (!is_bridged(req.mode) &&
+                       network_reserve(c->en->network, c->def->id, &req, &c->endpoint, NULL) == 0);
     container_publish(c);
     (void)pthread_mutex_unlock(&c->mutex);
     if (changed)

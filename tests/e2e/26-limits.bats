@@ -89,9 +89,11 @@ readopted() {
     pouchd_start
     echo three >&7
     within 5 grep -q 'heard three' "$T/tmp/out"
+    # Without an attach at its start its input stays open, as with Docker.
+    pouch stop -t 0 talk >/dev/null
     exec 7>&-
     wait "$client" || true
-    is "$(pouch wait talk)" 0
+    pouch rm talk >/dev/null
     rm -f "$T/tmp/in" "$T/tmp/out"
 }
 
