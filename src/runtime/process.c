@@ -110,7 +110,8 @@ void process_close_others(int *keep, size_t n)
 {
     unsigned next = 3;
 
-    qsort(keep, n, sizeof(int), compare_ints);
+    if (n > 0)
+        qsort(keep, n, sizeof(int), compare_ints);
     for (size_t i = 0; i < n; i++) {
         if (keep[i] < (int)next)
             continue;
