@@ -349,8 +349,11 @@ static void test_stdin(void **state)
     b.p.open_stdin = true;
     box_spawn(&b);
     box_start(&b);
-    fd = attach(&b, MONITOR_STDIN, "one\n");
+    fd = attach(&b, MONITOR_STDIN | ALL_OUT, "one\n");
     shutdown(fd, SHUT_WR);
+    buf_clear(&all);
+    read_all(fd, &all); /* it leaves */
+    assert_int_equal(all.len, 0);
     close(fd);
     fd = attach(&b, MONITOR_STDIN | MONITOR_STDOUT | MONITOR_RAW, "two\n");
     buf_clear(&all);
