@@ -220,11 +220,6 @@ static void image_import_stream(struct http_request *req, struct engine *en)
     };
     int r = engine_image_import(en, &p, &id, &e);
 
-    if (r == 0) { /* the client prints this as the result */
-        const struct image_progress done = {.status = id};
-
-        (void)progress_send(req, &done);
-    }
     progress_end(req, r, &e);
 }
 
