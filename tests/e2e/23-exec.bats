@@ -98,7 +98,7 @@ ends_with_container() {
     sleeper
     $(ctl_words) exec cc sleep 500 >"$T/tmp/out" 2>&1 3>&- &
     local client=$! status=0
-    within 5 pgrep -f 'sleep 500' >/dev/null
+    within 5 pgrep -x -f 'sleep 500' >/dev/null
     ctl kill cc >/dev/null
     wait "$client" || status=$?
     is "$status" 137

@@ -17,7 +17,7 @@ oom_event() {
         sh -c 'tail /dev/zero; echo survived; sleep 60' >/dev/null
     within 20 logged parent survived
     pouch rm -f parent >/dev/null
-    run timeout 10 "$POUCH_BIN/pouch" -H "unix://$SOCK" events --since 1m --until "$(date +%s)" --filter event=oom
+    run timeout 10 "$POUCH_BIN/pouch" -H "unix://$SOCK" events --since 1m --until "$(($(date +%s) + 1))" --filter event=oom
     has "$output" 'container oom '
 }
 logged() { pouch logs "$1" 2>&1 | grep -q "$2"; }
