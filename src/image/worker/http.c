@@ -172,9 +172,9 @@ static int explain(CURLcode code, const struct http_request *req, const char *de
         break;
     case CURLE_PEER_FAILED_VERIFICATION:
         r = error_set(e, ERR_UNAVAILABLE,
-                      "the certificate of registry %s is not trusted: %s (a registry without a "
-                      "trusted certificate must be named by --insecure-registry)",
-                      h, detail);
+                      "the certificate of registry %s is not trusted: %s (put its authority into "
+                      "/etc/pouch/certs.d/%s/ca.crt, or name it by --insecure-registry)",
+                      h, detail, h);
         break;
     case CURLE_SSL_CONNECT_ERROR:
         r = error_set(e, ERR_UNAVAILABLE,
@@ -219,6 +219,10 @@ static void set_options(struct transfer *t, struct curl_slist *headers, char *er
     curl_easy_setopt(c, CURLOPT_HEADERDATA, t);
     curl_easy_setopt(c, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(c, CURLOPT_WRITEDATA, t);
+    if (q->ca_file) { /* beside the system's, which the folder holds */
+        curl_easy_setopt(c, CURLOPT_CAINFO, q->ca_file);
+        curl_easy_setopt(c, CURLOPT_CAPATH, "/etc/ssl/certs");
+    }
     if (q->insecure) {
         curl_easy_setopt(c, CURLOPT_SSL_VERIFYPEER, 0L);
         curl_easy_setopt(c, CURLOPT_SSL_VERIFYHOST, 0L);

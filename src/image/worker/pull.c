@@ -271,7 +271,7 @@ int worker_pull(const struct worker_msg *start, struct error *e)
     oci_manifest_done(&p.manifest);
     oci_image_done(&p.image);
     free(p.layers);
-    free(p.registry.token);
+    registry_done(&p.registry);
     if (e->code == ERR_INVALID || e->code == ERR_TOO_LARGE)
         e->code = ERR_INTERNAL; /* the registry is at fault, not who asked */
     return r;
@@ -308,6 +308,6 @@ int worker_tags(const struct worker_msg *start, struct error *e)
     json_free(&tag_list_json, &list);
     buf_done(&text.text);
     http_client_free(p.client);
-    free(p.registry.token);
+    registry_done(&p.registry);
     return r;
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <curl/curl.h>
 
@@ -18,11 +19,26 @@
 #define RETRY_AFTER_MAX 10 /* seconds a registry may make us wait */
 #define TOKEN_MAX       (256u * 1024)
 
+/* Where administrators put the authorities of private registries: HOST[:PORT]/ca.crt. */
+static const char *const CERT_DIRS[] = {"/etc/pouch/certs.d", "/etc/docker/certs.d"};
+
 void registry_init(struct registry *r, const struct worker_msg *start)
 {
     memset(r, 0, sizeof(*r));
     r->start = start;
     pthread_mutex_init(&r->lock, NULL);
+    for (size_t i = 0; i < ARRAY_SIZE(CERT_DIRS) && !strchr(start->host, '/'); i++) {
+        AUTOFREE char *path = xasprintf("%s/%s/ca.crt", CERT_DIRS[i], start->host);
+        if (!r->ca_file && access(path, R_OK) == 0)
+            r->ca_file = take_ptr(path);
+    }
+}
+
+void registry_done(struct registry *r)
+{
+    pthread_mutex_destroy(&r->lock);
+    free(r->ca_file);
+    free(r->token);
 }
 
 static void pause_ms(int64_t ms)
@@ -169,6 +185,7 @@ static int fetch_token(struct registry *r, struct http_client *client, const str
     struct http_request req = {.url = url,
                                .form = form,
                                .insecure = s->insecure,
+                               .ca_file = r->ca_file,
                                .stall_timeout = s->stall_timeout,
                                .sink = token_sink,
                                .sink_data = &body};
@@ -201,8 +218,7 @@ static int fetch_token(struct registry *r, struct http_client *client, const str
     if (!str_is_empty(token))
         *ret = xstrdup(token);
     else
-        rc = error_set(e, ERR_FORBIDDEN, "the token server of registry %s gave no token",
-                       s->host);
+        rc = error_set(e, ERR_FORBIDDEN, "the token server of registry %s gave no token", s->host);
     json_free(&token_json, &answer);
     return rc;
 }
@@ -216,8 +232,8 @@ static int authenticate(struct registry *r, struct http_client *client, const ch
     char *token = NULL;
 
     if (challenge_parse(header, &c) < 0)
-        return error_set(e, ERR_FORBIDDEN,
-                         "registry %s asks for an unknown kind of authentication", s->host);
+        return error_set(e, ERR_FORBIDDEN, "registry %s asks for an unknown kind of authentication",
+                         s->host);
     if (c.scheme == CHALLENGE_BASIC) {
         if (str_is_empty(s->username))
             return error_set(e, ERR_FORBIDDEN,
@@ -299,6 +315,7 @@ static int attempt(struct get *g, const char *scheme, struct http_response *resp
                                .accept = g->accept,
                                .offset = g->done,
                                .insecure = s->insecure,
+                               .ca_file = g->r->ca_file,
                                .stall_timeout = s->stall_timeout,
                                .sink = get_sink,
                                .sink_data = g};

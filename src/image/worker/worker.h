@@ -127,6 +127,7 @@ struct http_request {
     const char *username, *password; /* basic, or NULL */
     const char *form;                /* POST with this body, or NULL */
     uint64_t offset;                 /* > 0: Range from there */
+    const char *ca_file;             /* further authorities to trust, or NULL */
     bool insecure;                   /* plain HTTP and any certificate */
     uint64_t stall_timeout;
     http_sink *sink;
@@ -163,6 +164,7 @@ char *challenge_url(const struct challenge *c, const char *default_scope) MUST_C
 
 struct registry {
     const struct worker_msg *start; /* host, repository, credentials … */
+    char *ca_file;                  /* certs.d/HOST/ca.crt, NULL: there is none */
     pthread_mutex_t lock;           /* of what follows */
     char *scheme;                   /* NULL until the first answer */
     char *token;
@@ -170,6 +172,7 @@ struct registry {
     bool guessed; /* HTTPS is tried because plain HTTP was answered by something odd */
 };
 void registry_init(struct registry *r, const struct worker_msg *start);
+void registry_done(struct registry *r);
 /*
  * GET of /v2/<repository>/<kind>/<what> with authentication, patience for 429 and 5xx, and going on
  * where a connection broke. want_size < 0: not known.
