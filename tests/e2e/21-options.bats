@@ -88,7 +88,7 @@ confinement() {
         NoNewPrivs:1
     run inside busybox unshare -m true
     [ "$status" -ne 0 ]
-    run inside busybox mount -t tmpfs none /mnt
+    run inside busybox mount -t tmpfs none /tmp
     [ "$status" -ne 0 ]
     echo '{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO"}]}' \
         >"$T/tmp/profile.json"
@@ -137,7 +137,7 @@ devices() {
 @test "/dev" { each_cli devices; }
 
 privileged() {
-    run inside --privileged busybox sh -c 'mount -t tmpfs none /mnt && echo mounted; ls /dev | wc -l'
+    run inside --privileged busybox sh -c 'mount -t tmpfs none /tmp && echo mounted; ls /dev | wc -l'
     has "$output" mounted
     local host
     host=$(awk '/CapBnd/{print $2}' /proc/self/status)
