@@ -258,6 +258,24 @@ static int resolve_image(struct engine *en, const struct container_config *confi
     return r;
 }
 
+/* Addresses are given on the bridge only. */
+static int check_addresses(const struct container_config *config, const struct create_extra *extra,
+                           struct error *e)
+{
+    const struct endpoint_config *ep = extra->networking_config.endpoints_config.items;
+    const char *mode = extra->host_config.network_mode;
+    bool asked = !str_is_empty(config->mac_address);
+
+    for (size_t i = 0; i < extra->networking_config.endpoints_config.len; i++)
+        asked = asked || !str_is_empty(ep[i].mac_address) ||
+                !str_is_empty(ep[i].ipam_config.ipv4_address) ||
+                !str_is_empty(ep[i].ipam_config.ipv6_address);
+    if (!asked || STREQ(mode, "bridge") || STREQ(mode, "default"))
+        return 0;
+    return error_set(e, ERR_INVALID,
+                     "conflicting options: an IP or MAC address and the network mode %s", mode);
+}
+
 static int create_checked(struct engine *en, const char *name, const char *platform,
                           struct container_config *config, struct create_extra *extra,
                           struct engine_created *ret, struct container **ret_container,
@@ -272,6 +290,8 @@ static int create_checked(struct engine *en, const char *name, const char *platf
         r = resolve_image(en, config, platform, &img, e);
     if (r == 0)
         r = validate_create(en, config, &extra->host_config, &ret->warnings, e);
+    if (r == 0)
+        r = check_addresses(config, extra, e);
     if (r < 0)
         return r;
     if (img->doc.config.healthcheck && !config->healthcheck)

@@ -24,6 +24,7 @@
 #define ENGINE_OP_DEADLINE_NS (30 * NSEC_PER_SEC) /* how long a second operation waits */
 
 struct events;
+struct watch;
 struct workers;
 
 struct engine {
@@ -63,7 +64,8 @@ struct engine {
     atomic_bool closing;
     atomic_uint nevent_readers;
     struct source *network_source;
-    struct map *seccomp; /* capability list -> struct buf * of BPF; under mutex */
+    struct watch *watches; /* the loop thread's: one for each monitor it listens to */
+    struct map *seccomp;   /* capability list -> struct buf * of BPF; under mutex */
 };
 
 enum container_op { OP_NONE, OP_START, OP_REMOVE, OP_PAUSE, OP_RENAME, OP_EXIT, OP_MAX };
@@ -248,6 +250,8 @@ int container_start_claimed(struct container *c, struct error *e);
 void container_adopt(struct container *c, struct monitor *m /* taken */, pid_t pid);
 /* The monitor is gone, or said that the container ended: called on a worker thread. */
 void container_handle_exit(struct container *c, const struct monitor_exit *exit_info);
+/* At the end of the engine, when the loop's thread is gone. */
+void watches_free(struct engine *en);
 /* Removes all kernel and disk state of one run (cgroup, bundle, network). */
 void container_clean_run(struct container *c);
 char *container_state_dir(const struct engine *en, const char *id);

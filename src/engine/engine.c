@@ -363,6 +363,7 @@ void engine_close(struct engine *en)
         loop_quit(en->loop, 0);
         (void)pthread_join(en->loop_thread, NULL);
     }
+    watches_free(en);
     workers_free(en->workers);
     close_containers(en, &live);
     network_close(en->network, live == 0);

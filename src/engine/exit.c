@@ -266,16 +266,29 @@ static void post_exit(struct container *c, const struct monitor_exit *x)
 /* --- news from monitors, on the loop thread ------------------------------------------------------------- */
 
 struct watch {
+    struct watch *next;  /* in engine.watches */
     struct container *c; /* referenced */
     struct live *live;   /* referenced */
 };
 
 static void end_watch(struct source *s, struct watch *w)
 {
+    for (struct watch **p = &w->c->en->watches; *p; p = &(*p)->next) {
+        if (*p == w) {
+            *p = w->next;
+            break;
+        }
+    }
     source_free(s);
     container_unref(w->c);
     live_unref(w->live);
     free(w);
+}
+
+void watches_free(struct engine *en)
+{
+    while (en->watches)
+        end_watch(en->watches->live->source, en->watches);
 }
 
 static void on_oom(struct container *c)
@@ -341,6 +354,8 @@ static void add_watch(void *data)
         return;
     }
     w->live->source = s;
+    w->next = w->c->en->watches;
+    w->c->en->watches = w;
     on_monitor(s, monitor_fd(w->live->monitor), EPOLLIN, w);
 }
 

@@ -6,7 +6,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/utsname.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -185,7 +185,7 @@ static int check_unsupported(const struct container_config *config, const struct
         return unsupported(e, "--link", "use the other container's address or a published port");
     if (!str_is_empty(hc->userns_mode) && !STREQ(hc->userns_mode, "host"))
         return unsupported(e, "a user namespace mode", "only --userns=host");
-    if (!str_is_empty(hc->runtime) && !STREQ(hc->runtime, "pouch") && !STREQ(hc->runtime, "runc"))
+    if (!str_is_empty(hc->runtime) && !STREQ(hc->runtime, "pouch"))
         return error_set(e, ERR_INVALID, "unknown or invalid runtime name: %s", hc->runtime);
     if (!str_is_empty(hc->isolation) && !STREQ(hc->isolation, "default"))
         return error_set(e, ERR_INVALID, "invalid isolation '%s' on linux", hc->isolation);
@@ -269,6 +269,27 @@ static int check_config(const struct container_config *config, struct error *e)
     return 0;
 }
 
+static int check_devices(const struct host_config *hc, struct error *e)
+{
+    const struct device_mapping *m = hc->devices.items;
+
+    for (size_t i = 0; i < hc->devices.len; i++) {
+        struct stat st;
+
+        if (stat(m[i].path_on_host, &st) < 0)
+            return error_set(e, ERR_INVALID,
+                             "error gathering device information while adding custom device "
+                             "\"%s\": %s",
+                             m[i].path_on_host, strerror(errno));
+        if (!S_ISCHR(st.st_mode) && !S_ISBLK(st.st_mode))
+            return error_set(e, ERR_INVALID,
+                             "error gathering device information while adding custom device "
+                             "\"%s\": not a device node",
+                             m[i].path_on_host);
+    }
+    return 0;
+}
+
 static int check_log(struct engine *en, struct host_config *hc, struct error *e)
 {
     struct log_options options;
@@ -330,6 +351,8 @@ int validate_create(struct engine *en, struct container_config *config, struct h
         r = check_ulimits(hc, e);
     if (r == 0)
         r = check_sysctls(hc, e);
+    if (r == 0)
+        r = check_devices(hc, e);
     if (r == 0)
         r = check_log(en, hc, e);
     if (r == 0)
