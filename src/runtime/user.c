@@ -193,19 +193,20 @@ static int lookup_named(int rootfd, const char *spec, struct process_user *ret, 
             return error_set(e, ERR_INVALID, "uids and gids must be in range 0-%d", ID_MAX_VALUE);
         ret->uid = id;
     }
-    if (!want_group || !*want_group) {
-        if (name)
-            add_member_groups(group, name, ret);
-        return 0;
+    if (want_group && *want_group && !find_group(group, want_group, &ret->gid)) {
+        if (!to_id(want_group, &id))
+            return error_set(e, ERR_INVALID,
+                             "unable to find group %s: no matching entries in group file",
+                             want_group);
+        if (id > ID_MAX_VALUE)
+            return error_set(e, ERR_INVALID, "uids and gids must be in range 0-%d", ID_MAX_VALUE);
+        ret->gid = id;
     }
-    if (find_group(group, want_group, &ret->gid))
-        return 0;
-    if (!to_id(want_group, &id))
-        return error_set(e, ERR_INVALID,
-                         "unable to find group %s: no matching entries in group file", want_group);
-    if (id > ID_MAX_VALUE)
-        return error_set(e, ERR_INVALID, "uids and gids must be in range 0-%d", ID_MAX_VALUE);
-    ret->gid = id;
+    /* The primary group is among the others too: else a program that gives it up by setgid could
+     * pass where the group is refused (CVE-2022-36109). */
+    add_group(ret, ret->gid);
+    if (name && (!want_group || !*want_group))
+        add_member_groups(group, name, ret);
     return 0;
 }
 
