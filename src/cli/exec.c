@@ -5,7 +5,9 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/str.h"
 #include "base/strv.h"
+#include "base/time.h"
 #include "cli/cli.h"
 #include "cli/create.h"
 #include "cli/stream.h"
@@ -116,20 +118,26 @@ static char *start_body(const struct exec_options *o)
     return buf_take(&b);
 }
 
-/* The output has ended; the daemon may hear of the exit a moment later. One that closed its output
- * and goes on counts as 0, as with docker. */
+/* The output has ended; the daemon may hear of the exit a moment later, or be away for a moment
+ * itself. One that closed its output and goes on counts as 0, as with docker. */
 static int exec_status(struct cli *cli, const char *id, struct error *e)
 {
     struct url u CLEANUP(url_done) = URL_INIT;
+    int64_t begun = time_monotonic_ns();
 
     url_set(&u, "/exec/", id, "/json");
-    for (useconds_t pause = 500;; pause *= 2) {
+    for (useconds_t pause = 500;; pause = pause < 50000 ? pause * 2 : pause) {
         AUTOPTR(json_value) struct json_value *info = NULL;
+        int64_t waited = time_monotonic_ns() - begun;
 
-        if (api_get(cli, &u, &info, e) < 0)
+        error_done(e);
+        if (api_get(cli, &u, &info, e) == 0) {
+            if (!json_value_bool(json_value_get(info, "Running")) || waited > NSEC_PER_SEC)
+                return (int)json_value_int(json_value_get(info, "ExitCode"));
+        } else if (str_has_prefix(error_message(e), "Error response") ||
+                   waited > 10 * NSEC_PER_SEC) {
             return cli_fail(e);
-        if (!json_value_bool(json_value_get(info, "Running")) || pause > 500000)
-            return (int)json_value_int(json_value_get(info, "ExitCode"));
+        }
         (void)usleep(pause);
     }
 }
