@@ -254,9 +254,9 @@ int engine_exec_start(struct engine *en, const char *exec_id, int client_fd,
         AUTOFREE char *command = strv_join(x->config.cmd, " ");
         AUTOFREE char *action = xasprintf("exec_start: %s", command);
 
+        /* Before its start, as the end may be told by the loop thread at any time after it. */
+        events_container(x->container, action, "execID", x->id, NULL);
         r = start_in_monitor(x, live, fd, p, rows, cols, &why);
-        if (r == 0)
-            events_container(x->container, action, "execID", x->id, NULL);
         live_unref(live);
         if (r < 0) {
             (void)pthread_mutex_lock(&x->container->mutex);
