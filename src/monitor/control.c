@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Control connections: one packet a request, one a reply, and events to those who subscribed. A
- * subscriber whose socket is full is cut off: it comes back and asks for the state.
+ * Control connections: one packet a request, one a reply, and events to those who subscribed. When
+ * a subscriber's socket is full, events are left out, and once there is room again it is told of
+ * all ended execs that are still known. (The container's own end is in exit.json.)
  */
 #include "monitor/monitor-priv.h"
 
@@ -97,21 +98,43 @@ static void conn_close(struct conn *c)
     free(c);
 }
 
+static void put_event(const struct msg_event *ev, const char *exec_id, const char *message)
+{
+    msg_begin(&out, MSG_EVENT, 0, ev, sizeof(*ev));
+    (void)msg_add_string(&out, exec_id);
+    (void)msg_add_string(&out, message);
+}
+
 void control_event(struct mon *m, const struct msg_event *ev, const char *exec_id,
                    const char *message)
 {
-    struct conn *next;
-
-    for (struct conn *c = m->conns; c; c = next) {
-        next = c->next;
+    for (struct conn *c = m->conns; c; c = c->next) {
         if (!c->subscribed)
             continue;
-        msg_begin(&out, MSG_EVENT, 0, ev, sizeof(*ev));
-        (void)msg_add_string(&out, exec_id);
-        (void)msg_add_string(&out, message);
-        if (send_out(c) < 0)
-            shutdown(c->fd, SHUT_RDWR); /* closed when the loop comes to it */
+        put_event(ev, exec_id, message);
+        if (!c->behind && send_out(c) != -EAGAIN)
+            continue; /* a connection that is broken is closed when the loop comes to it */
+        c->behind = true;
+        c->resend = 0;
+        (void)source_set_events(c->source, EPOLLIN | EPOLLOUT);
     }
+}
+
+/* There is room again. */
+static void catch_up(struct conn *c)
+{
+    struct mon *m = c->mon;
+
+    for (; c->resend < m->nexec_exits; c->resend++) {
+        struct msg_event ev = {.type = MONITOR_EVENT_EXEC_EXITED,
+                               .exit_code = m->exec_exits[c->resend].code};
+
+        put_event(&ev, m->exec_exits[c->resend].id, "");
+        if (send_out(c) == -EAGAIN)
+            return;
+    }
+    c->behind = false;
+    (void)source_set_events(c->source, EPOLLIN);
 }
 
 /* --- Requests ---------------------------------------------------------------------------------- */
@@ -321,7 +344,13 @@ static void on_request(struct source *source, int fd, uint32_t revents, void *da
 {
     static char buffer[MSG_MAX];
     CLEANUP(request_done) struct request r = {.mon = ((struct conn *)data)->mon, .conn = data};
-    ssize_t n = fdpass_recv(fd, buffer, sizeof(buffer), r.fds, FDS_MAX, &r.nfds);
+    ssize_t n;
+
+    if (revents == EPOLLOUT) {
+        catch_up(data);
+        return;
+    }
+    n = fdpass_recv(fd, buffer, sizeof(buffer), r.fds, FDS_MAX, &r.nfds);
 
     if (n == -EAGAIN || n == -EINTR)
         return;

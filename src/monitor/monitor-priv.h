@@ -40,6 +40,8 @@ struct conn {
     int fd;
     struct source *source;
     bool subscribed;
+    bool behind;   /* events were lost on it: its socket was full */
+    size_t resend; /* the next of exec_exits to tell it again */
 };
 
 /* What an attacher could not take at once, in order: rest, spill file, tail. */
@@ -149,6 +151,7 @@ struct mon {
     size_t nexec_exits, next_exec_exit;
     struct early_exit *early_exits;
     uint64_t lost_reported;
+    int64_t lost_when;                 /* monotonic */
     uint64_t oom_before, oom_reported; /* the cgroup may have a past */
     bool created;
 };

@@ -308,6 +308,25 @@ static uint64_t oom_kills(struct mon *m)
     return value;
 }
 
+static bool stages_at_work(const struct mon *m)
+{
+    for (const struct session *s = m->sessions; s; s = s->next)
+        if (s->state == SESSION_CREATING)
+            return true;
+    return false;
+}
+
+/* Nobody will ask for them: their numbers may belong to other processes soon. */
+static void drop_early_exits(struct mon *m)
+{
+    while (m->early_exits) {
+        struct early_exit *x = m->early_exits;
+
+        m->early_exits = x->next;
+        free(x);
+    }
+}
+
 static void on_oom(struct source *source, int fd, uint32_t revents, void *data);
 
 static void take_created(struct mon *m, const struct msg_in *in, const struct msg_reply *r,
@@ -375,6 +394,7 @@ static void on_stage(struct source *source, int fd, uint32_t revents, void *data
 {
     static char buffer[MSG_MAX];
     struct session *s = data;
+    struct mon *m = s->mon;
     struct msg_reply reply = {0};
     struct msg_in in;
     int fds[2];
@@ -390,6 +410,8 @@ static void on_stage(struct source *source, int fd, uint32_t revents, void *data
         stage_failed(s, ok ? &in : NULL, &reply);
     else
         stage_succeeded(s, &in, &reply, fds, nfds);
+    if (!stages_at_work(m))
+        drop_early_exits(m);
 }
 
 /* Forks the stage and listens to it and to the status pipe. */
@@ -642,26 +664,12 @@ static void session_exited(struct session *s)
     session_check_end(m);
 }
 
-static bool stages_at_work(const struct mon *m)
-{
-    for (const struct session *s = m->sessions; s; s = s->next)
-        if (s->state == SESSION_CREATING)
-            return true;
-    return false;
-}
-
 static void keep_early_exit(struct mon *m, pid_t pid, int status)
 {
     struct early_exit *x;
 
-    if (!stages_at_work(m)) {
-        while (m->early_exits) {
-            x = m->early_exits;
-            m->early_exits = x->next;
-            free(x);
-        }
+    if (!stages_at_work(m))
         return;
-    }
     x = xcalloc(1, sizeof(*x));
     x->pid = pid;
     x->wait_status = status;

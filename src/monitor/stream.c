@@ -10,21 +10,24 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include "base/time.h"
+
 #define DRAIN_MAX (4 << 20) /* read after the end: a full pipe of the largest size, and more */
 
 char io_buffer[IO_SIZE];
 
 /* --- Output ------------------------------------------------------------------------------------ */
 
-/* Losses since the last report go to pouchd. */
+/* Losses since the last report go to pouchd, once a second at most (exit.json has the total). */
 static void report_lost(struct mon *m, struct log_writer *w)
 {
     struct msg_event ev = {.type = MONITOR_EVENT_LOG_LOST};
     int err;
     uint64_t lines, lost = log_writer_lost(w, &lines, &err);
 
-    if (lost == m->lost_reported)
+    if (lost == m->lost_reported || time_monotonic_ns() - m->lost_when < NSEC_PER_SEC)
         return;
+    m->lost_when = time_monotonic_ns();
     ev.lost_bytes = lost - m->lost_reported;
     ev.lost_lines = lines;
     ev.errnum = err;

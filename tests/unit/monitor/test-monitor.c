@@ -666,6 +666,42 @@ static void test_many_clients(void **state)
     box_done(&b);
 }
 
+/* pouchd sleeps while far more happens than its socket holds: it hears of it afterwards. */
+static void test_events_late(void **state)
+{
+    enum { EXECS = 600 };
+    struct error e = ERROR_INIT;
+    struct monitor *other;
+    struct monitor_event ev;
+    struct box b;
+
+    box_init(&b, "exec sleep 1000");
+    box_spawn(&b);
+    box_start(&b);
+    assert_int_equal(monitor_connect(b.dir, &other, &e), 0);
+    for (int i = 0; i < EXECS; i++) {
+        char id[16];
+        pid_t pid;
+
+        snprintf(id, sizeof(id), "n%d", i);
+        struct monitor_exec_params p = {.exec_id = id,
+                                        .process_json = "exit 3",
+                                        .attach.client_fd = -EBADF};
+        assert_int_equal(monitor_exec_start(b.m, &p, &pid, &e), 0);
+        ev = wait_event(other, MONITOR_EVENT_EXEC_EXITED);
+        assert_string_equal(ev.exec_id, id);
+    }
+    do {
+        ev = wait_event(b.m, MONITOR_EVENT_EXEC_EXITED);
+        assert_int_equal(ev.exit.exit_code, 3);
+    } while (strcmp(ev.exec_id, "n599") != 0);
+    monitor_free(other);
+    assert_int_equal(monitor_signal(b.m, SIGKILL, false, &e), 0);
+    wait_event(b.m, MONITOR_EVENT_EXITED);
+    wait_event(b.m, MONITOR_EVENT_HANGUP);
+    box_done(&b);
+}
+
 /* A client that takes nothing is skipped, and told when it wakes up; the others get everything. */
 static void test_stuck(void **state)
 {
@@ -804,7 +840,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_exec),           cmocka_unit_test(test_slow_reader),
         cmocka_unit_test(test_throttle),       cmocka_unit_test(test_stuck),
         cmocka_unit_test(test_no_disk),        cmocka_unit_test(test_many_clients),
-        cmocka_unit_test(test_replay),
+        cmocka_unit_test(test_replay),         cmocka_unit_test(test_events_late),
     };
 
     signal(SIGPIPE, SIG_IGN);
