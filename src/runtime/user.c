@@ -265,10 +265,6 @@ int user_lookup(int rootfd, const struct oci_user *u, struct process_user *ret, 
     }
     if (r == 0)
         r = lookup_groups(rootfd, u->group_names, ret, e);
-    /* A file that denies its group must not be open to a process that only lacks the group in its
-     * list (CVE-2022-36109): for users looked up here the primary group is in the list too. */
-    if (r == 0 && !str_is_empty(u->username))
-        add_group(ret, ret->gid);
     if (r < 0)
         process_user_done(ret);
     return r;
