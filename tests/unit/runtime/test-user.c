@@ -98,7 +98,7 @@ static void test_lookup(void **state)
         {"4711:4712", NULL, "4711:4712 - 4712"},
         {":audio", NULL, "0:29 /root 29"},
         {"bob:", NULL, "1000:1001 /home/bob 1001,29,10"},
-        {"root", "audio,77", "0:0 /root 29,77,0"},
+        {"root", "audio,77", "0:0 /root 0,29,77"},
         {"bob", "29", "1000:1001 /home/bob 1001,29,10"},
         {"mallory", NULL, "unable to find user mallory: no matching entries in passwd file"},
         {"eve", NULL, "unable to find user eve: no matching entries in passwd file"},
