@@ -69,6 +69,29 @@ struct tvalue tvalue_at(const struct tvalue *list, size_t i)
     return tvalue_from_json(json_value_at(list->json, i));
 }
 
+/* JSON's null has no type; the docker CLI knows from its structs that these fields are lists, maps
+ * or pointers, and prints them as such. */
+static const char *empty_text(const char *name)
+{
+    static const char lists[] =
+        " Aliases Binds BlkioDeviceReadBps BlkioDeviceReadIOps BlkioDeviceWriteBps "
+        "BlkioDeviceWriteIOps BlkioWeightDevice CapAdd CapDrop Cmd DNSNames DeviceCgroupRules "
+        "DeviceRequests Devices Dns DnsOptions DnsSearch Entrypoint Env ExecIDs ExtraHosts GroupAdd "
+        "Layers Links MaskedPaths Mounts OnBuild ReadonlyPaths RepoDigests RepoTags SecurityOpt "
+        "Shell Ulimits VolumesFrom Warnings ";
+    static const char maps[] = " Annotations DriverOpts ExposedPorts Labels Networks Options "
+                               "PortBindings Ports StorageOpt Sysctls Tmpfs Volumes ";
+    static const char pointers[] = " Health Healthcheck IPAMConfig Init MemorySwappiness "
+                                   "OomKillDisable PidsLimit ";
+    AUTOFREE char *word = xasprintf(" %s ", name);
+
+    if (strstr(lists, word))
+        return "[]";
+    if (strstr(maps, word))
+        return "map[]";
+    return strstr(pointers, word) ? "<nil>" : NULL;
+}
+
 int tvalue_member(const struct tvalue *v, const char *name, struct tvalue *ret)
 {
     if (v->kind == TV_ROW) {
@@ -89,8 +112,10 @@ int tvalue_member(const struct tvalue *v, const char *name, struct tvalue *ret)
         const char *key = NULL;
 
         (void)json_value_member(v->json, i, &key);
-        if (key && STREQ(key, name))
+        if (key && STREQ(key, name)) {
+            ret->empty = empty_text(name);
             return 1;
+        }
     }
     /* Templates name the fields of Go's structs, whose case differs from the JSON's now and then:
      * .Server.APIVersion is "ApiVersion", .ID is "Id". */
@@ -175,7 +200,7 @@ int tvalue_print(const struct tvalue *v, struct buf *out)
 
     switch (v->kind) {
     case TV_NIL:
-        return buf_puts(out, "<no value>");
+        return buf_puts(out, v->empty ? v->empty : "<no value>");
     case TV_STR:
         return buf_puts(out, v->s);
     case TV_INT:

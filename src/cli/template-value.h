@@ -26,7 +26,8 @@ struct tvalue {
     const struct json_value *json;
     const struct template_row *row;
     const char *const *list;
-    size_t n; /* of list */
+    size_t n;          /* of list */
+    const char *empty; /* NIL: how Go prints a value of its type; NULL: unknown */
 };
 
 #define TVALUE_STR(text)                                                                           \

@@ -14,7 +14,7 @@
 static const char data_text[] =
     "{\"Id\":\"abc\",\"Name\":\"/web\",\"State\":{\"Status\":\"running\",\"Pid\":42,\"Paused\":false,"
     "\"Health\":null},\"Config\":{\"Env\":[\"A=1\",\"B=2\"],\"Labels\":{\"z\":\"last\",\"a\":\"first\"},"
-    "\"Cmd\":[\"sh\",\"-c\",\"true\"]},\"Ports\":{\"80/tcp\":[{\"HostIp\":\"0.0.0.0\",\"HostPort\":"
+    "\"Cmd\":[\"sh\",\"-c\",\"true\"],\"Entrypoint\":null,\"Volumes\":null},\"Unknown\":null,\"Ports\":{\"80/tcp\":[{\"HostIp\":\"0.0.0.0\",\"HostPort\":"
     "\"8080\"}],\"90/tcp\":null},\"Size\":1.5,\"Empty\":[],\"Html\":\"<a&b>\"}";
 
 static char *run(const char *text, struct error *e)
@@ -43,11 +43,13 @@ static void test_results(void **state)
         {"{{$.Id}}-{{.State.Paused}}", "abc-false"},
         {"{{.Config.Env}}", "[A=1 B=2]"},
         {"{{.Config.Labels}}", "map[a:first z:last]"},
-        {"{{.State.Health}}", "<no value>"},
+        {"{{.State.Health}}", "<nil>"},
+        {"{{.Config.Entrypoint}} {{.Config.Volumes}} {{.Unknown}}", "[] map[] <no value>"},
+        {"{{json .Config.Entrypoint}} {{len .Config.Entrypoint}}", "null 0"},
         {"{{.Size}}", "1.5"},
         {"{{json .Config}}",
          "{\"Env\":[\"A=1\",\"B=2\"],\"Labels\":{\"z\":\"last\",\"a\":\"first\"},\"Cmd\":[\"sh\","
-         "\"-c\",\"true\"]}"},
+         "\"-c\",\"true\"],\"Entrypoint\":null,\"Volumes\":null}"},
         {"{{json .Html}}", "\"<a&b>\""},
         {"{{.Config.Cmd | json}}", "[\"sh\",\"-c\",\"true\"]"},
         {"{{index .Config.Labels \"z\"}}", "last"},
