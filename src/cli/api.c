@@ -191,6 +191,21 @@ int api_send(struct cli *cli, const char *method, const struct url *url, const c
     return 0;
 }
 
+/* `Warning: 299 pouch "text"`: what the daemon could not give in full. */
+static void show_warnings(const struct http_response *res)
+{
+    for (char **h = res->headers; h && *h; h++) {
+        const char *text = str_has_prefix(*h, "warning: 299 ") ? strchr(*h, '"') : NULL;
+        size_t len = text ? strlen(++text) : 0;
+
+        if (len && text[len - 1] == '"')
+            len--;
+        /* The terminal may be raw. */
+        if (text)
+            err_printf("WARNING: %.*s%s\n", (int)len, text, isatty(STDERR_FILENO) ? "\r" : "");
+    }
+}
+
 /* 0, -errno, or 1: send it again. */
 static int receive(struct cli *cli, struct http_conn *c, struct http_response *ret, struct error *e)
 {
@@ -204,6 +219,7 @@ static int receive(struct cli *cli, struct http_conn *c, struct http_response *r
         http_response_done(&res);
         return r;
     }
+    show_warnings(&res);
     *ret = res;
     return 0;
 }

@@ -245,8 +245,6 @@ static int images_rows(struct formatter *f, const struct json_value *image,
     int r = 0;
 
     describe(image, o, &t);
-    if (o->quiet && !o->format)
-        return images_row(f, &t, "", "", "", e);
     for (size_t i = 0; i < json_value_len(tags) && r == 0; i++) {
         const char *name = json_value_str(json_value_at(tags, i));
         AUTOFREE char *repository = NULL, *tag = NULL;

@@ -109,22 +109,13 @@ int tvalue_member(const struct tvalue *v, const char *name, struct tvalue *ret)
     if (ret->kind != TV_NIL)
         return 1;
     for (size_t i = 0; i < json_value_len(v->json); i++) { /* null, or not there? */
-        const char *key = NULL;
-
-        (void)json_value_member(v->json, i, &key);
-        if (key && STREQ(key, name)) {
-            ret->empty = empty_text(name);
-            return 1;
-        }
-    }
-    /* Templates name the fields of Go's structs, whose case differs from the JSON's now and then:
-     * .Server.APIVersion is "ApiVersion", .ID is "Id". */
-    for (size_t i = 0; i < json_value_len(v->json); i++) {
-        const char *key = NULL;
+        const char *key = "";
         const struct json_value *member = json_value_member(v->json, i, &key);
 
-        if (key && strcasecmp(key, name) == 0) {
+        /* Go's names differ from JSON's in case: .APIVersion is "ApiVersion". */
+        if (!strcasecmp(key, name)) {
             *ret = tvalue_from_json(member);
+            ret->empty = empty_text(key);
             return 1;
         }
     }

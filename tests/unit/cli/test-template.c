@@ -44,6 +44,7 @@ static void test_results(void **state)
         {"{{.Config.Env}}", "[A=1 B=2]"},
         {"{{.Config.Labels}}", "map[a:first z:last]"},
         {"{{.State.Health}}", "<nil>"},
+        {"{{.State.PID}}", "42"},
         {"{{.Config.Entrypoint}} {{.Config.Volumes}} {{.Unknown}}", "[] map[] <no value>"},
         {"{{json .Config.Entrypoint}} {{len .Config.Entrypoint}}", "null 0"},
         {"{{.Size}}", "1.5"},
