@@ -63,14 +63,20 @@ static int setup(struct mon *m)
 int monitor_main(int argc, char **argv, const struct monitor_driver *driver)
 {
     static struct mon m;
-    static const char usage[] = "pouch-monitor " POUCH_VERSION
-                                ": started by pouchd, one for each container\n";
+    static const char version[] = "pouch-monitor " POUCH_VERSION "\n";
+    static const char usage[] =
+        "usage: pouch-monitor CONTAINER-ID\n\nStarted by pouchd, one for each container: it owns "
+        "the container's output, log, exec\nsessions and exit status. Not for use by hand.\n";
     int type = 0;
     socklen_t len = sizeof(type);
 
+    if (argc == 2 && strcmp(argv[1], "--version") == 0)
+        return write(STDOUT_FILENO, version, sizeof(version) - 1) < 0;
+    if (argc == 2 && strcmp(argv[1], "--help") == 0)
+        return write(STDOUT_FILENO, usage, sizeof(usage) - 1) < 0;
     if (getsockopt(FIRST_CONN, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_SEQPACKET) {
         (void)!write(STDERR_FILENO, usage, sizeof(usage) - 1);
-        return argc == 2 && strcmp(argv[1], "--version") == 0 ? 0 : 2;
+        return 2;
     }
     m.driver = driver;
     m.listen_fd = m.oom_fd = m.oom_count_fd = -EBADF;
