@@ -10,6 +10,7 @@
 #include <linux/close_range.h>
 #include <linux/keyctl.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -552,6 +553,21 @@ static void exec_search(const struct process_plan *plan, struct error *e)
                         "exec: \"%s\": executable file not found in $PATH", name);
 }
 
+/* Changing ids has cleared the death signal. A parent that died meanwhile is noticed by the status
+ * pipe, which then has no reader: getppid() says nothing across pid namespaces. */
+static int bind_to_parent(const struct process_plan *plan, struct error *e)
+{
+    struct pollfd p = {plan->status_fd, 0, 0};
+
+    if (plan->flags & RUNTIME_NO_PDEATHSIG)
+        return 0;
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
+        return error_set_errno(e, errno, "cannot set the parent death signal");
+    if (poll(&p, 1, 0) == 1 && p.revents & POLLERR)
+        _exit(1);
+    return 0;
+}
+
 static int finish(struct process_plan *plan, struct error *e)
 {
     const struct oci_process *p = plan->process;
@@ -578,9 +594,9 @@ static int finish(struct process_plan *plan, struct error *e)
         r = enter_cwd(p->cwd, true, &in_cwd, e);
     if (r < 0)
         return r;
-    /* Changing ids has cleared it. */
-    if (!(plan->flags & RUNTIME_NO_PDEATHSIG) && prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)
-        return error_set_errno(e, errno, "cannot set the parent death signal");
+    r = bind_to_parent(plan, e);
+    if (r < 0)
+        return r;
     if (p->no_new_privileges && plan->seccomp_len) {
         r = seccomp_install(plan->seccomp_bpf, plan->seccomp_len, plan->seccomp_flags);
         if (r < 0)

@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/openat2.h>
 #include <sched.h>
 #include <stdio.h>
@@ -17,6 +18,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -217,6 +219,40 @@ static int open_target(struct rootfs *r, const char *dest, bool dir, struct erro
     return fd;
 }
 
+/*
+ * What is mounted over parts of /proc could hide from the runtime, and from LSMs, what they write
+ * to (CVE-2019-16884): only the files that stand for resources may be replaced (lxcfs), and /proc
+ * itself only by a procfs. source: -EBADF for a new file system.
+ */
+static int check_proc_target(const char *dest, const char *type, int target, int source,
+                             struct error *e)
+{
+    static const char *const allowed[] = {"/proc/cpuinfo",
+                                          "/proc/diskstats",
+                                          "/proc/meminfo",
+                                          "/proc/stat",
+                                          "/proc/swaps",
+                                          "/proc/uptime",
+                                          "/proc/loadavg",
+                                          "/proc/slabinfo",
+                                          "/proc/net/dev",
+                                          "/proc/sys/kernel/ns_last_pid",
+                                          "/proc/sys/crypto/fips_enabled",
+                                          "/proc/pressure",
+                                          NULL};
+    struct statfs s;
+    bool over_proc = fstatfs(target, &s) == 0 && s.f_type == PROC_SUPER_MAGIC;
+
+    if ((type && STREQ(type, "proc")) ||
+        (source >= 0 && fstatfs(source, &s) == 0 && s.f_type == PROC_SUPER_MAGIC))
+        return 0;
+    if (STREQ(dest, "/proc"))
+        return error_set(e, ERR_INVALID, "\"/proc\" cannot be mounted on: it is not of type proc");
+    if (over_proc && !strv_contains((char *const *)allowed, dest))
+        return error_set(e, ERR_INVALID, "\"%s\" cannot be mounted on: it is inside /proc", dest);
+    return 0;
+}
+
 static int open_bind_source(const struct rootfs *r, const struct oci_mount *m, struct error *e)
 {
     AUTOFREE char *path = NULL;
@@ -237,13 +273,15 @@ static int mount_bind(struct rootfs *r, size_t i, const struct mount_options *o,
     AUTOFD int source = r->mount_fds && r->mount_fds[i] >= 0 ? take_fd(r->mount_fds[i])
                                                              : open_bind_source(r, m, e);
     AUTOFD int target = -EBADF;
+    int err;
 
     if (source < 0)
         return source;
     target = open_target(r, m->destination, is_dir_fd(source), e);
     if (target < 0)
         return target;
-    return mount_bind_at(source, target, o, m->destination, e);
+    err = check_proc_target(m->destination, NULL, target, source, e);
+    return err < 0 ? err : mount_bind_at(source, target, o, m->destination, e);
 }
 
 /*
@@ -337,7 +375,9 @@ static int mount_file_system(struct rootfs *r, const struct oci_mount *m,
 
     if (target < 0)
         return target;
-    /* Read-only is set last where something must be written first. */
+    err = check_proc_target(m->destination, m->type, target, -EBADF, e);
+    if (err < 0)
+        return err;
     fd = mount_fs_open(m->type, str_is_empty(m->source) ? m->type : m->source, o, &why);
     if (fd == -ENOSYS)
         return mount_fs_at(m->type, m->source, o, target, m->destination, e);

@@ -265,6 +265,12 @@ static void test_setup_errors(void **state)
     (void)oci_spec_add_mount(&s, "/bin/busybox", "bind", "/etc", bind);
     expect_error(p, &s, ERR_INVALID, "Are you trying to mount a directory onto a file");
     make_spec(&s, "true");
+    (void)oci_spec_add_mount(&s, "/proc/self", "bind", "/etc", bind);
+    expect_error(p, &s, ERR_INVALID, "it is inside /proc");
+    make_spec(&s, "true");
+    (void)oci_spec_add_mount(&s, "/proc", "tmpfs", "tmpfs", NULL);
+    expect_error(p, &s, ERR_INVALID, "not of type proc");
+    make_spec(&s, "true");
     json_map_set(&s.linux->sysctl, "vm.swappiness", "1");
     expect_error(p, &s, ERR_INVALID, "not in a separate kernel namespace");
     make_spec(&s, "true");
