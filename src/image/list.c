@@ -344,7 +344,7 @@ int image_list(struct image_store *s, struct image_list *ret, struct error *e)
     store_rows_done(&rows);
     if (r < 0)
         return r;
-    struct image_list list = {.items = xcalloc(strv_len(ids) + 1, sizeof(*list.items))};
+    struct image_list list = {.items = xcalloc(strv_len(ids) + 1, sizeof(struct image *))};
     for (size_t i = 0; ids && ids[i]; i++) {
         AUTO(error) struct error gone = ERROR_INIT;
         if (image_get(s, ids[i], &list.items[list.len], &gone) >= 0)

@@ -243,6 +243,8 @@ int image_remove(struct image_store *s, const char *name_or_id, bool force, bool
     struct image_removed removed = {0};
     AUTOFREE char *id = NULL, *name = NULL;
     bool done = false, by_name;
+
+    (void)prune; /* there are no untagged parents to keep or to remove */
     int r = image_store_find(s, name_or_id, &id, &name, e);
 
     if (r < 0)

@@ -114,7 +114,7 @@ int op_layer_plan(struct image_op *op, const struct worker_msg *m)
     l->size = m->size;
     const char *shown = l->digest ? l->digest : l->diff_id;
     l->short_id = shown ? xstrndup(digest_hex(shown), 12) : NULL;
-    op->layers = xreallocarray(op->layers, op->nlayers + 1, sizeof(*op->layers));
+    op->layers = xreallocarray(op->layers, op->nlayers + 1, sizeof(struct op_layer *));
     op->layers[op->nlayers++] = l;
     if (l->diff_id)
         op_pin(op, l->diff_id);

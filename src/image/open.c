@@ -47,11 +47,11 @@ static const char *const MIGRATIONS[] = {
 
 /* --- The janitor ------------------------------------------------------------------------------- */
 
-void image_store_empty_trash(struct image_store *s, char *const *names)
+void image_store_empty_trash(struct image_store *s, char *const *trash)
 {
-    for (size_t i = 0; names && names[i]; i++) {
+    for (size_t i = 0; trash && trash[i]; i++) {
         /* A pouch-unpack of a killed pouchd may still be writing for a moment. */
-        for (int tries = 0; fs_remove_tree(s->layers_fd, names[i]) < 0 && tries < 10; tries++)
+        for (int tries = 0; fs_remove_tree(s->layers_fd, trash[i]) < 0 && tries < 10; tries++)
             usleep(50000);
     }
 }

@@ -100,7 +100,7 @@ static char *link_target(const char *name, const char *target, bool hard)
             continue;
         if (!STREQ(parts[i], "..")) {
             strv_push(&out, parts[i]);
-        } else if (n > 0) {
+        } else if (out && n > 0) {
             free(out[n - 1]);
             out[n - 1] = NULL;
         }
@@ -110,7 +110,7 @@ static char *link_target(const char *name, const char *target, bool hard)
     return joined;
 }
 
-static int receive_large(struct load *ld, struct archive *a, struct member *m, struct error *e)
+static int receive_large(struct archive *a, struct member *m, struct error *e)
 {
     AUTOFREE unsigned char *buf = xmalloc(CHUNK_SIZE);
     la_ssize_t n;
@@ -167,7 +167,7 @@ static int receive_member(struct load *ld, struct archive *a, struct archive_ent
     } else if (m->size <= SMALL_MAX && !str_has_suffix(name, "layer.tar")) {
         r = receive_small(ld, a, m, e);
     } else {
-        r = receive_large(ld, a, m, e);
+        r = receive_large(a, m, e);
     }
     return r;
 }

@@ -64,7 +64,7 @@ int main(int argc, char **argv)
 {
     AUTO(error) struct error e = ERROR_INIT;
 
-    signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGPIPE, SIG_IGN);
     /* Names in pax headers are UTF-8; libarchive hands them out in the locale's encoding. */
     if (!setlocale(LC_CTYPE, "C.UTF-8"))
         (void)setlocale(LC_CTYPE, "en_US.UTF-8");
@@ -80,7 +80,6 @@ int main(int argc, char **argv)
                            .errnum = e.errnum ? e.errnum : -r,
                            .message = (char *)error_message(&e)};
     if (worker_msg_send(WORKER_SOCKET_FD, &m, NULL, 0) < 0)
-        fprintf(stderr, "pouch-image: %s\n", error_message(&e));
-    fflush(stderr);
+        (void)fprintf(stderr, "pouch-image: %s\n", error_message(&e));
     _exit(1); /* threads of other layers may still be at it */
 }

@@ -3,6 +3,7 @@
  * The distribution API's read side: scheme, authentication, patience, going on after a broken
  * connection, and errors in Docker's words.
  */
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -82,50 +83,68 @@ static char *one_line(const char *s)
     return line;
 }
 
-/* The final verdict on an answer that is not 2xx. what: digest or tag. */
+/* Code (in small letters, "manifest unknown") and message of an answer; "" when it has none. */
+static void read_api_error(const struct http_response *resp, char **ret_code, char **ret_message)
+{
+    struct api_errors errors = {0};
+    const struct api_error *first = NULL;
+
+    if (json_parse(&api_errors_json, buf_str(&resp->body), resp->body.len, &errors, NULL) == 0 &&
+        errors.errors.len > 0)
+        first = errors.errors.items;
+    *ret_code = one_line(first && first->code ? first->code : "");
+    *ret_message = one_line(first && first->message ? first->message : "");
+    json_free(&api_errors_json, &errors);
+    for (char *p = *ret_code; *p; p++)
+        *p = *p == '_' ? ' ' : (char)tolower((unsigned char)*p);
+}
+
+static const char *or_else(const char *text, const char *fallback)
+{
+    return *text ? text : fallback;
+}
+
+static int not_found_error(const struct registry *r, bool manifest, const char *what,
+                           const char *code, const char *message, struct error *e)
+{
+    if (manifest)
+        return error_set(e, ERR_NOT_FOUND, "manifest for %s not found: %s: %s", r->start->reference,
+                         or_else(code, "manifest unknown"), or_else(message, "manifest unknown"));
+    return error_set(e, ERR_NOT_FOUND, "blob %s of %s is not in registry %s", what,
+                     r->start->reference, r->start->host);
+}
+
+/* The final verdict on an answer that is not 2xx. what: digest or tag. A refusal is never 401 for
+ * our own client, which would take that for a question to log in at Pouch. */
 static int status_error(const struct registry *r, const char *kind, const char *what,
                         const struct http_response *resp, struct error *e)
 {
     const struct worker_msg *s = r->start;
-    struct api_errors errors = {0};
     bool manifest = STREQ(kind, "manifests");
     AUTOFREE char *code = NULL, *message = NULL;
-    int rc;
 
-    if (json_parse(&api_errors_json, buf_str(&resp->body), resp->body.len, &errors, NULL) == 0 &&
-        errors.errors.len > 0) {
-        const struct api_error *first = errors.errors.items;
-        code = one_line(first->code ? first->code : "");
-        message = one_line(first->message ? first->message : "");
-        json_free(&api_errors_json, &errors);
+    read_api_error(resp, &code, &message);
+    const char *m = or_else(message, code);
+    if (resp->status == 403 || STREQ(code, "denied") ||
+        (resp->status == 404 && !manifest && STREQ(code, "name unknown")))
+        return error_set(e, ERR_NOT_FOUND,
+                         "pull access denied for %s, repository does not exist or may require "
+                         "'docker login': denied: %s",
+                         s->reference, or_else(m, "requested access to the resource is denied"));
+    switch (resp->status) {
+    case 401:
+        return error_set(e, ERR_FORBIDDEN, "registry %s refuses access to %s: unauthorized: %s",
+                         s->host, s->reference, or_else(m, "authentication required"));
+    case 404:
+        return not_found_error(r, manifest, what, code, m, e);
+    case 429:
+        return error_set(e, ERR_UNAVAILABLE, "toomanyrequests: registry %s limits the rate: %s",
+                         s->host, or_else(m, "try again later"));
+    default:
+        return error_set(e, resp->status >= 500 ? ERR_UNAVAILABLE : ERR_INTERNAL,
+                         "registry %s answered %ld for %s %s%s%s", s->host, resp->status,
+                         manifest ? "manifest" : kind, what, *m ? ": " : "", m);
     }
-    for (char *p = code; p && *p; p++)
-        *p = (char)(*p == '_' ? ' ' : *p >= 'A' && *p <= 'Z' ? *p + 32 : *p);
-    const char *c = code && *code ? code : "", *m = message && *message ? message : c;
-    bool denied = STREQ(c, "denied") || resp->status == 403;
-    bool unknown = resp->status == 404 && STREQ(c, "name unknown") && !manifest;
-    if (denied || unknown)
-        rc = error_set(e, ERR_NOT_FOUND,
-                       "pull access denied for %s, repository does not exist or may require "
-                       "'docker login': denied: %s",
-                       s->reference, *m ? m : "requested access to the resource is denied");
-    else if (resp->status == 401)
-        rc = error_set(e, ERR_FORBIDDEN, "registry %s refuses access to %s: unauthorized: %s",
-                       s->host, s->reference, *m ? m : "authentication required");
-    else if (resp->status == 404 && manifest)
-        rc = error_set(e, ERR_NOT_FOUND, "manifest for %s not found: %s: %s", s->reference,
-                       *c ? c : "manifest unknown", *m ? m : "manifest unknown");
-    else if (resp->status == 404)
-        rc = error_set(e, ERR_NOT_FOUND, "blob %s of %s is not in registry %s", what, s->reference,
-                       s->host);
-    else if (resp->status == 429)
-        rc = error_set(e, ERR_UNAVAILABLE, "toomanyrequests: registry %s limits the rate: %s",
-                       s->host, *m ? m : "try again later");
-    else
-        rc = error_set(e, resp->status >= 500 ? ERR_UNAVAILABLE : ERR_INTERNAL,
-                       "registry %s answered %ld for %s %s%s%s", s->host, resp->status,
-                       manifest ? "manifest" : kind, what, *m ? ": " : "", m);
-    return rc;
 }
 
 /* --- Tokens ------------------------------------------------------------------------------------- */

@@ -200,6 +200,31 @@ static int entry_type(struct archive_entry *entry)
     }
 }
 
+/* Numbers of the entry's header; -ERANGE when the stream cannot hold them. */
+static int fill_header(struct entry_header *h, struct archive_entry *entry)
+{
+    int64_t uid = archive_entry_uid(entry), gid = archive_entry_gid(entry);
+    int64_t size = h->type == ENTRY_FILE ? archive_entry_size(entry) : 0;
+    int xattrs = archive_entry_xattr_count(entry);
+    long nsec = archive_entry_mtime_nsec(entry);
+
+    if (uid < 0 || uid >= UINT32_MAX || gid < 0 || gid >= UINT32_MAX || size < 0 ||
+        xattrs > (int)ENTRY_XATTRS_MAX)
+        return -ERANGE;
+    h->xattr_count = (uint16_t)xattrs;
+    h->mode = (uint32_t)archive_entry_perm(entry) & 07777u;
+    h->uid = (uint32_t)uid;
+    h->gid = (uint32_t)gid;
+    if (h->type == ENTRY_CHAR || h->type == ENTRY_BLOCK) {
+        h->dev_major = (uint32_t)archive_entry_rdevmajor(entry);
+        h->dev_minor = (uint32_t)archive_entry_rdevminor(entry);
+    }
+    h->size = (uint64_t)size;
+    h->mtime_sec = archive_entry_mtime(entry);
+    h->mtime_nsec = nsec < 0 || nsec > 999999999 ? 0 : (uint32_t)nsec;
+    return 0;
+}
+
 static int put_entry(struct tar *t, struct archive *a, struct archive_entry *entry)
 {
     const char *raw = archive_entry_pathname(entry), *link = "";
@@ -221,30 +246,13 @@ static int put_entry(struct tar *t, struct archive *a, struct archive_entry *ent
                          ENTRY_PATH_MAX - 1, path);
     if (type == ENTRY_SYMLINK && link_len == 0)
         return error_set(t->e, ERR_INVALID, "%.200s is a symbolic link to nothing", path);
-    int64_t uid = archive_entry_uid(entry), gid = archive_entry_gid(entry);
-    int64_t size = type == ENTRY_FILE ? archive_entry_size(entry) : 0;
-    int xattrs = archive_entry_xattr_count(entry);
-    if (uid < 0 || uid >= UINT32_MAX || gid < 0 || gid >= UINT32_MAX || size < 0 ||
-        xattrs > (int)ENTRY_XATTRS_MAX)
-        return error_set(t->e, ERR_INVALID,
-                         "%.200s has an impossible owner, size or too many "
-                         "extended attributes",
-                         path);
     h.type = (uint8_t)type;
     h.path_len = (uint16_t)path_len;
     h.link_len = (uint16_t)link_len;
-    h.xattr_count = (uint16_t)xattrs;
-    h.mode = (uint32_t)archive_entry_perm(entry) & 07777u;
-    h.uid = (uint32_t)uid;
-    h.gid = (uint32_t)gid;
-    if (type == ENTRY_CHAR || type == ENTRY_BLOCK) {
-        h.dev_major = (uint32_t)archive_entry_rdevmajor(entry);
-        h.dev_minor = (uint32_t)archive_entry_rdevminor(entry);
-    }
-    h.size = (uint64_t)size;
-    h.mtime_sec = archive_entry_mtime(entry);
-    long nsec = archive_entry_mtime_nsec(entry);
-    h.mtime_nsec = nsec < 0 || nsec > 999999999 ? 0 : (uint32_t)nsec;
+    if (fill_header(&h, entry) < 0)
+        return error_set(t->e, ERR_INVALID,
+                         "%.200s has an impossible owner or size, or too many extended attributes",
+                         path);
     if ((r = put(t, &h, sizeof(h))) < 0 || (r = put(t, path, path_len)) < 0 ||
         (r = put(t, link, link_len)) < 0 || (r = put_xattrs(t, entry, path)) < 0)
         return r;
