@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -78,6 +79,7 @@ int monitor_main(int argc, char **argv, const struct monitor_driver *driver)
         (void)!write(STDERR_FILENO, usage, sizeof(usage) - 1);
         return 2;
     }
+    (void)prctl(PR_SET_NAME, "pouch-monitor"); /* executed by a descriptor it would be a number */
     m.driver = driver;
     m.listen_fd = m.oom_fd = m.oom_count_fd = -EBADF;
     if (fcntl(FIRST_CONN, F_SETFD, FD_CLOEXEC) < 0 || setup(&m) < 0)
