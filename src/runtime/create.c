@@ -189,7 +189,7 @@ static int serve_init(const struct runtime_create *p, struct runtime_created *c,
                       struct error *e)
 {
     for (;;) {
-        struct sync_msg msg;
+        struct sync_msg msg = {.type = 0};
         int r = sync_recv(sync, &msg, NULL);
 
         if (r <= 0)

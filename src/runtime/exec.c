@@ -158,7 +158,7 @@ static void exec_run(const struct exec_args *a)
 static int serve_child(int sync, char ***warnings, struct error *e)
 {
     for (;;) {
-        struct sync_msg msg;
+        struct sync_msg msg = {.type = 0};
 
         if (sync_recv(sync, &msg, NULL) <= 0)
             return error_set(e, ERR_CONFLICT,

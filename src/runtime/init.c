@@ -93,7 +93,7 @@ static int set_names(const struct oci_spec *s, struct error *e)
 
 static int ask_stage(int sync, enum sync_type what, int *ret_fd, struct error *e)
 {
-    struct sync_msg msg;
+    struct sync_msg msg = {.type = 0};
     int r = sync_send(sync, what, NULL, NULL, -EBADF);
 
     if (r == 0)
