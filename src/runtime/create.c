@@ -85,6 +85,39 @@ static int check_sysctls(const struct oci_spec *s, struct error *e)
     return 0;
 }
 
+/* What the specification can ask for and this runtime does not do. */
+static int check_unsupported(const struct oci_spec *s, struct error *e)
+{
+    const struct oci_mount *m = s->mounts.items;
+
+    for (size_t i = 0; i < s->mounts.len; i++)
+        if (m[i].uid_mappings.len || m[i].gid_mappings.len ||
+            strv_contains(m[i].options, "idmap") || strv_contains(m[i].options, "ridmap"))
+            return error_set(e, ERR_NOT_SUPPORTED,
+                             "mount of %s: id mappings of a mount are not supported",
+                             m[i].destination);
+    if (s->linux->personality && !strstr(s->linux->personality, "\"LINUX\""))
+        return error_set(e, ERR_NOT_SUPPORTED, "linux.personality %s is not supported",
+                         s->linux->personality);
+    return 0;
+}
+
+/* Labels for a security module that the host does not run: the container starts without. */
+static void warn_labels(const struct oci_spec *s, char ***warnings)
+{
+    const char *profile = s->process->apparmor_profile;
+
+    if (!str_is_empty(profile) && !STREQ(profile, "unconfined") &&
+        access("/sys/kernel/security/apparmor", F_OK) < 0)
+        strv_pushf(warnings, "AppArmor profile %s: not applied, the host has no AppArmor", profile);
+    if (!str_is_empty(s->process->selinux_label) && access("/sys/fs/selinux", F_OK) < 0)
+        strv_pushf(warnings, "SELinux label %s: not applied, the host has no SELinux",
+                   s->process->selinux_label);
+    if (!str_is_empty(s->linux->mount_label))
+        strv_pushf(warnings, "mount label %s: not applied, it is not supported",
+                   s->linux->mount_label);
+}
+
 static int check(const struct runtime_create *p, struct error *e)
 {
     int r = oci_spec_validate(p->spec, e);
@@ -98,7 +131,8 @@ static int check(const struct runtime_create *p, struct error *e)
         return error_set(e, ERR_NOT_SUPPORTED, "the mount namespace must be a new one");
     if (p->spec->process->terminal && p->io.console_fd < 0 && p->io.console_socket <= 0)
         return error_set(e, ERR_INVALID, "process.terminal needs a console");
-    return check_sysctls(p->spec, e);
+    r = check_unsupported(p->spec, e);
+    return r == 0 ? check_sysctls(p->spec, e) : r;
 }
 
 /* Children of this process get the pid namespace of the path; the old one is given back. */
@@ -341,6 +375,7 @@ int runtime_create(const struct runtime_create *p, struct runtime_created *ret, 
         return error_set_errno(e, errno, "cannot make a socket pair");
     stage_end = sync[0];
     c.cgroup_path = p->cgroup_path ? xstrdup(p->cgroup_path) : runtime_cgroup_path(p->spec, p->id);
+    warn_labels(p->spec, &c.warnings);
     r = own_cgroup ? make_cgroup(p, &c, e) : 0;
     if (r < 0) {
         close(sync[1]);

@@ -88,8 +88,12 @@ int64_t cgroup_swap_to_v2(int64_t swap, int64_t limit)
     return swap < limit ? 0 : swap - limit;
 }
 
-static int check_memory(const struct cgroup_memory *m, struct error *e)
+static int check_memory(struct limits *l, const struct cgroup_memory *m)
 {
+    struct error *e = l->e;
+
+    if (m->kernel.set && m->kernel.value > 0) /* gone from the kernel with Linux 5.16 */
+        warn_missing(l, "a kernel memory limit");
     if (m->swap.set && m->swap.value > 0 && m->limit.set && m->limit.value > 0 &&
         m->swap.value < m->limit.value)
         return error_set(e, ERR_INVALID,
@@ -133,7 +137,7 @@ static int memory_limits_v1(struct limits *l, const struct cgroup_memory *m, boo
 
 static int memory_v1(struct limits *l, const struct cgroup_memory *m, bool update)
 {
-    int r = check_memory(m, l->e);
+    int r = check_memory(l, m);
 
     if (r == 0)
         r = memory_limits_v1(l, m, update);
@@ -287,7 +291,7 @@ int cgroup_apply_v1(const char *path, const struct cgroup_resources *r, bool upd
 
 static int memory_v2(struct limits *l, const struct cgroup_memory *m)
 {
-    int r = check_memory(m, l->e);
+    int r = check_memory(l, m);
     bool limit = m->limit.set && m->limit.value != 0;
 
     /* Swap first: with the memory limit in force already, pages could go to swap meanwhile. */
