@@ -195,5 +195,6 @@ struct image_import_params {
     void *progress_data;
     int cancel_fd;
 };
+/* The last line of progress is the id. */
 int image_import(struct image_store *s, const struct image_import_params *p, char **ret_id,
                  struct error *e) MUST_CHECK;

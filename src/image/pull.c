@@ -311,6 +311,7 @@ int image_import(struct image_store *s, const struct image_import_params *p, cha
     const struct image_op_result *res = results.items.items;
     if (results.items.len != 1)
         return error_set(e, ERR_INTERNAL, "the image worker brought no image");
+    (void)!say(p->progress, p->progress_data, NULL, res->id, NULL);
     if (ret_id)
         *ret_id = xstrdup(res->id);
     return 0;

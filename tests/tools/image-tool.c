@@ -123,11 +123,7 @@ static int run(struct image_store *s, int argc, char **argv, struct error *e)
                                               .changes = argc > 2 ? argv + 2 : NULL,
                                               .progress = print_progress,
                                               .cancel_fd = -1};
-        AUTOFREE char *id = NULL;
-        int r = image_import(s, &p, &id, e);
-        if (r >= 0)
-            puts(id);
-        return r;
+        return image_import(s, &p, NULL, e);
     }
     if (STREQ(verb, "list"))
         return print_list(s, e);
