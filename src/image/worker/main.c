@@ -60,10 +60,26 @@ static unsigned number_option(int argc, char **argv, const char *name)
     return 0;
 }
 
+/* --help and --version; anything else is pouchd's business. */
+static bool answered(int argc, char **argv)
+{
+    if (argc == 2 && STREQ(argv[1], "--help"))
+        (void)printf("usage: pouch-image --uid UID --gid GID\n\n"
+                     "Started by pouchd for a pull, load or import: reads registries and archives "
+                     "without any\nright, and hands over what it found. Not for use by hand.\n");
+    else if (argc == 2 && STREQ(argv[1], "--version"))
+        (void)printf("pouch-image %s\n", POUCH_VERSION);
+    else
+        return false;
+    return true;
+}
+
 int main(int argc, char **argv)
 {
     AUTO(error) struct error e = ERROR_INIT;
 
+    if (answered(argc, argv))
+        return 0;
     (void)signal(SIGPIPE, SIG_IGN);
     /* Names in pax headers are UTF-8; libarchive hands them out in the locale's encoding. */
     if (!setlocale(LC_CTYPE, "C.UTF-8"))
