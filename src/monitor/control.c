@@ -331,6 +331,7 @@ static void dispatch(struct request *r)
 {
     unsigned type = r->in.header.type;
 
+    trim_when_quiet(r->mon);
     if (type < ARRAY_SIZE(handlers) && handlers[type])
         handlers[type](r);
     else

@@ -147,6 +147,7 @@ struct mon {
     struct source *oom_source;
     struct source *flow_timer; /* for attachers that are stuck */
     struct source *trim_timer;
+    bool trim_armed, trim_due, active;
     struct exec_exit *exec_exits;
     size_t nexec_exits, next_exec_exit;
     struct early_exit *early_exits;
@@ -254,6 +255,8 @@ extern char io_buffer[IO_SIZE];
 /* Drops code that is not needed any more from this process's memory, in a moment: a container that
  * ends at once shall not pay for it. */
 void trim_later(struct mon *m);
+/* Something was done: the same, once nothing happens for two seconds. Cheap. */
+void trim_when_quiet(struct mon *m);
 
 /* --- exit-file.c ------------------------------------------------------------------------------- */
 

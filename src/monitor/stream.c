@@ -39,6 +39,7 @@ static void deliver(struct session *s, enum log_stream which, const char *data, 
 {
     struct attacher *next;
 
+    trim_when_quiet(s->mon);
     if (s->log) {
         log_writer_write(s->log, which, data, len);
         report_lost(s->mon, s->log);

@@ -13,9 +13,10 @@
 #include "base/time.h"
 
 #define PAGE     4096UL
-#define DELAY_NS (200 * NSEC_PER_MSEC)
+#define DELAY_NS (200 * NSEC_PER_MSEC) /* after a start */
+#define QUIET_NS (2 * NSEC_PER_SEC)    /* after other work */
 
-static void trim_text(struct source *source, void *data)
+static void trim_text(void)
 {
     const Elf64_Phdr *ph = (const void *)getauxval(AT_PHDR); // NOLINT(performance-no-int-to-ptr)
     size_t n = getauxval(AT_PHNUM);
@@ -30,12 +31,39 @@ static void trim_text(struct source *source, void *data)
     }
 }
 
-void trim_later(struct mon *m)
+static void on_trim_timer(struct source *source, void *data)
 {
-    int64_t when = time_monotonic_ns() + DELAY_NS;
+    struct mon *m = data;
 
+    if (m->trim_due || !m->active)
+        trim_text();
+    m->trim_due = false;
+    m->trim_armed = m->active;
+    if (m->active)
+        source_set_time(source, time_monotonic_ns() + QUIET_NS);
+    m->active = false;
+}
+
+static void arm(struct mon *m, int64_t delay)
+{
+    int64_t when = time_monotonic_ns() + delay;
+
+    m->trim_armed = true;
     if (m->trim_timer)
         source_set_time(m->trim_timer, when);
-    else if (loop_add_timer(m->loop, when, trim_text, m, &m->trim_timer) < 0)
+    else if (loop_add_timer(m->loop, when, on_trim_timer, m, &m->trim_timer) < 0)
         m->trim_timer = NULL; /* only bigger */
+}
+
+void trim_later(struct mon *m)
+{
+    m->trim_due = true;
+    arm(m, DELAY_NS);
+}
+
+void trim_when_quiet(struct mon *m)
+{
+    m->active = true;
+    if (!m->trim_armed)
+        arm(m, QUIET_NS);
 }
