@@ -8,7 +8,8 @@ LOG=$T/pouchd.log
 HERE=$POUCH_TOP/tests/e2e
 export ASAN_OPTIONS=log_path=$T/asan:detect_leaks=1 UBSAN_OPTIONS=log_path=$T/asan:print_stacktrace=1
 export DOCKER_CONFIG=$T/docker DOCKER_CLI_HINTS=false
-CGROUP_PARENT=pouch-test-$(basename "$T")
+# Its own in each run: another run beside this one must not be seen, nor harmed.
+CGROUP_PARENT=$(basename "$(dirname "$T")")-$(basename "$T")
 
 # ---------------------------------------------------------------- command lines under test
 
