@@ -162,7 +162,24 @@ static void sweep_folder(const char *path, char *const *live)
         (void)closedir(d);
 }
 
-/* State folders without a container: a monitor there (its container was removed from the record
+/* The cgroup that the bundle's config.json names; the default one when it cannot be read. */
+static char *cgroup_of_bundle(const struct engine *en, const char *dir, const char *id)
+{
+    AUTOFREE char *path = xasprintf("%s/config.json", dir);
+    AUTOFREE char *text = NULL;
+    AUTOPTR(json_value) struct json_value *v = NULL;
+    const char *named = NULL;
+    size_t len = 0;
+
+    if (fs_read_file(AT_FDCWD, path, 4 << 20, &text, &len) == 0 &&
+        json_value_parse(text, len, &v, NULL) == 0)
+        named = json_value_str(json_value_get(json_value_get(v, "linux"), "cgroupsPath"));
+    return named ? xstrdup(named) : xasprintf("%s/%s", en->cgroup_parent, id);
+}
+
+/* Only what this engine's own state folder names is touched: other engines may use the same parent
+ * cgroup.
+ * State folders without a container: a monitor there (its container was removed from the record
  * by a pouchd that was killed before it could do the rest) is ended first. */
 static void sweep_states(struct engine *en, char *const *live)
 {
@@ -172,7 +189,7 @@ static void sweep_states(struct engine *en, char *const *live)
 
     while (d && (de = readdir(d))) {
         AUTOFREE char *dir = xasprintf("%s/%s", path, de->d_name);
-        AUTOFREE char *cgroup = xasprintf("%s/%s", en->cgroup_parent, de->d_name);
+        AUTOFREE char *cgroup = cgroup_of_bundle(en, dir, de->d_name);
         AUTOPTR(monitor) struct monitor *m = NULL;
 
         if (de->d_name[0] == '.' || strv_contains(live, de->d_name))
@@ -185,26 +202,6 @@ static void sweep_states(struct engine *en, char *const *live)
     if (d)
         (void)closedir(d);
     sweep_folder(path, live);
-}
-
-static void sweep_cgroups(struct engine *en, char *const *live)
-{
-    const char *mount = cgroup_mount_point(cgroup_host_layout() == CGROUP_V2 ? "" : "pids");
-    AUTOFREE char *path = mount ? xasprintf("%s%s", mount, en->cgroup_parent) : NULL;
-    DIR *d = path ? opendir(path) : NULL;
-    struct dirent *de;
-
-    while (d && (de = readdir(d))) {
-        AUTOFREE char *cgroup = xasprintf("%s/%s", en->cgroup_parent, de->d_name);
-
-        if (!str_is_hex(de->d_name, 64) || strv_contains(live, de->d_name))
-            continue;
-        (void)!cgroup_kill(cgroup, NULL);
-        if (cgroup_remove(cgroup, NULL) == 0)
-            log_info("leftover cgroup removed", "cgroup=%s", cgroup);
-    }
-    if (d)
-        (void)closedir(d);
 }
 
 void recover_sweep(struct engine *en)
@@ -229,7 +226,6 @@ void recover_sweep(struct engine *en)
     (void)pthread_mutex_unlock(&en->mutex);
     network_sweep(en->network, live);
     sweep_states(en, known);
-    sweep_cgroups(en, live);
     if (rootfs_sweep(en->rootfs, en->root, known, &e) < 0)
         log_warn("writable layers not swept", "error=\"%s\"", error_message(&e));
     error_done(&e);
