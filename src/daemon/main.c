@@ -144,6 +144,23 @@ static int engine_of_config(const struct daemon_config *c, struct engine **ret, 
     return r;
 }
 
+/* A pouchd that was just killed, or a program it was starting, may hold the socket for a moment. */
+static int listen_patiently(const char *host, const char *group, int *ret_fd, struct error *e)
+{
+    for (unsigned tries = 0;; tries++) {
+        CLEANUP(error_done) struct error why = ERROR_INIT;
+        int r = http_listen_open(host, group, ret_fd, &why);
+
+        if (r == 0)
+            return 0;
+        if (why.code != ERR_CONFLICT || tries == 60) {
+            error_move(e, &why);
+            return r;
+        }
+        (void)usleep(50 * 1000);
+    }
+}
+
 static int open_listeners(const struct daemon_config *c, const struct http_tls *tls,
                           struct http_listen *out, size_t *ret_n, struct error *e)
 {
@@ -151,7 +168,7 @@ static int open_listeners(const struct daemon_config *c, const struct http_tls *
 
     for (; c->hosts[n]; n++) {
         bool tcp = str_has_prefix(c->hosts[n], "tcp://");
-        int r = http_listen_open(c->hosts[n], c->group, &out[n].fd, e);
+        int r = listen_patiently(c->hosts[n], c->group, &out[n].fd, e);
 
         if (r < 0) {
             while (n-- > 0)
