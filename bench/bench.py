@@ -58,21 +58,12 @@ def pss(pid):
     return 0
 
 
-def children_named(name, under):
-    """Pids of processes with this command name whose command line or state folder is ours."""
-    found = []
-    for path in glob.glob("/proc/[0-9]*/comm"):
-        pid = path.split("/")[2]
-        try:
-            with open(path, encoding="utf-8") as text:
-                if not text.read().strip().startswith(name[:15]):
-                    continue
-            with open(f"/proc/{pid}/cmdline", "rb") as text:
-                if under.encode() in text.read():
-                    found.append(int(pid))
-        except OSError:
-            continue
-    return found
+def parent_of(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as text:
+        for line in text:
+            if line.startswith("PPid:"):
+                return int(line.split()[1])
+    return 0
 
 
 class Engine:
@@ -106,6 +97,12 @@ class Engine:
 
     def cli(self):
         raise NotImplementedError
+
+    def monitor_pss(self):
+        """PSS of the process that holds each running container: its first process's parent."""
+        ids = self.ctl("ps", "-q").split()
+        pids = self.ctl("inspect", "-f", "{{.State.Pid}}", *ids).split()
+        return [pss(pid) for pid in {parent_of(pid) for pid in pids}]
 
     def ctl(self, *words):
         return must([*self.cli(), *words])
@@ -147,9 +144,6 @@ class Pouch(Engine):
     def daemon_pss(self):
         return pss(self.daemon)
 
-    def monitor_pss(self):
-        return [pss(pid) for pid in children_named("pouch-monitor", self.work)]
-
     def stop(self):
         super().stop()
         run(["ip", "link", "del", "pouchbench0"])
@@ -184,9 +178,6 @@ class Docker(Engine):
 
     def daemon_pss(self):
         return pss(self.daemon) + pss(self.processes[0].pid)
-
-    def monitor_pss(self):
-        return [pss(pid) for pid in children_named("containerd-shim", self.work)]
 
 
 class Bare:
