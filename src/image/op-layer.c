@@ -254,12 +254,32 @@ int op_layers_retry(struct image_op *op)
 
 /* --- Ending one ----------------------------------------------------------------------------------------- */
 
+/* Gives the folder its name, unless the same layer was just made by somebody else (an import, a
+ * rival), whose folder is then as good. A folder without a row is a leftover, or one that is being
+ * collected at this moment. */
+static int place_layer(struct image_op *op, struct op_layer *l, char ***trash)
+{
+    struct image_store *s = op->store;
+    const char *name = digest_hex(l->diff_id);
+
+    for (int tries = 0; tries < 5; tries++) {
+        if (renameat(s->layers_fd, l->tmp_dir, s->layers_fd, name) == 0)
+            return 0;
+        if (errno != ENOTEMPTY && errno != EEXIST)
+            break;
+        if (image_store_has_layer(s, l->diff_id))
+            return image_store_trash_layer(s, l->tmp_dir, trash);
+        (void)!image_store_trash_layer(s, name, trash);
+        errno = EEXIST;
+    }
+    return error_set_errno(op->e, errno, "cannot put layer %s in its place", l->diff_id);
+}
+
 /* Both halves are done: the folder gets its name, the row is written. */
 static int finish_layer(struct image_op *op, struct op_layer *l)
 {
     struct image_store *s = op->store;
     struct op_file *f = op_file_find(op, l->file);
-    const char *name = digest_hex(l->diff_id);
     AUTOPTR(strv) char **trash = NULL;
     int r = 0;
 
@@ -267,17 +287,19 @@ static int finish_layer(struct image_op *op, struct op_layer *l)
         r = op_file_keep(op, f, l->digest);
     if (r < 0)
         return r;
-    if (renameat(s->layers_fd, l->tmp_dir, s->layers_fd, name) < 0) {
-        /* ENOTEMPTY: an import just made the same layer; or a leftover without a row. */
-        if ((errno != ENOTEMPTY && errno != EEXIST) ||
-            (!image_store_has_layer(s, l->diff_id) &&
-             (image_store_trash_layer(s, name, &trash) < 0 ||
-              renameat(s->layers_fd, l->tmp_dir, s->layers_fd, name) < 0)))
-            return error_set_errno(op->e, errno, "cannot put layer %s in its place", l->diff_id);
-        (void)!image_store_trash_layer(s, l->tmp_dir, &trash); /* gone when it was renamed */
+    /* In a transaction, so that nobody collects the folder between its name and its row. */
+    if ((r = store_begin(s->db, op->e)) < 0)
+        return r;
+    r = place_layer(op, l, &trash);
+    if (r >= 0) {
+        free(take_ptr(l->tmp_dir));
+        r = image_store_add_layer(s, l->diff_id, l->digest, l->media_type, l->size, l->content,
+                                  op->e);
     }
-    free(take_ptr(l->tmp_dir));
-    r = image_store_add_layer(s, l->diff_id, l->digest, l->media_type, l->size, l->content, op->e);
+    if (r < 0)
+        store_rollback(s->db);
+    else
+        r = store_commit(s->db, op->e);
     if (r < 0)
         return r;
     l->state = LAYER_READY;

@@ -98,10 +98,20 @@ int op_file_keep(struct image_op *op, struct op_file *f, const char *digest)
 
     if (digest_algorithm(digest) == DIGEST_SHA512)
         (void)mkdirat(op->store->blobs_fd, "sha512", 0700);
+    /* The pinned blob gets its name while no collection (a transaction) is between looking at the
+     * pins and removing what it found. */
+    int r = store_begin(op->store->db, op->e);
+    if (r < 0)
+        return r;
     if (renameat(op->store->tmp_fd, f->name, op->store->blobs_fd, path) < 0)
-        return error_set_errno(op->e, errno, "cannot keep blob %s", digest);
-    free(take_ptr(f->name));
-    return 0;
+        r = error_set_errno(op->e, errno, "cannot keep blob %s", digest);
+    else
+        free(take_ptr(f->name));
+    if (r < 0)
+        store_rollback(op->store->db);
+    else
+        r = store_commit(op->store->db, op->e);
+    return r;
 }
 
 /* --- Messages of the worker ------------------------------------------------------------------------ */
