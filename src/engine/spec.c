@@ -200,7 +200,8 @@ static int fill_process(struct container *c, const char *user, bool privileged, 
 
     p->capabilities = caps;
     p->terminal = tty;
-    p->user.username = xstrdup(user ? user : "");
+    /* "0", not "": root too gets the groups that the image gives it. */
+    p->user.username = xstrdup(str_is_empty(user) ? "0" : user);
     p->user.group_names = strv_copy(hc->group_add);
     r = spec_security(c->en, hc, &sec, e);
     if (r < 0)
