@@ -298,8 +298,13 @@ int engine_wait_fd(const struct engine_wait *w)
 
 int64_t engine_wait_result(const struct engine_wait *w, const char **ret_error)
 {
-    *ret_error = w->error;
-    return w->exit_code;
+    int64_t code;
+
+    (void)pthread_mutex_lock(&w->container->mutex);
+    *ret_error = w->error; /* set once: it stays while w does */
+    code = w->exit_code;
+    (void)pthread_mutex_unlock(&w->container->mutex);
+    return code;
 }
 
 void engine_wait_free(struct engine_wait *w)
