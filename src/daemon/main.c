@@ -280,7 +280,7 @@ static int run(const struct daemon_config *c, struct error *e)
 int main(int argc, char **argv)
 {
     CLEANUP(error_done) struct error e = ERROR_INIT;
-    struct daemon_config config;
+    struct daemon_config config = {0};
     enum config_action action = CONFIG_RUN;
     int r = config_load(argc, argv, &config, &action, &e);
 
@@ -292,7 +292,6 @@ int main(int argc, char **argv)
         r = run(&config, &e);
     if (r < 0)
         (void)fprintf(stderr, "pouchd: %s\n", error_message(&e));
-    else
-        config_done(&config);
+    config_done(&config);
     return r < 0 ? 1 : 0;
 }
