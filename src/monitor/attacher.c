@@ -509,26 +509,17 @@ static void detach(struct attacher *a)
     end_attacher(a);
 }
 
-/*
- * Input is at its end. Where that is not the end of the process's stdin, the client leaves (once it
- * has what is queued): `echo stop | docker attach server` comes back and the server goes on.
- */
+/* Input is at its end. The client goes on getting output, also where the process's stdin stays open
+ * for others. */
 static void input_ended(struct attacher *a)
 {
-    struct session *s = a->session;
-
     a->want_stdin = false;
-    if (s->stdin_once && !s->tty)
-        stream_end_input(s);
-    else
-        a->finishing = true;
-    if (a->gone || (a->finishing && !a->replay && !attacher_is_queued(a) && !a->skipping)) {
+    if (a->session->stdin_once && !a->session->tty)
+        stream_end_input(a->session);
+    if (a->gone)
         end_attacher(a);
-        return;
-    }
-    update_events(a);
-    if (a->finishing)
-        attacher_check_stuck(s->mon);
+    else
+        update_events(a);
 }
 
 /* Hands a piece of input on; false when the attacher was freed. */
