@@ -93,6 +93,16 @@ static int set_option(int fs, const char *option, struct error *e)
     return r < 0 ? fail_fs(fs, option, errno, e) : 0;
 }
 
+/*
+ * Before Linux 6.5 overlayfs knew fsconfig(2) only through the kernel's compatibility layer
+ * (legacy_fs_context), which takes every option and has it refused, with a line in the kernel's
+ * log, when the mount is created. An option that cannot exist tells that layer apart beforehand.
+ */
+static bool takes_any_option(int fs)
+{
+    return fsconfig(fs, FSCONFIG_SET_FLAG, "pouch_no_such_option", NULL, 0) == 0;
+}
+
 int sys_overlay_open(const struct sys_overlay *o, int *ret_fd, struct error *e)
 {
     AUTOFD int fs = -EBADF;
@@ -105,7 +115,9 @@ int sys_overlay_open(const struct sys_overlay *o, int *ret_fd, struct error *e)
     fs = fsopen("overlay", FSOPEN_CLOEXEC);
     if (fs < 0)
         return error_set_errno(e, errno, "mount overlay");
-    /* Before 6.5 the key is not known; a folder gives EINVAL for no other reason. */
+    if (takes_any_option(fs))
+        return error_set(e, ERR_NOT_SUPPORTED, "this kernel cannot take layers one by one");
+    /* From 6.5 on the key is not always known; a folder gives EINVAL for no other reason. */
     r = config_path(fs, "lowerdir+", o->lower[0]);
     if (r == -EINVAL && stat(o->lower[0], &st) == 0 && S_ISDIR(st.st_mode))
         return error_set(e, ERR_NOT_SUPPORTED, "this kernel cannot take layers one by one");
