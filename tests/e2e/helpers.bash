@@ -255,7 +255,8 @@ cgroup_folders() {
     done
 }
 
-# Processes that are not part of the test itself: whatever does not descend from bats.
+# Processes that are not part of the test itself: whatever does not descend from bats, or does so
+# only through pouchd, which was started by the file.
 other_processes() {
     ps -e -o pid=,ppid=,stat=,args= | awk '
         { parent[$1] = $2; state[$1] = $3; line = ""; for (i = 4; i <= NF; i++) line = line " " $i
@@ -263,7 +264,10 @@ other_processes() {
         END { for (pid in parent) if (args[pid] ~ /bats/) bats[pid] = 1
               for (pid in parent) {
                   mine = 0
-                  for (up = pid; up > 1 && !mine; up = parent[up]) if (up in bats) mine = 1
+                  for (up = pid; up > 1 && !mine; up = parent[up]) {
+                      if (args[up] ~ /[p]ouchd --root/) break
+                      if (up in bats) mine = 1
+                  }
                   if (!mine && pid != 1 && state[pid] !~ /^Z/) print "process " pid args[pid] } }'
 }
 
