@@ -331,11 +331,12 @@ class Bench:
         if self.registry_process:
             self.registry_process.terminate()
             self.registry_process.wait()
-        for mount in glob.glob("/sys/fs/cgroup/*/bench-*") + glob.glob("/sys/fs/cgroup/bench-*"):
-            try:
-                os.rmdir(mount)
-            except OSError:
-                pass
+        for pattern in ("*/bench-*", "bench-*", "*/pouch-bench", "pouch-bench"):
+            for cgroup in glob.glob("/sys/fs/cgroup/" + pattern):
+                try:
+                    os.rmdir(cgroup)
+                except OSError:
+                    pass  # another bench is using it
         if self.args.keep:
             print(f"kept: {self.work}")
         else:
