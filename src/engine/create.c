@@ -267,6 +267,11 @@ static int check_addresses(const struct container_config *config, const struct c
     bool asked = !str_is_empty(config->mac_address);
 
     for (size_t i = 0; i < extra->networking_config.endpoints_config.len; i++)
+        if (strv_len(ep[i].aliases) || strv_len(ep[i].links))
+            return error_set(e, ERR_INVALID,
+                             "network-scoped aliases and links are supported only in user defined "
+                             "networks, which this version of Pouch does not have");
+    for (size_t i = 0; i < extra->networking_config.endpoints_config.len; i++)
         asked = asked || !str_is_empty(ep[i].mac_address) ||
                 !str_is_empty(ep[i].ipam_config.ipv4_address) ||
                 !str_is_empty(ep[i].ipam_config.ipv6_address);
@@ -274,6 +279,20 @@ static int check_addresses(const struct container_config *config, const struct c
         return 0;
     return error_set(e, ERR_INVALID,
                      "conflicting options: an IP or MAC address and the network mode %s", mode);
+}
+
+/* An image may have been removed between its look-up and the moment the container was known. */
+static int check_image_still_there(struct engine *en, struct container *c, struct error *e)
+{
+    struct image *img = NULL;
+    int r = image_get(en->images, c->def->image_id, &img, e);
+
+    image_unref(img);
+    if (r < 0 && container_claim(c, OP_REMOVE, NULL) == 0) {
+        (void)!container_remove_claimed(c, true, NULL);
+        container_release_claim(c);
+    }
+    return r;
 }
 
 static int create_checked(struct engine *en, const char *name, const char *platform,
@@ -313,9 +332,11 @@ static int create_checked(struct engine *en, const char *name, const char *platf
         (void)memcpy(ret->id, def->id, sizeof(ret->id));
         r = install(en, def, img, reserved, ret_container, e);
     }
-    if (r < 0)
+    if (r < 0) {
         name_unreserve(en, reserved);
-    return r;
+        return r;
+    }
+    return check_image_still_there(en, *ret_container, e);
 }
 
 int engine_create(struct engine *en, const char *name, const char *platform,

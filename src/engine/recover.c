@@ -49,17 +49,21 @@ static void adopt_running(struct container *c, struct monitor *m)
 {
     AUTOFREE char *cgroup = container_cgroup(c->en, c->def);
     const struct network_request req = {.mode = c->def->host_config.network_mode};
+    struct network_endpoint endpoint = {0};
     bool changed = !was_up(c) || c->pid != monitor_init_pid(m);
+    bool frozen = cgroup_is_frozen(cgroup);
+    /* Only bridge endpoints are on record; the others are made of the mode alone. */
+    bool found = network_lookup(c->en->network, c->def->id, &endpoint) == 0 ||
+                 (!is_bridged(req.mode) &&
+                  network_reserve(c->en->network, c->def->id, &req, &endpoint, NULL) == 0);
 
     (void)pthread_mutex_lock(&c->mutex);
     if (!was_up(c))
         c->started = time_now_ns();
-    c->status = cgroup_is_frozen(cgroup) ? CONTAINER_PAUSED : CONTAINER_RUNNING;
+    c->status = frozen ? CONTAINER_PAUSED : CONTAINER_RUNNING;
     c->pid = monitor_init_pid(m);
-    /* Only bridge endpoints are on record; the others are made of the mode alone. */
-    c->has_endpoint = network_lookup(c->en->network, c->def->id, &c->endpoint) == 0 ||
-                      (!is_bridged(req.mode) &&
-                       network_reserve(c->en->network, c->def->id, &req, &c->endpoint, NULL) == 0);
+    c->endpoint = endpoint;
+    c->has_endpoint = found;
     container_publish(c);
     (void)pthread_mutex_unlock(&c->mutex);
     if (changed)

@@ -264,12 +264,19 @@ static int do_spec(struct start_context *ctx, struct error *e)
 
 static int do_volumes(struct start_context *ctx, struct error *e)
 {
-    struct container_definition *def = ctx->c->def;
-    int r = 0;
+    const struct volume_mounts *from = &ctx->c->def->mounts;
+    struct volume_mounts mounts = {0};
+    int r;
 
-    /* Bind sources and volumes may have gone since the container was created. */
-    if (def->mounts.len)
-        r = volume_mounts_prepare(ctx->c->en->volumes, def->id, &def->mounts, NULL, e);
+    if (!from->len)
+        return 0;
+    /* Bind sources and volumes may have gone since the container was created. The definition is
+     * shared with readers of views: what is prepared is a copy, whose sources are the same. */
+    mounts.items = xcalloc(from->len, sizeof(*mounts.items));
+    for (; mounts.len < from->len; mounts.len++)
+        json_copy(&volume_mount_json, &mounts.items[mounts.len], &from->items[mounts.len]);
+    r = volume_mounts_prepare(ctx->c->en->volumes, ctx->c->def->id, &mounts, NULL, e);
+    volume_mounts_done(&mounts);
     return r;
 }
 
