@@ -87,6 +87,9 @@ bad_options() {
     api POST '/containers/create?name=xx' '{"Image":"busybox","HostConfig":{"IpcMode":"nonsense"}}'
     is "$code" 400
     has "$body" 'IPC|IpcMode|nonsense'
+    api POST '/containers/create?name=xx' '{"Image":"busybox","Cmd":["true"],"NetworkingConfig":{"EndpointsConfig":{"bridge":{"Aliases":["db"]}}}}'
+    is "$code" 400
+    has "$body" 'aliases'
     api POST '/containers/create?name=xx' '{"Image":"nosuchimage"}'
     is "$code" 404
     has "$body" 'No such image: nosuchimage'

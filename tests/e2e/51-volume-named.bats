@@ -115,3 +115,17 @@ refused() {
     is "$(volumes)" data
     no_volumes
 }
+
+# The sanitizer build sees what this is about: a start once replaced strings that inspect was reading.
+@test "inspect while a container with a volume starts again and again" {
+    local i reader
+    pouch run -d --name vv --network none -v vol-restart:/data busybox sleep 600 >/dev/null
+    while :; do pouch inspect vv >/dev/null 2>&1; done 3>&- &
+    reader=$!
+    for i in 1 2 3 4 5 6; do pouch restart -t 0 vv >/dev/null; done
+    kill "$reader"
+    wait "$reader" 2>/dev/null || true
+    is "$(state_of vv)" running
+    pouch rm -f vv >/dev/null
+    rm -rf "$T/root/volumes/vol-restart"
+}
