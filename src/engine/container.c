@@ -24,11 +24,10 @@ const char *container_status_name(enum container_status s)
     return status_names[s];
 }
 
-/* A view and the definition it shares with the container: one block, counted. */
+/* A view with its count; it holds one reference to the definition it shows. */
 struct view_block {
     struct container_view view; /* first: container_view * is a view_block * */
     atomic_uint refs;
-    struct container *container; /* referenced: keeps def alive */
 };
 
 static struct view_block *block_of(struct container_view *v)
@@ -42,9 +41,9 @@ struct container_view *container_view_ref(struct container_view *v)
     return v;
 }
 
-/* What hangs on a view; the container's reference is the caller's business. */
 static void view_destroy(struct container_view *v)
 {
+    container_def_free(v->def);
     free(v->name);
     free(v->error);
     strv_free(v->exec_ids);
@@ -55,18 +54,37 @@ static void view_destroy(struct container_view *v)
 
 void container_view_free(struct container_view *v)
 {
-    struct container *c;
-
-    if (!v || atomic_fetch_sub(&block_of(v)->refs, 1) > 1)
-        return;
-    c = block_of(v)->container;
-    view_destroy(v);
-    container_unref(c);
+    if (v && atomic_fetch_sub(&block_of(v)->refs, 1) == 1)
+        view_destroy(v);
 }
 
-void container_definition_free(struct container_definition *def)
+/* --- definitions: immutable versions, counted ------------------------------------------------- */
+
+struct container_definition *container_def_new(void)
 {
-    if (!def)
+    struct container_definition *def = xcalloc(1, sizeof(*def));
+
+    atomic_init(&def->refs, 1);
+    return def;
+}
+
+const struct container_definition *container_def_ref(struct container *c)
+{
+    struct container_definition *def;
+
+    (void)pthread_mutex_lock(&c->mutex);
+    def = c->def_now;
+    atomic_fetch_add(&def->refs, 1);
+    (void)pthread_mutex_unlock(&c->mutex);
+    return def;
+}
+
+void container_def_free(const struct container_definition *shared)
+{
+    /* The last holder may write: nobody else sees it. */
+    struct container_definition *def = (struct container_definition *)(uintptr_t)shared;
+
+    if (!def || atomic_fetch_sub(&def->refs, 1) > 1)
         return;
     free(def->image_id);
     free(def->image_ref);
@@ -91,7 +109,8 @@ struct container *container_new(struct engine *en, struct container_definition *
 
     c->refs = 1;
     c->en = en;
-    c->def = def;
+    (void)memcpy(c->id, def->id, sizeof(c->id));
+    c->def_now = def;
     c->name = xstrdup(name);
     (void)pthread_mutex_init(&c->mutex, NULL);
     (void)pthread_condattr_init(&attr);
@@ -107,18 +126,14 @@ struct container *container_ref(struct container *c)
     return c;
 }
 
-/*
- * The published view holds a reference to the container (through its block) only while somebody
- * outside holds the view: the block's container is counted once per block, and the container's own
- * pointer to its view is dropped when the container leaves the registry. See registry_remove().
- */
 void container_unref(struct container *c)
 {
     if (!c || atomic_fetch_sub(&c->refs, 1) > 1)
         return;
-    assert(!c->view && !c->waits && !c->live && !c->pending);
+    assert(!c->waits && !c->live && !c->pending);
+    container_view_free(c->view);
     network_endpoint_done(&c->endpoint);
-    container_definition_free(c->def);
+    container_def_free(c->def_now);
     free(c->name);
     free(c->error);
     strv_free(c->warnings);
@@ -135,8 +150,8 @@ static struct container_view *build_view(struct container *c)
     struct container_view *v = &b->view;
 
     b->refs = 1;
-    b->container = container_ref(c);
-    v->def = c->def;
+    atomic_fetch_add(&c->def_now->refs, 1);
+    v->def = c->def_now;
     v->name = xstrdup(c->name);
     v->status = c->status;
     v->pid = c->pid;
@@ -161,9 +176,8 @@ void container_publish(struct container *c)
     struct container_view *old = c->view;
 
     if (c->removed)
-        return; /* its view would keep it alive for ever */
+        return; /* nobody looks for it any more */
     c->view = build_view(c);
-    /* The caller and the new view hold references: this cannot free c. */
     container_view_free(old);
 }
 
@@ -197,12 +211,12 @@ int container_claim(struct container *c, enum container_op op, struct error *e)
                           : pthread_cond_timedwait(&c->cond, &c->mutex, &until);
     }
     if (c->removed)
-        r = error_set(e, ERR_NOT_FOUND, "No such container: %s", c->def->id);
+        r = error_set(e, ERR_NOT_FOUND, "No such container: %s", c->id);
     else if (c->op == OP_REMOVE)
         r = error_set(e, ERR_CONFLICT, "removal of container %s is already in progress",
-                      c->def->id);
+                      c->id);
     else if (c->op != OP_NONE)
-        r = error_set(e, ERR_CONFLICT, "container %s is %s, try again later", c->def->id,
+        r = error_set(e, ERR_CONFLICT, "container %s is %s, try again later", c->id,
                       op_texts[c->op]);
     else {
         c->op = op;
@@ -359,7 +373,7 @@ int name_reserve(struct engine *en, const char *name, const char *id, struct err
             e, ERR_CONFLICT,
             "Conflict. The container name \"/%s\" is already in use by container \"%s\". "
             "You have to remove (or rename) that container to be able to reuse that name.",
-            name, owner == &reserved_name ? "(being created)" : owner->def->id);
+            name, owner == &reserved_name ? "(being created)" : owner->id);
     else
         (void)map_set(en->by_name, name, &reserved_name);
     (void)pthread_mutex_unlock(&en->mutex);
@@ -414,7 +428,7 @@ char *name_generate(struct engine *en)
 void registry_add(struct engine *en, struct container *c)
 {
     (void)pthread_mutex_lock(&en->mutex);
-    (void)map_set(en->by_id, c->def->id, c);
+    (void)map_set(en->by_id, c->id, c);
     (void)map_set(en->by_name, c->name, c);
     (void)pthread_mutex_unlock(&en->mutex);
 }
@@ -424,7 +438,7 @@ void registry_remove(struct engine *en, struct container *c)
     struct container_view *last;
 
     (void)pthread_mutex_lock(&en->mutex);
-    (void)map_remove(en->by_id, c->def->id);
+    (void)map_remove(en->by_id, c->id);
     if (map_get(en->by_name, c->name) == c)
         (void)map_remove(en->by_name, c->name);
     (void)pthread_mutex_unlock(&en->mutex);
@@ -511,7 +525,7 @@ int engine_rename(struct engine *en, const char *ref, const char *name, struct e
         r = error_set(e, ERR_INVALID,
                       "Renaming a container with the same name as its current name");
     if (r == 0)
-        r = name_reserve(en, name, c->def->id, e);
+        r = name_reserve(en, name, c->id, e);
     if (r == 0) {
         (void)pthread_mutex_lock(&en->mutex);
         (void)pthread_mutex_lock(&c->mutex);

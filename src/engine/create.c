@@ -211,7 +211,7 @@ static int install(struct engine *en, struct container_definition *def, const st
 
     if (mkdir(def->dir, 0710) < 0) {
         r = error_set_errno(e, errno, "cannot create %s", def->dir);
-        container_definition_free(def);
+        container_def_free(def);
         return r;
     }
     r = prepare_volumes(en, def, img, e);
@@ -285,7 +285,8 @@ static int check_addresses(const struct container_config *config, const struct c
 static int check_image_still_there(struct engine *en, struct container *c, struct error *e)
 {
     struct image *img = NULL;
-    int r = image_get(en->images, c->def->image_id, &img, e);
+    AUTOPTR(container_def) const struct container_definition *def = container_def_ref(c);
+    int r = image_get(en->images, def->image_id, &img, e);
 
     image_unref(img);
     if (r < 0 && container_claim(c, OP_REMOVE, NULL) == 0) {
@@ -324,10 +325,10 @@ static int create_checked(struct engine *en, const char *name, const char *platf
     } else {
         reserved = name_generate(en);
     }
-    def = xcalloc(1, sizeof(*def));
+    def = container_def_new();
     r = make_definition(en, config, extra, img, def, e);
     if (r < 0) {
-        container_definition_free(def);
+        container_def_free(def);
     } else {
         (void)memcpy(ret->id, def->id, sizeof(ret->id));
         r = install(en, def, img, reserved, ret_container, e);

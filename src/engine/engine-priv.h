@@ -112,9 +112,12 @@ struct exec {
 struct container {
     atomic_uint refs;
     struct engine *en;
-    struct container_definition *def; /* never changes; freed with the last view and container */
+    char id[65]; /* never changes, as does the folder <root>/containers/<id> */
     pthread_mutex_t mutex;
     pthread_cond_t cond; /* op has ended, or the status changed */
+
+    /* The definition's version in force. Read it through container_def_ref() only. */
+    struct container_definition *def_now;
 
     enum container_op op;
     bool removed;
@@ -158,7 +161,26 @@ static inline void container_free(struct container *c)
 DEFINE_AUTOPTR(struct container, container)
 struct container *container_new(struct engine *en, struct container_definition *def /* taken */,
                                 const char *name);
-void container_definition_free(struct container_definition *def);
+
+/*
+ * Definitions. A version is never written to once it has been given to container_new() or
+ * container_redefine(): who reads one holds a reference, and a change makes a new version of it:
+ *
+ *     AUTOPTR(container_def) const struct container_definition *def = container_def_ref(c);
+ *
+ * Whoever holds the container's claim sees no other version until the claim ends. A start works
+ * with one version from its first step to its last: start_context.def.
+ */
+struct container_definition *container_def_new(void);
+const struct container_definition *container_def_ref(struct container *c);
+void container_def_free(const struct container_definition *def); /* drops one reference */
+DEFINE_AUTOPTR(const struct container_definition, container_def)
+/* A deep copy that may be written to, one reference. */
+struct container_definition *container_def_copy(const struct container_definition *def);
+/* Makes next (taken over in any case) the version in force: on record first, then for readers and
+ * in the view. The claim is held. On failure nothing has changed. */
+int container_redefine(struct container *c, struct container_definition *next,
+                       struct error *e) MUST_CHECK;
 
 /* Finds by ref; the result is referenced. ERR_NOT_FOUND "No such container: x", ERR_INVALID for an
  * ambiguous prefix. */
@@ -231,6 +253,7 @@ const char *mode_container(const char *mode); /* "container:x" -> "x", else NULL
 
 struct start_context {
     struct container *c;
+    const struct container_definition *def; /* the version that is started; referenced */
     const char *bundle; /* <state>/c/<id> */
     struct image *image;
     struct rootfs_mount rootfs;
@@ -255,7 +278,7 @@ void watches_free(struct engine *en);
 /* Removes all kernel and disk state of one run (cgroup, bundle, network). */
 void container_clean_run(struct container *c);
 char *container_state_dir(const struct engine *en, const char *id);
-char *container_cgroup(const struct engine *en, const struct container_definition *def);
+char *container_cgroup(struct container *c); /* the same for all versions of the definition */
 /* Removes a claimed container that does not run. */
 int container_remove_claimed(struct container *c, bool volumes, struct error *e);
 void container_schedule_restart(struct container *c);

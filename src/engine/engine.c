@@ -218,7 +218,8 @@ static struct container **all_containers(struct engine *en, size_t *ret_n)
 /* After a restart of the host, "always" starts again even what a user had stopped. */
 static void mark_restarts(struct container *c, bool rebooted)
 {
-    const char *policy = c->def->host_config.restart_policy.name;
+    AUTOPTR(container_def) const struct container_definition *def = container_def_ref(c);
+    const char *policy = def->host_config.restart_policy.name;
     bool wanted = c->status == CONTAINER_RESTARTING ||
                   (rebooted && STREQ(policy, "always") && c->status == CONTAINER_EXITED);
 

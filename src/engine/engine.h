@@ -13,6 +13,7 @@
  */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -72,8 +73,13 @@ enum container_status {
 };
 const char *container_status_name(enum container_status s); /* "created", "running", … */
 
-/* What never changes after creation; shared by all views of the container. */
+/*
+ * One version of what a container is to be: immutable and counted, shared by views and operations.
+ * An update or upgrade makes a new version; id, created, driver, platform, log_path and dir are
+ * the same in all versions of a container.
+ */
 struct container_definition {
+    atomic_uint refs;
     char id[65];
     int64_t created;                /* ns */
     char *image_id;                 /* "sha256:…" */
@@ -92,7 +98,7 @@ struct container_definition {
 
 /* An immutable picture of one container. Referenced; never locked. */
 struct container_view {
-    const struct container_definition *def;
+    const struct container_definition *def; /* referenced */
     char *name; /* without "/" */
     enum container_status status;
     pid_t pid; /* 0 unless running */

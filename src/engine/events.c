@@ -106,20 +106,21 @@ void events_emit(struct engine *en, const char *type, const char *action, const 
 void events_container(struct container *c, const char *action, ...)
 {
     struct json_map attributes = {0};
-    const struct json_map *labels = &c->def->config.labels;
     AUTOPTR(container_view) struct container_view *view = container_get_view(c);
+    const struct container_config *config = &view->def->config;
+    const struct json_map *labels = &config->labels;
     const char *key;
     va_list ap;
 
     for (size_t i = 0; i < labels->len; i++)
         json_map_set(&attributes, labels->items[i].key, labels->items[i].value);
-    json_map_set(&attributes, "image", c->def->config.image ? c->def->config.image : "");
+    json_map_set(&attributes, "image", config->image ? config->image : "");
     json_map_set(&attributes, "name", view->name);
     va_start(ap, action);
     while ((key = va_arg(ap, const char *)))
         json_map_set(&attributes, key, va_arg(ap, const char *));
     va_end(ap);
-    events_emit(c->en, "container", action, c->def->id, &attributes);
+    events_emit(c->en, "container", action, c->id, &attributes);
 }
 
 int engine_events_open(struct engine *en, int64_t since, int64_t until, const struct filter_set *f,

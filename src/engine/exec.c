@@ -104,10 +104,10 @@ int engine_exec_create(struct engine *en, const char *ref, struct exec_config *c
         paused = c->status == CONTAINER_PAUSED;
         (void)pthread_mutex_unlock(&c->mutex);
         if (!runs)
-            r = error_set(e, ERR_CONFLICT, "Container %s is not running", c->def->id);
+            r = error_set(e, ERR_CONFLICT, "Container %s is not running", c->id);
         else if (paused)
             r = error_set(e, ERR_CONFLICT,
-                          "Container %s is paused, unpause the container before exec", c->def->id);
+                          "Container %s is paused, unpause the container before exec", c->id);
         else if (!strv_len(config->cmd) || !*config->cmd[0])
             r = error_set(e, ERR_INVALID, "No exec command specified");
     }
@@ -121,7 +121,7 @@ int engine_exec_create(struct engine *en, const char *ref, struct exec_config *c
     x->config = *config;
     *config = (struct exec_config){0};
     x->container = container_ref(c);
-    (void)memcpy(x->id, c->def->id, EXEC_PREFIX);
+    (void)memcpy(x->id, c->id, EXEC_PREFIX);
     random_hex(x->id + EXEC_PREFIX, (64 - EXEC_PREFIX) / 2);
     (void)memcpy(ret_id, x->id, sizeof(x->id));
     command = strv_join(x->config.cmd, " ");
@@ -153,9 +153,9 @@ int engine_exec_check(struct engine *en, const char *exec_id, bool *ret_tty, str
     if (x->started)
         r = error_set(e, ERR_CONFLICT, "exec %s has already run", exec_id);
     else if (!x->container->live)
-        r = error_set(e, ERR_CONFLICT, "Container %s is not running", x->container->def->id);
+        r = error_set(e, ERR_CONFLICT, "Container %s is not running", x->container->id);
     else if (x->container->status == CONTAINER_PAUSED)
-        r = error_set(e, ERR_CONFLICT, "Container %s is paused", x->container->def->id);
+        r = error_set(e, ERR_CONFLICT, "Container %s is paused", x->container->id);
     (void)pthread_mutex_unlock(&x->container->mutex);
     *ret_tty = x->config.tty;
     exec_unref(x);
@@ -172,7 +172,7 @@ static int claim_exec(struct exec *x, struct live **ret, struct error *e)
     if (x->started) {
         r = error_set(e, ERR_CONFLICT, "exec %s has already run", x->id);
     } else if (!c->live) {
-        r = error_set(e, ERR_CONFLICT, "Container %s is not running", c->def->id);
+        r = error_set(e, ERR_CONFLICT, "Container %s is not running", c->id);
     } else {
         x->started = true;
         x->running = true;
@@ -203,11 +203,12 @@ static int start_in_monitor(struct exec *x, struct live *live, int client_fd,
                                      .rows = rows,
                                      .cols = cols};
     struct host_config privileged = {.privileged = true};
+    AUTOPTR(container_def) const struct container_definition *def = container_def_ref(c);
     pid_t pid = 0;
     int r = spec_exec_process(c, &x->config, &process, e);
 
     if (r == 0)
-        r = engine_seccomp(c->en, x->config.privileged ? &privileged : &c->def->host_config,
+        r = engine_seccomp(c->en, x->config.privileged ? &privileged : &def->host_config,
                            &mp.seccomp_bpf, &mp.seccomp_len, e);
     if (r < 0)
         return r;
@@ -357,7 +358,7 @@ static int ask_monitor(struct engine *en, const char *exec_id, struct exec_view 
                               .exit_code = st.exit_code,
                               .pid = st.pid};
     (void)snprintf(ret->id, sizeof(ret->id), "%s", exec_id);
-    (void)snprintf(ret->container_id, sizeof(ret->container_id), "%s", c->def->id);
+    (void)snprintf(ret->container_id, sizeof(ret->container_id), "%s", c->id);
     return 0;
 }
 
@@ -411,7 +412,7 @@ int engine_exec_inspect(struct engine *en, const char *exec_id, struct exec_view
         return ask_monitor(en, exec_id, ret, e);
     *ret = (struct exec_view){0};
     (void)snprintf(ret->id, sizeof(ret->id), "%s", x->id);
-    (void)snprintf(ret->container_id, sizeof(ret->container_id), "%s", x->container->def->id);
+    (void)snprintf(ret->container_id, sizeof(ret->container_id), "%s", x->container->id);
     json_copy(&exec_config_json, &ret->config, &x->config);
     (void)pthread_mutex_lock(&x->container->mutex);
     fill_exec_view(x, ret);

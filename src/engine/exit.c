@@ -41,15 +41,15 @@ void live_unref(struct live *l)
 /* What `run` made beside the network: the cgroup and the state folder. */
 static void clean_kernel(struct container *c)
 {
-    AUTOFREE char *dir = container_state_dir(c->en, c->def->id);
-    AUTOFREE char *cgroup = container_cgroup(c->en, c->def);
+    AUTOFREE char *dir = container_state_dir(c->en, c->id);
+    AUTOFREE char *cgroup = container_cgroup(c);
     CLEANUP(error_done) struct error e = ERROR_INIT;
     int r;
 
     /* With the host's pid namespace processes may outlive init. */
     (void)!cgroup_kill(cgroup, NULL);
     if (cgroup_remove(cgroup, &e) < 0)
-        log_warn("cgroup left behind", "id=%s error=\"%s\"", c->def->id, error_message(&e));
+        log_warn("cgroup left behind", "id=%s error=\"%s\"", c->id, error_message(&e));
     r = fs_remove_tree(AT_FDCWD, dir);
     if (r < 0)
         log_warn("state folder left behind", "path=%s error=\"%s\"", dir, strerror(-r));
@@ -57,15 +57,16 @@ static void clean_kernel(struct container *c)
 
 void container_clean_run(struct container *c)
 {
-    network_release(c->en->network, c->def->id);
+    network_release(c->en->network, c->id);
     clean_kernel(c);
 }
 
 /* --- restart policy ------------------------------------------------------------------------------------ */
 
+/* c->mutex is held. */
 static bool wants_restart(const struct container *c)
 {
-    const struct restart_policy *p = &c->def->host_config.restart_policy;
+    const struct restart_policy *p = &c->def_now->host_config.restart_policy;
 
     if (c->stop_requested)
         return false;
@@ -90,7 +91,7 @@ static void run_restart(void *data)
         if (go && container_start_claimed(c, &e) < 0) {
             bool again;
 
-            log_error("container could not be restarted", "id=%s error=\"%s\"", c->def->id,
+            log_error("container could not be restarted", "id=%s error=\"%s\"", c->id,
                       error_message(&e));
             (void)pthread_mutex_lock(&c->mutex);
             again = wants_restart(c);
@@ -131,7 +132,7 @@ static void arm_restart(void *data)
     delay = c->restart_delay;
     (void)pthread_mutex_unlock(&c->mutex);
     if (loop_add_timer(c->en->loop, time_monotonic_ns() + delay, on_restart_timer, c, &s) < 0) {
-        log_error("restart timer not set", "id=%s", c->def->id);
+        log_error("restart timer not set", "id=%s", c->id);
         container_unref(c);
         return;
     }
@@ -163,7 +164,7 @@ static void save_state(struct container *c)
     CLEANUP(error_done) struct error e = ERROR_INIT;
 
     if (record_update(c, &e) < 0)
-        log_error("container state not saved", "id=%s error=\"%s\"", c->def->id, error_message(&e));
+        log_error("container state not saved", "id=%s error=\"%s\"", c->id, error_message(&e));
 }
 
 /* Takes the end into the state; returns whether the policy restarts the container. */
@@ -184,7 +185,7 @@ static bool note_end(struct container *c, const struct monitor_exit *x, bool *re
     c->has_endpoint = false;
     network_endpoint_done(&c->endpoint);
     again = wants_restart(c);
-    *ret_remove = !again && c->def->host_config.auto_remove && !c->keep_once;
+    *ret_remove = !again && c->def_now->host_config.auto_remove && !c->keep_once;
     c->status = again ? CONTAINER_RESTARTING : *ret_remove ? CONTAINER_REMOVING : CONTAINER_EXITED;
     c->exits++;
     container_publish(c);
@@ -204,16 +205,16 @@ void container_handle_exit(struct container *c, const struct monitor_exit *x)
         return; /* removed meanwhile */
     if (x->log_lost_bytes)
         log_warn("output of the container was not logged", "id=%s bytes=%llu lines=%llu",
-                 c->def->id, (unsigned long long)x->log_lost_bytes,
+                 c->id, (unsigned long long)x->log_lost_bytes,
                  (unsigned long long)x->log_lost_lines);
-    network_release(c->en->network, c->def->id);
+    network_release(c->en->network, c->id);
     again = note_end(c, x, &remove);
     exec_all_ended(c);
     (void)snprintf(code, sizeof(code), "%d", x->exit_code);
     events_container(c, "die", "exitCode", code, NULL);
     if (remove) {
         if (container_remove_claimed(c, true, &e) < 0)
-            log_error("container not removed", "id=%s error=\"%s\"", c->def->id, error_message(&e));
+            log_error("container not removed", "id=%s error=\"%s\"", c->id, error_message(&e));
     } else {
         save_state(c);
         (void)pthread_mutex_lock(&c->mutex);
@@ -235,10 +236,10 @@ struct exit_job {
 static void run_exit_job(void *data)
 {
     struct exit_job *job = data;
-    AUTOFREE char *dir = container_state_dir(job->c->en, job->c->def->id);
+    AUTOFREE char *dir = container_state_dir(job->c->en, job->c->id);
 
     if (!job->known && monitor_read_exit(dir, &job->exit, NULL) < 0) {
-        AUTOFREE char *cgroup = container_cgroup(job->c->en, job->c->def);
+        AUTOFREE char *cgroup = container_cgroup(job->c);
 
         (void)!cgroup_kill(cgroup, NULL);
         job->exit = (struct monitor_exit){.exit_code = 137, .signal = 9};
@@ -329,7 +330,7 @@ static void on_monitor(struct source *s, int fd, uint32_t revents, void *data)
             break;
         case MONITOR_EVENT_LOG_LOST:
             log_warn("output of the container could not be logged", "id=%s bytes=%llu error=\"%s\"",
-                     w->c->def->id, (unsigned long long)ev.lost_bytes, strerror(ev.errnum));
+                     w->c->id, (unsigned long long)ev.lost_bytes, strerror(ev.errnum));
             break;
         default:
             break;
@@ -347,7 +348,7 @@ static void add_watch(void *data)
     struct source *s = NULL;
 
     if (loop_add_fd(w->c->en->loop, monitor_fd(w->live->monitor), EPOLLIN, on_monitor, w, &s) < 0) {
-        log_error("container's monitor cannot be watched", "id=%s", w->c->def->id);
+        log_error("container's monitor cannot be watched", "id=%s", w->c->id);
         container_unref(w->c);
         live_unref(w->live);
         free(w);
@@ -373,5 +374,5 @@ void container_adopt(struct container *c, struct monitor *m, pid_t pid)
     c->live = live;
     (void)pthread_mutex_unlock(&c->mutex);
     if (loop_post(c->en->loop, add_watch, w) < 0)
-        log_error("container's monitor cannot be watched", "id=%s", c->def->id);
+        log_error("container's monitor cannot be watched", "id=%s", c->id);
 }

@@ -35,12 +35,12 @@ enum image_use engine_image_in_use(void *data, const char *image_id, char ret_co
     while (use != IMAGE_USED_RUNNING && map_next(en->by_id, &pos, NULL, &value)) {
         struct container *c = value;
 
-        if (!STREQ(c->def->image_id, image_id))
-            continue;
         (void)pthread_mutex_lock(&c->mutex);
-        use = c->live || c->op == OP_START ? IMAGE_USED_RUNNING : IMAGE_USED_STOPPED;
+        if (STREQ(c->def_now->image_id, image_id)) {
+            use = c->live || c->op == OP_START ? IMAGE_USED_RUNNING : IMAGE_USED_STOPPED;
+            (void)memcpy(ret_container, c->id, 65);
+        }
         (void)pthread_mutex_unlock(&c->mutex);
-        (void)memcpy(ret_container, c->def->id, 65);
     }
     (void)pthread_mutex_unlock(&en->mutex);
     return use;

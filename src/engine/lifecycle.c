@@ -33,7 +33,7 @@ static struct live *get_live(struct container *c)
 
 static int not_running(struct container *c, const char *what, struct error *e)
 {
-    return error_set(e, ERR_CONFLICT, "%sContainer %s is not running", what, c->def->id);
+    return error_set(e, ERR_CONFLICT, "%sContainer %s is not running", what, c->id);
 }
 
 /* Waits for the end that is being asked for. 0, or -ETIMEDOUT. timeout_ms -1: for ever. */
@@ -61,7 +61,7 @@ static int wait_end(struct engine_wait *w, int timeout_ms)
 static int kill_and_wait(struct container *c, struct live *live, struct engine_wait *w,
                          struct error *e)
 {
-    AUTOFREE char *cgroup = container_cgroup(c->en, c->def);
+    AUTOFREE char *cgroup = container_cgroup(c);
 
     (void)!monitor_signal(live->monitor, SIGKILL, false, NULL);
     (void)!cgroup_thaw(cgroup, NULL);
@@ -73,7 +73,7 @@ static int kill_and_wait(struct container *c, struct live *live, struct engine_w
     return error_set(e, ERR_TIMEOUT,
                      "container %s did not end %d s after SIGKILL: a process of it is stuck in the "
                      "kernel (see `pouch top` and dmesg)",
-                     c->def->id, KILL_WAIT_MS / 1000 + 2);
+                     c->id, KILL_WAIT_MS / 1000 + 2);
 }
 
 static int stop_signal_of(const struct container_definition *def, const char *asked, int *ret,
@@ -112,16 +112,17 @@ static int stop_container(struct container *c, const char *signal, struct opt_in
 {
     struct live *live;
     struct engine_wait *w = NULL;
-    AUTOFREE char *cgroup = container_cgroup(c->en, c->def);
+    AUTOPTR(container_def) const struct container_definition *def = container_def_ref(c);
+    AUTOFREE char *cgroup = container_cgroup(c);
     int64_t seconds = timeout.set                       ? timeout.value
-                      : c->def->config.stop_timeout.set ? c->def->config.stop_timeout.value
+                      : def->config.stop_timeout.set ? def->config.stop_timeout.value
                                                         : 10;
     int sig = SIGTERM;
-    int r = stop_signal_of(c->def, signal, &sig, e);
+    int r = stop_signal_of(def, signal, &sig, e);
 
     if (r < 0)
         return r;
-    r = engine_wait_begin(c->en, c->def->id, WAIT_NEXT_EXIT, &w, e);
+    r = engine_wait_begin(c->en, c->id, WAIT_NEXT_EXIT, &w, e);
     if (r < 0)
         return r;
     live = get_live(c);
@@ -129,7 +130,7 @@ static int stop_container(struct container *c, const char *signal, struct opt_in
         engine_wait_free(w);
         if (cancel_restart(c))
             return 0;
-        return error_set(e, ERR_NOT_MODIFIED, "container %s is not running", c->def->id);
+        return error_set(e, ERR_NOT_MODIFIED, "container %s is not running", c->id);
     }
     (void)cancel_restart(c);
     (void)!cgroup_thaw(cgroup, NULL);
@@ -197,6 +198,7 @@ int engine_kill(struct engine *en, const char *ref, const char *signal, struct e
 {
     AUTOPTR(container) struct container *c = NULL;
     AUTOFREE char *cgroup = NULL;
+    AUTOPTR(container_def) const struct container_definition *def = NULL;
     char number[8];
     struct live *live;
     int stop_sig = SIGTERM;
@@ -213,11 +215,12 @@ int engine_kill(struct engine *en, const char *ref, const char *signal, struct e
             return 0;
         return not_running(c, "Cannot kill container: ", e);
     }
-    (void)stop_signal_of(c->def, NULL, &stop_sig, NULL);
+    def = container_def_ref(c);
+    (void)stop_signal_of(def, NULL, &stop_sig, NULL);
     if (sig == SIGKILL || sig == stop_sig)
         (void)cancel_restart(c);
     r = monitor_signal(live->monitor, sig, false, e);
-    cgroup = container_cgroup(en, c->def);
+    cgroup = container_cgroup(c);
     if (r == 0 && sig == SIGKILL)
         (void)!cgroup_thaw(cgroup, NULL);
     live_unref(live);
@@ -245,11 +248,11 @@ static int set_paused(struct engine *en, const char *ref, bool pause, struct err
     if (status != CONTAINER_RUNNING && status != CONTAINER_PAUSED)
         r = not_running(c, "", e);
     else if (pause && status == CONTAINER_PAUSED)
-        r = error_set(e, ERR_CONFLICT, "Container %s is already paused", c->def->id);
+        r = error_set(e, ERR_CONFLICT, "Container %s is already paused", c->id);
     else if (!pause && status == CONTAINER_RUNNING)
-        r = error_set(e, ERR_CONFLICT, "Container %s is not paused", c->def->id);
+        r = error_set(e, ERR_CONFLICT, "Container %s is not paused", c->id);
     if (r == 0) {
-        cgroup = container_cgroup(en, c->def);
+        cgroup = container_cgroup(c);
         r = pause ? cgroup_freeze(cgroup, e) : cgroup_thaw(cgroup, e);
     }
     if (r == 0) {
@@ -284,33 +287,34 @@ static void remove_remains(struct container *c, bool volumes)
 {
     CLEANUP(error_done) struct error e = ERROR_INIT;
     struct engine *en = c->en;
-    AUTOFREE char *dir = container_state_dir(en, c->def->id);
-    AUTOFREE char *cgroup = container_cgroup(en, c->def);
+    AUTOPTR(container_def) const struct container_definition *def = container_def_ref(c);
+    AUTOFREE char *dir = container_state_dir(en, c->id);
+    AUTOFREE char *cgroup = container_cgroup(c);
     int r;
 
     (void)!cgroup_kill(cgroup, NULL);
     if (cgroup_remove(cgroup, &e) < 0) {
-        log_warn("cgroup left behind", "id=%s error=\"%s\"", c->def->id, error_message(&e));
+        log_warn("cgroup left behind", "id=%s error=\"%s\"", c->id, error_message(&e));
         error_done(&e);
     }
-    if (c->def->mounts.len &&
-        volume_mounts_release(en->volumes, c->def->id, &c->def->mounts, volumes, &e) < 0) {
-        log_warn("volume left behind", "id=%s error=\"%s\"", c->def->id, error_message(&e));
+    if (def->mounts.len &&
+        volume_mounts_release(en->volumes, c->id, &def->mounts, volumes, &e) < 0) {
+        log_warn("volume left behind", "id=%s error=\"%s\"", c->id, error_message(&e));
         error_done(&e);
     }
-    if (rootfs_remove(en->rootfs, c->def->dir, &e) < 0)
-        log_warn("writable layer left behind", "id=%s error=\"%s\"", c->def->id, error_message(&e));
-    r = fs_remove_tree(AT_FDCWD, c->def->dir);
+    if (rootfs_remove(en->rootfs, def->dir, &e) < 0)
+        log_warn("writable layer left behind", "id=%s error=\"%s\"", c->id, error_message(&e));
+    r = fs_remove_tree(AT_FDCWD, def->dir);
     if (r < 0)
-        log_warn("container folder left behind", "path=%s error=\"%s\"", c->def->dir, strerror(-r));
+        log_warn("container folder left behind", "path=%s error=\"%s\"", def->dir, strerror(-r));
     (void)!fs_remove_tree(AT_FDCWD, dir);
-    image_released(en->images, c->def->image_id);
+    image_released(en->images, def->image_id);
 }
 
 int container_remove_claimed(struct container *c, bool volumes, struct error *e)
 {
     struct pending_attach *pending;
-    int r = record_delete(c->en, c->def->id, e);
+    int r = record_delete(c->en, c->id, e);
 
     if (r < 0) {
         (void)pthread_mutex_lock(&c->mutex);
@@ -329,7 +333,7 @@ int container_remove_claimed(struct container *c, bool volumes, struct error *e)
         pending_attach_free(pending);
         pending = next;
     }
-    network_release(c->en->network, c->def->id);
+    network_release(c->en->network, c->id);
     events_container(c, "destroy", NULL);
     registry_remove(c->en, container_ref(c));
     (void)pthread_mutex_lock(&c->mutex);
@@ -346,7 +350,7 @@ static int kill_for_removal(struct container *c, struct error *e)
 {
     struct engine_wait *w = NULL;
     struct live *live;
-    int r = engine_wait_begin(c->en, c->def->id, WAIT_NEXT_EXIT, &w, e);
+    int r = engine_wait_begin(c->en, c->id, WAIT_NEXT_EXIT, &w, e);
 
     if (r < 0)
         return r;
@@ -380,7 +384,7 @@ int engine_remove(struct engine *en, const char *ref, bool force, bool volumes, 
         return error_set(e, ERR_CONFLICT,
                          "You cannot remove a %s container %s. Stop the container before "
                          "attempting removal or force remove",
-                         container_status_name(v->status), c->def->id);
+                         container_status_name(v->status), c->id);
     if (runs) {
         r = kill_for_removal(c, e);
         if (r < 0)
@@ -403,7 +407,7 @@ int engine_remove(struct engine *en, const char *ref, bool force, bool volumes, 
     (void)pthread_mutex_unlock(&c->mutex);
     if (runs)
         r = error_set(e, ERR_CONFLICT, "container %s was started meanwhile; not removed",
-                      c->def->id);
+                      c->id);
     else
         r = container_remove_claimed(c, volumes, e);
     container_release_claim(c);
@@ -550,7 +554,7 @@ int engine_top(struct engine *en, const char *ref, const char *ps_args, char ***
     v = container_get_view(c);
     if (!v->pid)
         return not_running(c, "", e);
-    cgroup = container_cgroup(en, c->def);
+    cgroup = container_cgroup(c);
     r = cgroup_pids(cgroup, &pids, &n, e);
     if (r == 0)
         r = run_ps(args, &text, e);

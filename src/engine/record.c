@@ -51,12 +51,43 @@ int record_migrate(struct store *s, struct error *e)
     return store_migrate(s, "containers", migrations, e);
 }
 
+struct container_definition *container_def_copy(const struct container_definition *def)
+{
+    struct container_definition *copy = container_def_new();
+
+    /* json_copy() overwrites the whole struct. */
+    json_copy(&definition_json, copy, def);
+    atomic_init(&copy->refs, 1);
+    (void)memcpy(copy->id, def->id, sizeof(copy->id));
+    return copy;
+}
+
+int container_redefine(struct container *c, struct container_definition *next, struct error *e)
+{
+    AUTOFREE char *text = json_print_str(&definition_json, next);
+    int r = store_exec(c->en->store, e, "UPDATE containers SET definition = ? WHERE id = ?", "ss",
+                       text, c->id);
+    struct container_definition *old;
+
+    if (r >= 0) {
+        (void)pthread_mutex_lock(&c->mutex);
+        old = c->def_now;
+        c->def_now = next;
+        next = old;
+        container_publish(c);
+        (void)pthread_mutex_unlock(&c->mutex);
+    }
+    container_def_free(next);
+    return r < 0 ? r : 0;
+}
+
 int record_insert(struct engine *en, struct container *c, struct error *e)
 {
-    AUTOFREE char *text = json_print_str(&definition_json, c->def);
+    AUTOPTR(container_def) const struct container_definition *def = container_def_ref(c);
+    AUTOFREE char *text = json_print_str(&definition_json, def);
     int r = store_exec(en->store, e,
                        "INSERT INTO containers VALUES (?, ?, ?, ?, 0, 0, 0, NULL, 0, 0, 0, 0)",
-                       "ssss", c->def->id, c->name, text, container_status_name(c->status));
+                       "ssss", c->id, c->name, text, container_status_name(c->status));
 
     return r < 0 ? r : 0;
 }
@@ -98,16 +129,17 @@ static enum container_status status_of(const char *name)
 static struct container *container_of_row(struct engine *en, const struct store_rows *rows,
                                           struct error *e)
 {
-    struct container_definition *def = xcalloc(1, sizeof(*def));
+    struct container_definition *def = container_def_new();
     const char *id = store_col_str(rows, 0);
     const char *text = store_col_str(rows, 2);
     struct container *c;
 
     if (json_parse(&definition_json, text, strlen(text), def, e) < 0) {
         error_add(e, "the database's record of container %s", id);
-        free(def);
+        container_def_free(def);
         return NULL;
     }
+    atomic_init(&def->refs, 1); /* json_parse() has overwritten it */
     (void)strncpy(def->id, id, sizeof(def->id) - 1);
     c = container_new(en, def, store_col_str(rows, 1));
     c->status = status_of(store_col_str(rows, 3));

@@ -23,9 +23,9 @@
 #include "sys/cgroup.h"
 
 /* The end of a container that nobody was there to see. */
-static void note_lost(const struct container *c, bool rebooted, struct monitor_exit *x)
+static void note_lost(struct container *c, bool rebooted, struct monitor_exit *x)
 {
-    AUTOFREE char *cgroup = container_cgroup(c->en, c->def);
+    AUTOFREE char *cgroup = container_cgroup(c);
 
     *x = (struct monitor_exit){.exit_code = rebooted ? 255 : 137};
     x->oom_killed = !rebooted && cgroup_oom_count(cgroup) > 0;
@@ -47,15 +47,16 @@ static bool is_bridged(const char *mode)
 /* A container that passed the gate but was not on record yet, or whose record is right. */
 static void adopt_running(struct container *c, struct monitor *m)
 {
-    AUTOFREE char *cgroup = container_cgroup(c->en, c->def);
-    const struct network_request req = {.mode = c->def->host_config.network_mode};
+    AUTOPTR(container_def) const struct container_definition *def = container_def_ref(c);
+    AUTOFREE char *cgroup = container_cgroup(c);
+    const struct network_request req = {.mode = def->host_config.network_mode};
     struct network_endpoint endpoint = {0};
     bool changed = !was_up(c) || c->pid != monitor_init_pid(m);
     bool frozen = cgroup_is_frozen(cgroup);
     /* Only bridge endpoints are on record; the others are made of the mode alone. */
-    bool found = network_lookup(c->en->network, c->def->id, &endpoint) == 0 ||
+    bool found = network_lookup(c->en->network, c->id, &endpoint) == 0 ||
                  (!is_bridged(req.mode) &&
-                  network_reserve(c->en->network, c->def->id, &req, &endpoint, NULL) == 0);
+                  network_reserve(c->en->network, c->id, &req, &endpoint, NULL) == 0);
 
     (void)pthread_mutex_lock(&c->mutex);
     if (!was_up(c))
@@ -69,15 +70,15 @@ static void adopt_running(struct container *c, struct monitor *m)
     if (changed)
         (void)record_update(c, NULL);
     container_adopt(c, m, c->pid);
-    log_info("container adopted", "id=%s pid=%d", c->def->id, (int)c->pid);
+    log_info("container adopted", "id=%s pid=%d", c->id, (int)c->pid);
 }
 
 /* A start that was cut off before the gate opened. */
 static void undo_half_start(struct container *c, struct monitor *m)
 {
-    AUTOFREE char *cgroup = container_cgroup(c->en, c->def);
+    AUTOFREE char *cgroup = container_cgroup(c);
 
-    log_info("half-made start undone", "id=%s", c->def->id);
+    log_info("half-made start undone", "id=%s", c->id);
     (void)!monitor_signal(m, SIGKILL, true, NULL);
     (void)!cgroup_kill(cgroup, NULL);
     monitor_free(m);
@@ -107,18 +108,19 @@ static void end_of_old_run(struct container *c, const char *dir, bool rebooted)
 
 void recover_container(struct container *c, bool rebooted)
 {
-    AUTOFREE char *dir = container_state_dir(c->en, c->def->id);
+    AUTOPTR(container_def) const struct container_definition *def = container_def_ref(c);
+    AUTOFREE char *dir = container_state_dir(c->en, c->id);
     CLEANUP(error_done) struct error e = ERROR_INIT;
     struct monitor *m = NULL;
 
-    for (size_t i = 0; i < c->def->mounts.len; i++)
-        if (c->def->mounts.items[i].name)
-            volume_ref(c->en->volumes, c->def->mounts.items[i].name, c->def->id);
+    for (size_t i = 0; i < def->mounts.len; i++)
+        if (def->mounts.items[i].name)
+            volume_ref(c->en->volumes, def->mounts.items[i].name, c->id);
     if (c->status == CONTAINER_REMOVING) {
         /* Its removal had begun: finish it. */
         if (container_claim(c, OP_REMOVE, &e) == 0) {
             container_clean_run(c);
-            (void)container_remove_claimed(c, c->def->host_config.auto_remove, &e);
+            (void)container_remove_claimed(c, def->host_config.auto_remove, &e);
             container_release_claim(c);
         }
         return;
@@ -223,9 +225,9 @@ void recover_sweep(struct engine *en)
     for (size_t n = 0, m = 0; map_next(en->by_id, &pos, NULL, &value);) {
         struct container *c = value;
 
-        known[n++] = xstrdup(c->def->id);
+        known[n++] = xstrdup(c->id);
         if (c->live)
-            live[m++] = xstrdup(c->def->id);
+            live[m++] = xstrdup(c->id);
     }
     (void)pthread_mutex_unlock(&en->mutex);
     network_sweep(en->network, live);

@@ -189,10 +189,10 @@ static char **base_env(const struct container_definition *def, bool tty)
     return env;
 }
 
-static int fill_process(struct container *c, const char *user, bool privileged, bool tty,
-                        struct oci_process *p, struct error *e)
+static int fill_process(const struct engine *en, const struct container_definition *def,
+                        const char *user, bool privileged, bool tty, struct oci_process *p,
+                        struct error *e)
 {
-    const struct container_definition *def = c->def;
     const struct host_config *hc = &def->host_config;
     struct spec_security sec;
     struct oci_capabilities *caps = xcalloc(1, sizeof(*caps));
@@ -203,7 +203,7 @@ static int fill_process(struct container *c, const char *user, bool privileged, 
     /* "0", not "": root too gets the groups that the image gives it. */
     p->user.username = xstrdup(str_is_empty(user) ? "0" : user);
     p->user.group_names = strv_copy(hc->group_add);
-    r = spec_security(c->en, hc, &sec, e);
+    r = spec_security(en, hc, &sec, e);
     if (r < 0)
         return r;
     p->no_new_privileges = sec.no_new_privileges;
@@ -257,10 +257,10 @@ static void console_size(const char *raw, struct oci_process *p)
     p->console_size->width = cols;
 }
 
-static int init_process(struct container *c, struct oci_process *p, struct error *e)
+static int init_process(const struct engine *en, const struct container_definition *def,
+                        struct oci_process *p, struct error *e)
 {
-    const struct container_definition *def = c->def;
-    int r = fill_process(c, def->config.user, false, def->config.tty, p, e);
+    int r = fill_process(en, def, def->config.user, false, def->config.tty, p, e);
 
     if (r < 0)
         return r;
@@ -270,7 +270,7 @@ static int init_process(struct container *c, struct oci_process *p, struct error
     p->env = base_env(def, def->config.tty);
     p->cwd = xstrdup(str_is_empty(def->config.working_dir) ? "/" : def->config.working_dir);
     p->oom_score_adj = (struct opt_int){true, def->host_config.oom_score_adj};
-    add_rlimits(&c->en->default_ulimits, &p->rlimits);
+    add_rlimits(&en->default_ulimits, &p->rlimits);
     add_rlimits(&def->host_config.ulimits, &p->rlimits);
     console_size(def->host_config.console_size, p);
     return 0;
@@ -279,11 +279,11 @@ static int init_process(struct container *c, struct oci_process *p, struct error
 int spec_exec_process(struct container *c, const struct exec_config *config, char **ret_json,
                       struct error *e)
 {
-    const struct container_definition *def = c->def;
+    AUTOPTR(container_def) const struct container_definition *def = container_def_ref(c);
     struct oci_process p = {0};
     const char *user = str_is_empty(config->user) ? def->config.user : config->user;
     const char *cwd = config->working_dir;
-    int r = fill_process(c, user, config->privileged, config->tty, &p, e);
+    int r = fill_process(c->en, def, user, config->privileged, config->tty, &p, e);
 
     if (r == 0) {
         p.args = strv_copy(config->cmd);
@@ -716,7 +716,7 @@ static void add_rootfs(const struct start_context *ctx, bool readonly, struct oc
 int spec_build(struct container *c, const struct start_context *ctx, struct oci_spec *s,
                struct error *e)
 {
-    const struct container_definition *def = c->def;
+    const struct container_definition *def = ctx->def;
     const struct host_config *hc = &def->host_config;
     int r;
 
@@ -738,6 +738,6 @@ int spec_build(struct container *c, const struct start_context *ctx, struct oci_
     s->linux->cgroups_path = xstrdup(ctx->cgroup);
     for (size_t i = 0; i < hc->annotations.len; i++)
         json_map_set(&s->annotations, hc->annotations.items[i].key, hc->annotations.items[i].value);
-    r = init_process(c, s->process, e);
+    r = init_process(c->en, def, s->process, e);
     return r < 0 ? r : add_resources(hc, s, e);
 }

@@ -33,12 +33,13 @@ char *container_state_dir(const struct engine *en, const char *id)
     return xasprintf("%s/c/%s", en->state, id);
 }
 
-char *container_cgroup(const struct engine *en, const struct container_definition *def)
+char *container_cgroup(struct container *c)
 {
+    AUTOPTR(container_def) const struct container_definition *def = container_def_ref(c);
     const char *parent = def->host_config.cgroup_parent;
 
     if (str_is_empty(parent))
-        parent = en->cgroup_parent;
+        parent = c->en->cgroup_parent;
     return xasprintf("%s%s/%s", parent[0] == '/' ? "" : "/", parent, def->id);
 }
 
@@ -67,8 +68,8 @@ static int join_target(struct engine *en, const char *mode, const char *what, pi
 static int do_resolve(struct start_context *ctx, struct error *e)
 {
     struct engine *en = ctx->c->en;
-    const struct host_config *hc = &ctx->c->def->host_config;
-    int r = image_get(en->images, ctx->c->def->image_id, &ctx->image, e);
+    const struct host_config *hc = &ctx->def->host_config;
+    int r = image_get(en->images, ctx->def->image_id, &ctx->image, e);
 
     if (r == 0)
         r = join_target(en, hc->network_mode, "network", &ctx->netns_pid, e);
@@ -87,7 +88,7 @@ static void undo_resolve(struct start_context *ctx)
 
 static int do_rootfs(struct start_context *ctx, struct error *e)
 {
-    const struct container_definition *def = ctx->c->def;
+    const struct container_definition *def = ctx->def;
     AUTOFREE char *mount_point = xasprintf("%s/rootfs", ctx->bundle);
     AUTOFREE char *parent = xasprintf("%s/c", ctx->c->en->state);
     int r;
@@ -167,7 +168,7 @@ static int collect_ports(const struct container_definition *def, struct port_spe
 
 static int do_reserve(struct start_context *ctx, struct error *e)
 {
-    const struct container_definition *def = ctx->c->def;
+    const struct container_definition *def = ctx->def;
     const struct endpoint_config *wanted = def->networking.endpoints_config.items;
     struct port_specs ports = {0};
     struct network_request req = {.mode = def->host_config.network_mode,
@@ -196,7 +197,7 @@ static int do_reserve(struct start_context *ctx, struct error *e)
 
 static void undo_reserve(struct start_context *ctx)
 {
-    network_release(ctx->c->en->network, ctx->c->def->id);
+    network_release(ctx->c->en->network, ctx->c->id);
     network_endpoint_done(&ctx->endpoint);
     ctx->reserved = false;
 }
@@ -206,12 +207,12 @@ static int copy_name_files(struct start_context *ctx, struct error *e)
 {
     static const char *const names[] = {"hosts", "hostname", "resolv.conf"};
     AUTOPTR(container_view) struct container_view *other = NULL;
-    int r = engine_inspect(ctx->c->en, mode_container(ctx->c->def->host_config.network_mode),
+    int r = engine_inspect(ctx->c->en, mode_container(ctx->def->host_config.network_mode),
                            &other, e);
 
     for (size_t i = 0; r == 0 && i < ARRAY_SIZE(names); i++) {
         AUTOFREE char *from = xasprintf("%s/%s", other->def->dir, names[i]);
-        AUTOFREE char *to = xasprintf("%s/%s", ctx->c->def->dir, names[i]);
+        AUTOFREE char *to = xasprintf("%s/%s", ctx->def->dir, names[i]);
         AUTOFREE char *text = NULL;
         size_t len = 0;
 
@@ -226,7 +227,7 @@ static int copy_name_files(struct start_context *ctx, struct error *e)
 
 static int do_files(struct start_context *ctx, struct error *e)
 {
-    const struct container_definition *def = ctx->c->def;
+    const struct container_definition *def = ctx->def;
     const struct host_config *hc = &def->host_config;
     struct engine *en = ctx->c->en;
     struct network_files f = {
@@ -264,7 +265,7 @@ static int do_spec(struct start_context *ctx, struct error *e)
 
 static int do_volumes(struct start_context *ctx, struct error *e)
 {
-    const struct volume_mounts *from = &ctx->c->def->mounts;
+    const struct volume_mounts *from = &ctx->def->mounts;
     struct volume_mounts mounts = {0};
     int r;
 
@@ -275,14 +276,14 @@ static int do_volumes(struct start_context *ctx, struct error *e)
     mounts.items = xcalloc(from->len, sizeof(*mounts.items));
     for (; mounts.len < from->len; mounts.len++)
         json_copy(&volume_mount_json, &mounts.items[mounts.len], &from->items[mounts.len]);
-    r = volume_mounts_prepare(ctx->c->en->volumes, ctx->c->def->id, &mounts, NULL, e);
+    r = volume_mounts_prepare(ctx->c->en->volumes, ctx->c->id, &mounts, NULL, e);
     volume_mounts_done(&mounts);
     return r;
 }
 
 static int do_monitor(struct start_context *ctx, struct error *e)
 {
-    const struct container_definition *def = ctx->c->def;
+    const struct container_definition *def = ctx->def;
     struct log_options log = {.max_size = -1, .max_files = 1};
     unsigned size[2] = {0, 0};
     struct monitor_params p = {
@@ -314,7 +315,7 @@ static int do_monitor(struct start_context *ctx, struct error *e)
 
 static void undo_monitor(struct start_context *ctx)
 {
-    const struct container_definition *def = ctx->c->def;
+    const struct container_definition *def = ctx->def;
     struct monitor_event ev;
 
     (void)!monitor_signal(ctx->monitor, SIGKILL, true, NULL);
@@ -360,7 +361,7 @@ static int do_clients(struct start_context *ctx, struct error *e)
 
         /* One client that is gone must not keep the container from starting. */
         if (attach_to_monitor(ctx->monitor, &list->params, list->fd, &why) < 0)
-            log_warn("client could not be attached", "id=%s error=\"%s\"", ctx->c->def->id,
+            log_warn("client could not be attached", "id=%s error=\"%s\"", ctx->c->id,
                      error_message(&why));
         pending_attach_free(list);
         list = next;
@@ -394,6 +395,7 @@ static const struct start_step steps[] = {
 
 static void context_done(struct start_context *ctx)
 {
+    container_def_free(ctx->def);
     image_unref(ctx->image);
     rootfs_mount_done(&ctx->rootfs);
     network_endpoint_done(&ctx->endpoint);
@@ -414,7 +416,7 @@ static int run_steps(struct start_context *ctx, struct error *e)
         int64_t before = time_monotonic_ns();
 
         r = steps[i].run(ctx, e);
-        log_debug("start step", "id=%.12s step=%s result=%d us=%lld", ctx->c->def->id,
+        log_debug("start step", "id=%.12s step=%s result=%d us=%lld", ctx->c->id,
                   steps[i].name, r, (long long)((time_monotonic_ns() - before) / 1000));
         if (r < 0)
             break;
@@ -453,6 +455,7 @@ static void drop_pending(struct container *c)
 static void publish_failure(struct container *c, const struct error *e)
 {
     CLEANUP(error_done) struct error ignored = ERROR_INIT;
+    AUTOPTR(container_def) const struct container_definition *def = NULL;
 
     (void)pthread_mutex_lock(&c->mutex);
     str_replace(&c->error, error_message(e));
@@ -462,14 +465,15 @@ static void publish_failure(struct container *c, const struct error *e)
     container_publish(c);
     container_wake_waiters(c);
     (void)pthread_mutex_unlock(&c->mutex);
-    if (c->def->host_config.auto_remove) {
+    def = container_def_ref(c);
+    if (def->host_config.auto_remove) {
         if (container_remove_claimed(c, true, &ignored) < 0)
-            log_error("container not removed", "id=%s error=\"%s\"", c->def->id,
+            log_error("container not removed", "id=%s error=\"%s\"", c->id,
                       error_message(&ignored));
         return;
     }
     if (record_update(c, &ignored) < 0)
-        log_error("container state not saved", "id=%s error=\"%s\"", c->def->id,
+        log_error("container state not saved", "id=%s error=\"%s\"", c->id,
                   error_message(&ignored));
     drop_pending(c);
 }
@@ -503,8 +507,9 @@ int container_start_claimed(struct container *c, struct error *e)
     CLEANUP(error_done) struct error why = ERROR_INIT;
     int r;
 
-    ctx.bundle = container_state_dir(c->en, c->def->id);
-    ctx.cgroup = container_cgroup(c->en, c->def);
+    ctx.bundle = container_state_dir(c->en, c->id);
+    ctx.def = container_def_ref(c);
+    ctx.cgroup = container_cgroup(c);
     r = run_steps(&ctx, &why);
     if (r == 0) {
         char *const *warnings = monitor_warnings(ctx.monitor);
@@ -512,11 +517,11 @@ int container_start_claimed(struct container *c, struct error *e)
 
         for (size_t i = 0; warnings && warnings[i]; i++)
             log_warn("container started with less than was asked for", "id=%s warning=\"%s\"",
-                     c->def->id, warnings[i]);
+                     c->id, warnings[i]);
         r = publish_running(&ctx, &why);
         if (r < 0) {
             /* It runs, but is not on record: a restart of the engine finds it by its monitor. */
-            log_error("container state not saved", "id=%s error=\"%s\"", c->def->id,
+            log_error("container state not saved", "id=%s error=\"%s\"", c->id,
                       error_message(&why));
             error_done(&why);
             r = 0;
@@ -551,7 +556,7 @@ int engine_start(struct engine *en, const char *ref, const char *detach_keys, ch
     if (status == CONTAINER_PAUSED)
         r = error_set(e, ERR_CONFLICT, "cannot start a paused container, try unpause instead");
     else if (status == CONTAINER_RUNNING)
-        r = error_set(e, ERR_NOT_MODIFIED, "container %s is already running", c->def->id);
+        r = error_set(e, ERR_NOT_MODIFIED, "container %s is already running", c->id);
     else if (status == CONTAINER_REMOVING || status == CONTAINER_DEAD)
         r = error_set(e, ERR_CONFLICT, "container is marked for removal and cannot be started");
     else

@@ -205,7 +205,7 @@ static void test_record(void **state)
     char dir[] = "/tmp/pouch-unit-engine-XXXXXX";
     AUTOFREE char *path = NULL;
     struct engine en = {0};
-    struct container_definition *def = xcalloc(1, sizeof(*def));
+    struct container_definition *def = container_def_new();
     struct container *c;
 
     assert_non_null(mkdtemp(dir));
@@ -234,13 +234,87 @@ static void test_record(void **state)
     assert_int_equal(loaded->status, CONTAINER_EXITED);
     assert_int_equal(loaded->exit_code, 7);
     assert_string_equal(loaded->error, "why");
-    assert_string_equal(loaded->def->args[0], "-c");
-    assert_string_equal(json_map_get(&loaded->def->config.labels, "k"), "v");
+    assert_string_equal(loaded->def_now->args[0], "-c");
+    assert_string_equal(json_map_get(&loaded->def_now->config.labels, "k"), "v");
     /* An empty list of masked paths is not the default list. */
-    assert_non_null(loaded->def->host_config.masked_paths);
-    assert_null(loaded->def->host_config.readonly_paths);
+    assert_non_null(loaded->def_now->host_config.masked_paths);
+    assert_null(loaded->def_now->host_config.readonly_paths);
     container_unref(loaded);
     assert_int_equal(record_delete(&en, "x", NULL), 0);
+    store_close(en.store);
+    assert_int_equal(fs_remove_tree(AT_FDCWD, dir), 0);
+}
+
+/* Versions of a definition: readers keep theirs, the record and new views have the new one. */
+static void test_versions(void **state)
+{
+    char dir[] = "/tmp/pouch-unit-engine-XXXXXX";
+    AUTOFREE char *path = NULL;
+    struct engine en = {0};
+    struct container_definition *def = container_def_new();
+    struct container_definition *next;
+    const struct container_definition *held;
+    struct container_view *before;
+    struct container_view *after;
+    struct container *c;
+
+    (void)state;
+    loaded = NULL;
+    assert_non_null(mkdtemp(dir));
+    path = xasprintf("%s/db", dir);
+    assert_int_equal(store_open(path, &en.store, NULL), 0);
+    assert_int_equal(record_migrate(en.store, NULL), 0);
+    memset(def->id, 'b', 64);
+    def->host_config.memory = 1 << 20;
+    json_map_set(&def->config.labels, "k", "old");
+    c = container_new(&en, def, "web");
+    assert_int_equal(record_insert(&en, c, NULL), 0);
+    before = container_get_view(c);
+    held = container_def_ref(c);
+    next = container_def_copy(held);
+    assert_string_equal(next->id, held->id);
+    assert_string_equal(json_map_get(&next->config.labels, "k"), "old");
+    next->host_config.memory = 2 << 20;
+    json_map_set(&next->config.labels, "k", "new");
+    assert_int_equal(container_redefine(c, next, NULL), 0);
+    after = container_get_view(c);
+    assert_string_equal(json_map_get(&held->config.labels, "k"), "old");
+    assert_ptr_equal(before->def, held);
+    assert_string_equal(json_map_get(&after->def->config.labels, "k"), "new");
+    container_view_free(before);
+    container_def_free(held);
+    assert_int_equal(record_load(&en, take, NULL), 0);
+    assert_int_equal(loaded->def_now->host_config.memory, 2 << 20);
+    container_unref(loaded);
+    /* The view outlives the container. */
+    container_unref(c);
+    assert_int_equal(after->def->host_config.memory, 2 << 20);
+    container_view_free(after);
+    store_close(en.store);
+    assert_int_equal(fs_remove_tree(AT_FDCWD, dir), 0);
+}
+
+/* What cannot be put on record is not in force either. */
+static void test_version_not_saved(void **state)
+{
+    char dir[] = "/tmp/pouch-unit-engine-XXXXXX";
+    AUTOFREE char *path = NULL;
+    struct engine en = {0};
+    struct container_definition *def = container_def_new();
+    struct container_definition *next;
+    CLEANUP(error_done) struct error e = ERROR_INIT;
+    struct container *c;
+
+    (void)state;
+    assert_non_null(mkdtemp(dir));
+    path = xasprintf("%s/db", dir);
+    assert_int_equal(store_open(path, &en.store, NULL), 0); /* without its tables */
+    memset(def->id, 'c', 64);
+    c = container_new(&en, def, "web");
+    next = container_def_copy(def);
+    assert_true(container_redefine(c, next, &e) < 0);
+    assert_ptr_equal(c->def_now, def);
+    container_unref(c);
     store_close(en.store);
     assert_int_equal(fs_remove_tree(AT_FDCWD, dir), 0);
 }
@@ -256,6 +330,8 @@ int main(void)
         cmocka_unit_test(test_defaults),
         cmocka_unit_test(test_security_options),
         cmocka_unit_test(test_record),
+        cmocka_unit_test(test_versions),
+        cmocka_unit_test(test_version_not_saved),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
