@@ -586,6 +586,25 @@ int monitor_exec_start(struct monitor *m, const struct monitor_exec_params *p, p
     return 0;
 }
 
+int monitor_mounts(struct monitor *m, const struct monitor_mount *mounts, size_t n, struct error *e)
+{
+    AUTOFREE struct msg_out *msg = xmalloc(sizeof(*msg));
+    AUTOFREE struct reply *reply = xmalloc(sizeof(*reply));
+    struct msg_mount p = {.n = (uint32_t)n};
+
+    static_assert(MONITOR_MOUNTS_MAX == MSG_MOUNTS_MAX, "what may be asked is what can be said");
+    if (n > MONITOR_MOUNTS_MAX)
+        return error_set(e, ERR_INVALID, "more than %d mounts at once", MONITOR_MOUNTS_MAX);
+    for (size_t i = 0; i < n; i++)
+        p.ops[i] = (uint8_t)mounts[i].op;
+    msg_begin(msg, MSG_MOUNT, 1, &p, sizeof(p));
+    for (size_t i = 0; i < n; i++)
+        if (msg_add_string(msg, mounts[i].source) < 0 ||
+            msg_add_string(msg, mounts[i].target) < 0 || msg_add_string(msg, mounts[i].options) < 0)
+            return error_set(e, ERR_INVALID, "the paths of the mounts are too long");
+    return request(m, msg, NULL, 0, REQUEST_TIMEOUT_MS, reply, e);
+}
+
 int monitor_exec_get_state(struct monitor *m, const char *exec_id, struct monitor_exec_state *ret,
                            struct error *e)
 {

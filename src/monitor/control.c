@@ -321,10 +321,24 @@ static void on_exec_state(struct request *r)
     control_reply(r->conn, r->in.header.serial, &reply, "");
 }
 
+/* The stage answers by itself: it has the connection, which is closed here. */
+static void on_mount(struct request *r)
+{
+    struct session *s = r->mon->init;
+    int result = -ESRCH;
+
+    if (s && s->state == SESSION_RUNNING)
+        result = stage_mounts(r->mon, r->conn->fd, &r->in);
+    if (result == 0)
+        conn_close(r->conn);
+    else
+        reply_result(r, result, "cannot change the mounts");
+}
+
 static void (*const handlers[])(struct request *r) = {
     [MSG_CREATE] = on_create, [MSG_SUBSCRIBE] = on_subscribe,   [MSG_START] = on_start,
     [MSG_SIGNAL] = on_signal, [MSG_RESIZE] = on_resize,         [MSG_ATTACH] = on_attach,
-    [MSG_EXEC] = on_exec,     [MSG_EXEC_STATE] = on_exec_state,
+    [MSG_EXEC] = on_exec,     [MSG_EXEC_STATE] = on_exec_state, [MSG_MOUNT] = on_mount,
 };
 
 static void dispatch(struct request *r)

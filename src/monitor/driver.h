@@ -61,12 +61,21 @@ struct stage_result {
     int oom_count_fd; /* create: a cgroup file with the line "oom_kill N"; or -EBADF */
 };
 
+/* One of a list of mounts made in, or taken from, the running container. */
+struct stage_mount {
+    uint32_t op; /* enum monitor_mount_op */
+    const char *source, *target;
+    char **options;
+};
+
 struct monitor_driver {
     const char *name;
     int (*create)(const struct stage_create *p, struct stage_result *ret, struct error *e);
     int (*exec)(const struct stage_exec *p, struct stage_result *ret, struct error *e);
     /* Signals every process of the container. */
     int (*signal_all)(const char *cgroup_path, int sig, struct error *e);
+    /* Changes mounts of the running container: all of the list, or nothing. */
+    int (*mounts)(pid_t init_pid, const struct stage_mount *mounts, size_t n, struct error *e);
 };
 
 /* The program's main(), with the driver to use. */

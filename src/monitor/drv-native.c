@@ -11,6 +11,7 @@
 #include "base/fs.h"
 #include "base/json.h"
 #include "monitor/drv-native.h"
+#include "monitor/monitor.h"
 #include "oci/spec.h"
 #include "runtime/runtime.h"
 #include "sys/cgroup.h"
@@ -113,9 +114,27 @@ static int native_signal_all(const char *cgroup_path, int sig, struct error *e)
     return cgroup_signal(cgroup_path, sig, e);
 }
 
+static_assert((int)MONITOR_MOUNT_ADD == (int)RUNTIME_MOUNT_ADD &&
+                  (int)MONITOR_MOUNT_REMOVE == (int)RUNTIME_MOUNT_REMOVE &&
+                  (int)MONITOR_MOUNT_REPLACE == (int)RUNTIME_MOUNT_REPLACE,
+              "orders are handed on as they are");
+
+static int native_mounts(pid_t init_pid, const struct stage_mount *mounts, size_t n,
+                         struct error *e)
+{
+    struct runtime_mount *list = xcalloc(n + 1, sizeof(*list)); /* never freed: the stage ends */
+
+    for (size_t i = 0; i < n; i++) {
+        if (mounts[i].op < RUNTIME_MOUNT_ADD || mounts[i].op > RUNTIME_MOUNT_REPLACE)
+            return error_set(e, ERR_NOT_SUPPORTED,
+                             "this container's monitor does not know the mount operation %u",
+                             mounts[i].op);
+        list[i] = (struct runtime_mount){(enum runtime_mount_op)mounts[i].op, mounts[i].source,
+                                         mounts[i].target, mounts[i].options};
+    }
+    return runtime_mounts(init_pid, list, n, e);
+}
+
 const struct monitor_driver monitor_driver_native = {
-    "native",
-    native_create,
-    native_exec,
-    native_signal_all,
+    "native", native_create, native_exec, native_signal_all, native_mounts,
 };

@@ -185,6 +185,8 @@ int stage_start(struct session *s, const struct stage_child_io *io, int bpf_fd,
                 int process_fd) MUST_CHECK;
 /* Signals all processes in a child process of its own. */
 int stage_signal_all(struct mon *m, int sig) MUST_CHECK;
+/* Forks a process that carries out a MSG_MOUNT and replies to it on conn_fd; 0 when it does. */
+int stage_mounts(struct mon *m, int conn_fd, const struct msg_in *in) MUST_CHECK;
 /* Forks a process that writes the log so far to the attacher. */
 int stage_replay(struct attacher *a) MUST_CHECK;
 

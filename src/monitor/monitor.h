@@ -170,6 +170,23 @@ struct monitor_exec_state {
 int monitor_exec_get_state(struct monitor *m, const char *exec_id, struct monitor_exec_state *ret,
                            struct error *e) MUST_CHECK;
 
+enum monitor_mount_op { MONITOR_MOUNT_ADD = 1, MONITOR_MOUNT_REMOVE, MONITOR_MOUNT_REPLACE };
+#define MONITOR_MOUNTS_MAX 64
+struct monitor_mount {
+    enum monitor_mount_op op;
+    const char *source;  /* on the host: file, folder or device node; not for REMOVE */
+    const char *target;  /* in the container; made when it is not there */
+    const char *options; /* "ro,rbind,nosuid…", NULL: none; private when it does not say */
+};
+/*
+ * Mounts into and out of the running container, in order: all of the list (at most
+ * MONITOR_MOUNTS_MAX), or nothing. ADD binds; REMOVE takes the topmost mount on target away
+ * (ERR_NOT_FOUND when there is none); REPLACE is both, and finds none fine. Done by a process in
+ * the container's mount namespace, which waits for no file system mounted there.
+ */
+int monitor_mounts(struct monitor *m, const struct monitor_mount *mounts, size_t n,
+                   struct error *e) MUST_CHECK;
+
 /* --- Without a monitor ------------------------------------------------------------------------- */
 
 /* How the container ended; ERR_NOT_FOUND when exit.json is not there. */

@@ -30,6 +30,7 @@ enum msg_type {
     MSG_ATTACH = 6,     /* fds: client, early stdin if ATTACH_EARLY */
     MSG_EXEC = 7,       /* string: exec id; fds: process.json, seccomp, client, early stdin */
     MSG_EXEC_STATE = 8, /* string: exec id */
+    MSG_MOUNT = 9,      /* strings: source, target, options ("a,b") of each of the list */
 
     MSG_REPLY = 64, /* strings: error message, cgroup path, warnings… */
     MSG_EVENT = 65, /* strings: exec id, error message */
@@ -86,6 +87,12 @@ struct msg_exec {
     uint32_t attach_flags;
     uint32_t nkeys;
     uint8_t keys[DETACH_KEYS_MAX];
+};
+
+#define MSG_MOUNTS_MAX 64
+struct msg_mount {
+    uint32_t n;
+    uint8_t ops[MSG_MOUNTS_MAX]; /* enum monitor_mount_op */
 };
 
 struct msg_reply {

@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/strv.h"
 #include "base/time.h"
 #include "io/fdpass.h"
 #include "io/stdcopy.h"
@@ -148,6 +149,43 @@ int stage_signal_all(struct mon *m, int sig)
     if (pid == 0) {
         reset_signals();
         (void)m->driver->signal_all(m->cgroup_path, sig, NULL);
+        _exit(0);
+    }
+    return 0;
+}
+
+/* The strings of the message point into the monitor's buffer, of which the fork has a copy. */
+static int run_mounts(struct mon *m, const struct msg_in *in, struct error *e)
+{
+    struct stage_mount list[MSG_MOUNTS_MAX];
+    struct msg_mount p;
+
+    msg_fixed(in, &p, sizeof(p));
+    if (p.n > MSG_MOUNTS_MAX)
+        return error_set(e, ERR_INVALID, "more than %d mounts at once", MSG_MOUNTS_MAX);
+    for (size_t i = 0; i < p.n; i++)
+        list[i] = (struct stage_mount){p.ops[i], msg_string(in, 3 * i), msg_string(in, 3 * i + 1),
+                                       strv_split(msg_string(in, 3 * i + 2), ",", false)};
+    return m->driver->mounts(m->init->pid, list, p.n, e);
+}
+
+int stage_mounts(struct mon *m, int conn_fd, const struct msg_in *in)
+{
+    pid_t pid = fork();
+
+    if (pid < 0)
+        return -errno;
+    if (pid == 0) {
+        static struct msg_out out;
+        struct error e = ERROR_INIT;
+        struct msg_reply reply = {0};
+
+        reset_signals();
+        reply.result = run_mounts(m, in, &e);
+        reply.code = e.code;
+        msg_begin(&out, MSG_REPLY, in->header.serial, &reply, sizeof(reply));
+        (void)msg_add_string(&out, error_message(&e));
+        (void)!fdpass_send(conn_fd, out.data, out.len, NULL, 0);
         _exit(0);
     }
     return 0;

@@ -224,8 +224,7 @@ static int open_target(struct rootfs *r, const char *dest, bool dir, struct erro
  * to (CVE-2019-16884): only the files that stand for resources may be replaced (lxcfs), and /proc
  * itself only by a procfs. source: -EBADF for a new file system.
  */
-static int check_proc_target(const char *dest, const char *type, int target, int source,
-                             struct error *e)
+int rootfs_check_target(const char *dest, const char *type, int target, int source, struct error *e)
 {
     static const char *const allowed[] = {"/proc/cpuinfo",
                                           "/proc/diskstats",
@@ -280,7 +279,7 @@ static int mount_bind(struct rootfs *r, size_t i, const struct mount_options *o,
     target = open_target(r, m->destination, is_dir_fd(source), e);
     if (target < 0)
         return target;
-    err = check_proc_target(m->destination, NULL, target, source, e);
+    err = rootfs_check_target(m->destination, NULL, target, source, e);
     return err < 0 ? err : mount_bind_at(source, target, o, m->destination, e);
 }
 
@@ -375,7 +374,7 @@ static int mount_file_system(struct rootfs *r, const struct oci_mount *m,
 
     if (target < 0)
         return target;
-    err = check_proc_target(m->destination, m->type, target, -EBADF, e);
+    err = rootfs_check_target(m->destination, m->type, target, -EBADF, e);
     if (err < 0)
         return err;
     fd = mount_fs_open(m->type, str_is_empty(m->source) ? m->type : m->source, o, &why);

@@ -131,6 +131,10 @@ int dev_console(struct rootfs *r, int console, struct error *e) MUST_CHECK;
  * when it can only be mounted in place. */
 int rootfs_open_root(const struct runtime_create *p, int userns_fd, struct error *e) MUST_CHECK;
 char *rootfs_path(const struct runtime_create *p);
+/* May this be mounted there? Only files that stand for resources may be replaced in /proc. source:
+ * -EBADF for a new file system, of this type. */
+int rootfs_check_target(const char *dest, const char *type, int target, int source,
+                        struct error *e) MUST_CHECK;
 
 /* --- hooks.c ------------------------------------------------------------------------------- */
 

@@ -104,6 +104,27 @@ struct runtime_exec {
 int runtime_exec(const struct runtime_exec *p, pid_t *ret_pid, char ***warnings,
                  struct error *e) MUST_CHECK;
 
+/* --- Mounts of a running container --------------------------------------------------------------- */
+
+enum runtime_mount_op {
+    RUNTIME_MOUNT_ADD = 1, /* binds source on target, which is made when it is not there */
+    RUNTIME_MOUNT_REMOVE,  /* the topmost mount on target goes; ERR_NOT_FOUND when there is none */
+    RUNTIME_MOUNT_REPLACE, /* the topmost mount, if there is one, goes; then as ADD */
+};
+struct runtime_mount {
+    enum runtime_mount_op op;
+    const char *source;   /* file, folder or device node on the host */
+    const char *target;   /* absolute, inside the container */
+    char *const *options; /* "ro", "rbind", "nosuid", "rslave" …; private when it does not say */
+};
+/*
+ * Carries the orders out one after the other inside the mount namespace of init_pid: all of them,
+ * or none. Never waits for a file system that is mounted on a target. The calling process is in the
+ * container's mount namespace afterwards and is good for nothing else.
+ */
+int runtime_mounts(pid_t init_pid, const struct runtime_mount *mounts, size_t n,
+                   struct error *e) MUST_CHECK;
+
 /*
  * Reads a status pipe to its end. 0: the program was exec'ed; else the error told by init.
  * For the reading side (monitor, pouch-oci); blocks until the writer has gone.

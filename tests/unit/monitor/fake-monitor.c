@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/buf.h"
 #include "base/fs.h"
 #include "base/strv.h"
 #include "io/fdpass.h"
@@ -108,7 +109,26 @@ static int fake_signal_all(const char *cgroup_path, int sig, struct error *e)
     return 0;
 }
 
-static const struct monitor_driver fake = {"fake", fake_create, fake_exec, fake_signal_all};
+/* Writes what it was told to a file beside config.json; "die" and "fail" as their names say. */
+static int fake_mounts(pid_t init_pid, const struct stage_mount *mounts, size_t n, struct error *e)
+{
+    AUTO(buf) struct buf text = BUF_INIT(65536);
+
+    for (size_t i = 0; i < n; i++) {
+        AUTOFREE char *options = strv_join(mounts[i].options, "|");
+
+        if (strcmp(mounts[i].target, "die") == 0)
+            abort();
+        if (strcmp(mounts[i].target, "fail") == 0)
+            return error_set(e, ERR_NOT_FOUND, "nothing is mounted on %s", mounts[i].target);
+        (void)buf_printf(&text, "%u %s %s %s\n", mounts[i].op, mounts[i].source, mounts[i].target,
+                         options);
+    }
+    return fs_write_atomic(AT_FDCWD, "mounts", buf_str(&text), text.len, 0600, FS_NO_SYNC);
+}
+
+static const struct monitor_driver fake = {"fake", fake_create, fake_exec, fake_signal_all,
+                                           fake_mounts};
 
 int main(int argc, char **argv)
 {

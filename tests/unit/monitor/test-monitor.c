@@ -830,6 +830,52 @@ static void test_keys(void **state)
     error_done(&e);
 }
 
+/* Orders arrive as they were given; errors come back; a stage that dies does not leave us waiting. */
+static void test_mounts(void **state)
+{
+    static const struct monitor_mount list[] = {
+        {MONITOR_MOUNT_ADD, "/a", "/b", "ro,rbind"},
+        {MONITOR_MOUNT_REMOVE, NULL, "/c", NULL},
+        {MONITOR_MOUNT_REPLACE, "/d e", "/f g", "nosuid"},
+    };
+    const struct monitor_mount fails = {MONITOR_MOUNT_ADD, "/a", "fail", NULL};
+    const struct monitor_mount dies = {MONITOR_MOUNT_ADD, "/a", "die", NULL};
+    struct monitor_mount many[MONITOR_MOUNTS_MAX + 1];
+    AUTOFREE char *path = NULL;
+    AUTOFREE char *text = NULL;
+    struct error e = ERROR_INIT;
+    struct box b;
+
+    for (size_t i = 0; i < ARRAY_SIZE(many); i++)
+        many[i] = list[0];
+    box_init(&b, "exec sleep 1000");
+    box_spawn(&b);
+    assert_int_equal(monitor_mounts(b.m, list, 3, &e), -EBUSY); /* it waits at the gate */
+    error_done(&e);
+    box_start(&b);
+    assert_int_equal(monitor_mounts(b.m, list, 3, &e), 0);
+    path = xasprintf("%s/mounts", b.dir);
+    assert_int_equal(fs_read_file(AT_FDCWD, path, 4096, &text, NULL), 0);
+    assert_string_equal(text, "1 /a /b ro|rbind\n2  /c \n3 /d e /f g nosuid\n");
+    assert_true(monitor_mounts(b.m, &fails, 1, &e) < 0);
+    assert_int_equal(e.code, ERR_NOT_FOUND);
+    assert_string_equal(error_message(&e), "nothing is mounted on fail");
+    error_done(&e);
+    assert_true(monitor_mounts(b.m, &dies, 1, &e) < 0);
+    error_done(&e);
+    assert_true(monitor_mounts(b.m, many, ARRAY_SIZE(many), &e) < 0);
+    assert_int_equal(e.code, ERR_INVALID);
+    error_done(&e);
+    assert_int_equal(monitor_mounts(b.m, many, MONITOR_MOUNTS_MAX, &e), 0);
+    assert_int_equal(monitor_signal(b.m, SIGKILL, false, &e), 0);
+    (void)wait_event(b.m, MONITOR_EVENT_EXITED);
+    (void)wait_event(b.m, MONITOR_EVENT_HANGUP);
+    assert_true(monitor_mounts(b.m, list, 1, &e) < 0);
+    assert_int_equal(e.code, ERR_CONFLICT);
+    error_done(&e);
+    box_done(&b);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -841,6 +887,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_throttle),       cmocka_unit_test(test_stuck),
         cmocka_unit_test(test_no_disk),        cmocka_unit_test(test_many_clients),
         cmocka_unit_test(test_replay),         cmocka_unit_test(test_events_late),
+        cmocka_unit_test(test_mounts),
     };
 
     signal(SIGPIPE, SIG_IGN);

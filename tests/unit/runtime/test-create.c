@@ -399,6 +399,114 @@ static void test_mini_init(void **state)
     expect(*state, &s, 5, "2\n");
 }
 
+/* One change of the mounts, in a process of its own as it has to be; its errno, 0 when all went. */
+static int change_mounts(pid_t pid, const struct runtime_mount *mounts, size_t n)
+{
+    int status;
+    pid_t child = fork();
+
+    if (child == 0) {
+        struct error e = ERROR_INIT;
+        int r = runtime_mounts(pid, mounts, n, &e);
+
+        if (r < 0)
+            print_message("# refused: %s\n", error_message(&e));
+        _exit(-r);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/* What a file inside a running container says; "" when it is not there. */
+static void expect_file(pid_t pid, const char *path, const char *want)
+{
+    AUTOFREE char *full = xasprintf("/proc/%d/root%s", pid, path);
+    AUTOFREE char *text = NULL;
+
+    if (fs_read_file(AT_FDCWD, full, 4096, &text, NULL) < 0)
+        assert_string_equal("", want);
+    else
+        assert_string_equal(text, want);
+}
+
+static void check_mounts(struct place *p, pid_t pid)
+{
+    AUTOFREE char *dir = xasprintf("%s/source", p->dir);
+    AUTOFREE char *file = xasprintf("%s/source/file", p->dir);
+    AUTOFREE char *written = xasprintf("/proc/%d/root/made/here/new", pid);
+    AUTOFREE char *link = xasprintf("%s/rootfs/out", p->dir);
+    const struct runtime_mount add = {RUNTIME_MOUNT_ADD, dir, "/made/here", WORDS("ro")};
+    const struct runtime_mount remove = {RUNTIME_MOUNT_REMOVE, NULL, "/made/here", NULL};
+    const struct runtime_mount replace = {RUNTIME_MOUNT_REPLACE, file, "/proc/uptime", NULL};
+    const struct runtime_mount uptime_off = {RUNTIME_MOUNT_REMOVE, NULL, "/proc/uptime", NULL};
+    const struct runtime_mount proc = {RUNTIME_MOUNT_ADD, file, "/proc/version", NULL};
+    const struct runtime_mount on_root = {RUNTIME_MOUNT_ADD, dir, "/..", NULL};
+    const struct runtime_mount escape = {RUNTIME_MOUNT_ADD, file, "/out/escaped", NULL};
+    const struct runtime_mount missing = {RUNTIME_MOUNT_ADD, "/not/there", "/x", NULL};
+    const struct runtime_mount option = {RUNTIME_MOUNT_ADD, dir, "/x", WORDS("size=5")};
+    const struct runtime_mount undone[] = {remove, add, proc};
+
+    assert_int_equal(fs_mkdir_p(dir, 0755), 0);
+    assert_int_equal(fs_write_atomic(AT_FDCWD, file, "hello", 5, 0644, FS_NO_SYNC), 0);
+    assert_int_equal(symlink("/../../../..", link), 0);
+    assert_int_equal(change_mounts(pid, &remove, 1), ENOENT);
+    assert_int_equal(change_mounts(pid, &add, 1), 0);
+    expect_file(pid, "/made/here/file", "hello");
+    assert_int_equal(open(written, O_CREAT | O_WRONLY, 0600), -1);
+    assert_int_equal(errno, EROFS);
+    assert_int_equal(change_mounts(pid, undone, 3), EINVAL); /* the last of them is refused */
+    expect_file(pid, "/made/here/file", "hello");
+    assert_int_equal(change_mounts(pid, &remove, 1), 0);
+    expect_file(pid, "/made/here/file", "");
+    assert_int_equal(change_mounts(pid, &remove, 1), ENOENT); /* nothing is left below */
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(change_mounts(pid, &replace, 1), 0);
+        expect_file(pid, "/proc/uptime", "hello");
+    }
+    assert_int_equal(change_mounts(pid, &uptime_off, 1), 0);
+    assert_int_equal(change_mounts(pid, &uptime_off, 1), ENOENT); /* replaced, not piled up */
+    assert_int_equal(change_mounts(pid, &on_root, 1), EINVAL);
+    assert_int_equal(change_mounts(pid, &missing, 1), EINVAL);
+    assert_int_equal(change_mounts(pid, &option, 1), EINVAL);
+    assert_int_equal(change_mounts(pid, &escape, 1), 0); /* ".." ends at the container's root */
+    expect_file(pid, "/escaped", "hello");
+    assert_int_equal(access("/escaped", F_OK), -1);
+}
+
+static void test_mounts_of_running(void **state)
+{
+    struct place *p = *state;
+    AUTOFREE char *cgroup = xasprintf("%s/c", p->cgroup);
+    struct runtime_created c = {.pidfd = -EBADF};
+    struct runtime_create create = {.id = "c",
+                                    .bundle = p->dir,
+                                    .cgroup_path = cgroup,
+                                    .io = RUNTIME_IO_INIT};
+    struct oci_spec s = {0};
+    struct error e = ERROR_INIT;
+    int gate[2], status[2];
+
+    need_host();
+    make_spec(&s, "sleep 100");
+    create.spec = &s;
+    assert_int_equal(pipe2(gate, O_CLOEXEC) | pipe2(status, O_CLOEXEC), 0);
+    create.gate_fd = gate[0];
+    create.status_fd = status[1];
+    assert_int_equal(runtime_create(&create, &c, &e), 0);
+    assert_int_equal(write(gate[1], "g", 1), 1);
+    close(status[1]);
+    assert_int_equal(runtime_status_read(status[0], &e), 0);
+    check_mounts(p, c.pid);
+    assert_int_equal(kill(c.pid, SIGKILL), 0);
+    assert_int_equal(waitpid(c.pid, NULL, 0), c.pid);
+    assert_int_equal(cgroup_remove(cgroup, NULL), 0);
+    runtime_created_done(&c);
+    json_free(&oci_spec_json, &s);
+    close(gate[0]);
+    close(gate[1]);
+    close(status[0]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -414,6 +522,7 @@ int main(void)
         T(test_user_namespace),
         T(test_user_namespace_overlay),
         T(test_mini_init),
+        T(test_mounts_of_running),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
