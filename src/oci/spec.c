@@ -110,6 +110,33 @@ static const struct json_field hugepage_fields[] = {
 static DESC(hugepage_json, "hugepage limit", hugepage_fields);
 #undef TYPE
 
+#define TYPE struct cgroup_interface_priority
+static const struct json_field interface_priority_fields[] = {
+    JSON_FIELD(TYPE, name, "name", JSON_STR, JSON_REQUIRED),
+    ALWAYS(priority, "priority", JSON_UINT),
+    JSON_END,
+};
+static DESC(interface_priority_json, "interface priority", interface_priority_fields);
+#undef TYPE
+
+#define TYPE struct cgroup_network
+static const struct json_field network_fields[] = {
+    F(class_id, "classID", JSON_OPT_UINT),
+    FSUB(priorities, "priorities", JSON_OBJ_LIST, &interface_priority_json),
+    JSON_END,
+};
+static DESC(network_json, "network", network_fields);
+#undef TYPE
+
+#define TYPE struct cgroup_rdma
+static const struct json_field rdma_fields[] = {
+    F(hca_handles, "hcaHandles", JSON_OPT_UINT),
+    F(hca_objects, "hcaObjects", JSON_OPT_UINT),
+    JSON_END,
+};
+static DESC(rdma_json, "rdma limit", rdma_fields);
+#undef TYPE
+
 #define TYPE struct cgroup_resources
 static const struct json_field resources_fields[] = {
     FSUB(devices, "devices", JSON_OBJ_LIST, &cgroup_device_json),
@@ -118,6 +145,8 @@ static const struct json_field resources_fields[] = {
     FSUB(pids, "pids", JSON_OBJ_PTR, &pids_json),
     FSUB(block_io, "blockIO", JSON_OBJ_PTR, &block_io_json),
     FSUB(hugepage_limits, "hugepageLimits", JSON_OBJ_LIST, &hugepage_json),
+    FSUB(network, "network", JSON_OBJ_PTR, &network_json),
+    FSUB(rdma, "rdma", JSON_OBJ_MAP, &rdma_json),
     F(unified, "unified", JSON_STR_MAP),
     JSON_END,
 };
@@ -205,6 +234,38 @@ static const struct json_field console_size_fields[] = {
 static DESC(console_size_json, "console size", console_size_fields);
 #undef TYPE
 
+#define TYPE struct oci_io_priority
+static const struct json_field io_priority_fields[] = {
+    JSON_FIELD(TYPE, class, "class", JSON_STR, JSON_REQUIRED),
+    ALWAYS(priority, "priority", JSON_INT),
+    JSON_END,
+};
+static DESC(io_priority_json, "ioPriority", io_priority_fields);
+#undef TYPE
+
+#define TYPE struct oci_scheduler
+static const struct json_field scheduler_fields[] = {
+    JSON_FIELD(TYPE, policy, "policy", JSON_STR, JSON_REQUIRED),
+    F(nice, "nice", JSON_INT),
+    F(priority, "priority", JSON_INT),
+    F(flags, "flags", JSON_STRV),
+    F(runtime, "runtime", JSON_UINT),
+    F(deadline, "deadline", JSON_UINT),
+    F(period, "period", JSON_UINT),
+    JSON_END,
+};
+static DESC(scheduler_json, "scheduler", scheduler_fields);
+#undef TYPE
+
+#define TYPE struct oci_cpu_affinity
+static const struct json_field cpu_affinity_fields[] = {
+    F(initial, "initial", JSON_STR),
+    F(final, "final", JSON_STR),
+    JSON_END,
+};
+static DESC(cpu_affinity_json, "execCPUAffinity", cpu_affinity_fields);
+#undef TYPE
+
 #define TYPE struct oci_process
 static const struct json_field process_fields[] = {
     F(terminal, "terminal", JSON_BOOL),
@@ -220,8 +281,9 @@ static const struct json_field process_fields[] = {
     F(oom_score_adj, "oomScoreAdj", JSON_OPT_INT),
     F(apparmor_profile, "apparmorProfile", JSON_STR),
     F(selinux_label, "selinuxLabel", JSON_STR),
-    F(io_priority, "ioPriority", JSON_RAW),
-    F(scheduler, "scheduler", JSON_RAW),
+    FSUB(io_priority, "ioPriority", JSON_OBJ_PTR, &io_priority_json),
+    FSUB(scheduler, "scheduler", JSON_OBJ_PTR, &scheduler_json),
+    FSUB(exec_cpu_affinity, "execCPUAffinity", JSON_OBJ_PTR, &cpu_affinity_json),
     JSON_END,
 };
 DESC(oci_process_json, "process", process_fields);
@@ -310,6 +372,54 @@ static const struct json_field device_fields[] = {
 static DESC(device_json, "device", device_fields);
 #undef TYPE
 
+#define TYPE struct oci_time_offset
+static const struct json_field time_offset_fields[] = {
+    F(secs, "secs", JSON_INT),
+    F(nanosecs, "nanosecs", JSON_UINT),
+    JSON_END,
+};
+static DESC(time_offset_json, "time offset", time_offset_fields);
+#undef TYPE
+
+#define TYPE struct oci_net_device
+static const struct json_field net_device_fields[] = {
+    F(name, "name", JSON_STR),
+    JSON_END,
+};
+static DESC(net_device_json, "network device", net_device_fields);
+#undef TYPE
+
+#define TYPE struct oci_intel_rdt
+static const struct json_field intel_rdt_fields[] = {
+    F(clos_id, "closID", JSON_STR),
+    F(schemata, "schemata", JSON_STRV),
+    F(l3_cache_schema, "l3CacheSchema", JSON_STR),
+    F(mem_bw_schema, "memBwSchema", JSON_STR),
+    F(enable_monitoring, "enableMonitoring", JSON_BOOL),
+    JSON_END,
+};
+static DESC(intel_rdt_json, "intelRdt", intel_rdt_fields);
+#undef TYPE
+
+#define TYPE struct oci_memory_policy
+static const struct json_field memory_policy_fields[] = {
+    JSON_FIELD(TYPE, mode, "mode", JSON_STR, JSON_REQUIRED),
+    F(nodes, "nodes", JSON_STR),
+    F(flags, "flags", JSON_STRV),
+    JSON_END,
+};
+static DESC(memory_policy_json, "memoryPolicy", memory_policy_fields);
+#undef TYPE
+
+#define TYPE struct oci_personality
+static const struct json_field personality_fields[] = {
+    JSON_FIELD(TYPE, domain, "domain", JSON_STR, JSON_REQUIRED),
+    F(flags, "flags", JSON_STRV),
+    JSON_END,
+};
+static DESC(personality_json, "personality", personality_fields);
+#undef TYPE
+
 #define TYPE struct oci_linux
 static const struct json_field linux_fields[] = {
     FSUB(uid_mappings, "uidMappings", JSON_OBJ_LIST, &id_mapping_json),
@@ -324,8 +434,11 @@ static const struct json_field linux_fields[] = {
     F(masked_paths, "maskedPaths", JSON_STRV),
     F(readonly_paths, "readonlyPaths", JSON_STRV),
     F(mount_label, "mountLabel", JSON_STR),
-    F(intel_rdt, "intelRdt", JSON_RAW),
-    F(personality, "personality", JSON_RAW),
+    FSUB(intel_rdt, "intelRdt", JSON_OBJ_PTR, &intel_rdt_json),
+    FSUB(memory_policy, "memoryPolicy", JSON_OBJ_PTR, &memory_policy_json),
+    FSUB(personality, "personality", JSON_OBJ_PTR, &personality_json),
+    FSUB(time_offsets, "timeOffsets", JSON_OBJ_MAP, &time_offset_json),
+    FSUB(net_devices, "netDevices", JSON_OBJ_MAP, &net_device_json),
     JSON_END,
 };
 static DESC(linux_json, "linux", linux_fields);
@@ -367,108 +480,7 @@ static const struct json_field spec_fields[] = {
 DESC(oci_spec_json, "runtime specification", spec_fields);
 #undef TYPE
 
-/* --- validation ---------------------------------------------------------------------------- */
-
-static const char *const namespace_types[] = {"pid",  "network", "mount", "ipc", "uts",
-                                              "user", "cgroup",  "time",  NULL};
-
-int oci_process_validate(const struct oci_process *p, struct error *e)
-{
-    if (!p->args || !p->args[0])
-        return error_set(e, ERR_INVALID, "process.args: no command to run");
-    if (str_is_empty(p->cwd) || p->cwd[0] != '/')
-        return error_set(e, ERR_INVALID, "process.cwd: \"%s\" is not an absolute path",
-                         p->cwd ? p->cwd : "");
-    for (size_t i = 0; p->env && p->env[i]; i++)
-        if (!strchr(p->env[i], '=') || p->env[i][0] == '=')
-            return error_set(e, ERR_INVALID, "process.env[%zu]: \"%s\" is not NAME=VALUE", i,
-                             p->env[i]);
-    if (p->user.uid > UINT32_MAX - 1 || p->user.gid > UINT32_MAX - 1)
-        return error_set(e, ERR_INVALID, "process.user: ids are at most %u", UINT32_MAX - 1);
-    if (p->oom_score_adj.set && (p->oom_score_adj.value < -1000 || p->oom_score_adj.value > 1000))
-        return error_set(e, ERR_INVALID, "process.oomScoreAdj: must be between -1000 and 1000");
-    if (p->io_priority || p->scheduler)
-        return error_set(e, ERR_NOT_SUPPORTED, "process.%s is not supported",
-                         p->scheduler ? "scheduler" : "ioPriority");
-    return 0;
-}
-
-static int validate_namespaces(const struct oci_linux *l, struct error *e)
-{
-    const struct oci_namespace *ns = l->namespaces.items;
-
-    for (size_t i = 0; i < l->namespaces.len; i++) {
-        if (!strv_contains((char *const *)namespace_types, ns[i].type))
-            return error_set(e, ERR_INVALID, "linux.namespaces[%zu]: unknown type \"%s\"", i,
-                             ns[i].type);
-        if (STREQ(ns[i].type, "time"))
-            return error_set(e, ERR_NOT_SUPPORTED, "linux.namespaces: time is not supported");
-        if (!str_is_empty(ns[i].path) && ns[i].path[0] != '/')
-            return error_set(e, ERR_INVALID, "linux.namespaces[%zu].path: not absolute", i);
-        for (size_t j = 0; j < i; j++)
-            if (STREQ(ns[i].type, ns[j].type))
-                return error_set(e, ERR_INVALID, "linux.namespaces: \"%s\" is there twice",
-                                 ns[i].type);
-    }
-    return 0;
-}
-
-static int validate_linux(const struct oci_spec *s, struct error *e)
-{
-    const struct oci_linux *l = s->linux;
-    const struct oci_namespace *user;
-    int r = validate_namespaces(l, e);
-
-    if (r < 0)
-        return r;
-    user = oci_spec_namespace(s, "user");
-    if (user && str_is_empty(user->path) && (!l->uid_mappings.len || !l->gid_mappings.len))
-        return error_set(e, ERR_INVALID,
-                         "linux: a new user namespace needs uidMappings and gidMappings");
-    if (!user && (l->uid_mappings.len || l->gid_mappings.len))
-        return error_set(e, ERR_INVALID, "linux: id mappings without a user namespace");
-    if (!oci_spec_namespace(s, "mount"))
-        return error_set(e, ERR_INVALID, "linux.namespaces: a mount namespace is needed");
-    if (l->intel_rdt)
-        return error_set(e, ERR_NOT_SUPPORTED, "linux.intelRdt is not supported");
-    if (l->seccomp && l->seccomp->listener_path)
-        return error_set(e, ERR_NOT_SUPPORTED, "linux.seccomp.listenerPath is not supported");
-    for (size_t i = 0; i < l->devices.len; i++) {
-        const struct oci_device *d = (const struct oci_device *)l->devices.items + i;
-
-        if (strlen(d->type) != 1 || !strchr("cbup", d->type[0]))
-            return error_set(e, ERR_INVALID, "linux.devices[%zu]: unknown type \"%s\"", i, d->type);
-        if (d->path[0] != '/')
-            return error_set(e, ERR_INVALID, "linux.devices[%zu]: \"%s\" is not absolute", i,
-                             d->path);
-    }
-    return 0;
-}
-
-int oci_spec_validate(const struct oci_spec *s, struct error *e)
-{
-    if (!s->oci_version || !str_has_prefix(s->oci_version, "1."))
-        return error_set(e, ERR_INVALID, "ociVersion: need 1.x, got \"%s\"",
-                         s->oci_version ? s->oci_version : "");
-    if (!s->root || str_is_empty(s->root->path))
-        return error_set(e, ERR_INVALID, "root.path: is required");
-    if (!s->linux)
-        return error_set(e, ERR_INVALID, "linux: is required");
-    if (!str_is_empty(s->hostname) && !oci_spec_namespace(s, "uts"))
-        return error_set(e, ERR_INVALID, "hostname: cannot be set without a uts namespace");
-    if (!str_is_empty(s->domainname) && !oci_spec_namespace(s, "uts"))
-        return error_set(e, ERR_INVALID, "domainname: cannot be set without a uts namespace");
-    for (size_t i = 0; i < s->mounts.len; i++)
-        if (str_is_empty(((const struct oci_mount *)s->mounts.items)[i].destination))
-            return error_set(e, ERR_INVALID, "mounts[%zu].destination: is empty", i);
-    if (s->process) {
-        int r = oci_process_validate(s->process, e);
-
-        if (r < 0)
-            return r;
-    }
-    return validate_linux(s, e);
-}
+/* --- reading ------------------------------------------------------------------------------ */
 
 int oci_spec_load(const char *bundle, struct oci_spec *ret, struct error *e)
 {

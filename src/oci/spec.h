@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * config.json of the OCI runtime specification 1.0 … 1.2 as C structs, and their JSON tables.
+ * config.json of the OCI runtime specification 1.0 … 1.3 as C structs, and their JSON tables.
  *
  * Names follow the specification. Pouch's own additions stand in the member "pouch", which other
  * runtimes ignore. A zeroed struct is an empty document; json_free(&oci_spec_json, &spec) frees.
@@ -15,7 +15,7 @@
 #include "sys/cgroup.h"
 #include "sys/seccomp.h"
 
-#define OCI_RUNTIME_SPEC_VERSION "1.0.2"
+#define OCI_RUNTIME_SPEC_VERSION "1.3.0"
 #define OCI_SPEC_MAX             (8u << 20) /* bytes of a config.json we are willing to read */
 
 struct oci_user {
@@ -35,6 +35,20 @@ struct oci_capabilities {
 struct oci_console_size {
     uint64_t height, width;
 };
+struct oci_io_priority {
+    char *class; /* IOPRIO_CLASS_RT, _BE, _IDLE */
+    int64_t priority;
+};
+struct oci_scheduler {
+    char *policy; /* SCHED_OTHER … */
+    int64_t nice, priority;
+    char **flags;                       /* SCHED_FLAG_… */
+    uint64_t runtime, deadline, period; /* SCHED_DEADLINE: nanoseconds */
+};
+struct oci_cpu_affinity {
+    char *initial; /* CPU list: while the runtime still stands outside of the container's cgroup */
+    char *final;   /* CPU list of the process, from when it has joined it */
+};
 struct oci_process {
     bool terminal;
     struct oci_console_size *console_size;
@@ -49,8 +63,9 @@ struct oci_process {
     struct opt_int oom_score_adj;
     char *apparmor_profile;
     char *selinux_label;
-    char *io_priority; /* raw, refused when set */
-    char *scheduler;   /* raw, refused when set */
+    struct oci_io_priority *io_priority;
+    struct oci_scheduler *scheduler;
+    struct oci_cpu_affinity *exec_cpu_affinity; /* of exec'ed processes, not of init */
 };
 struct oci_root {
     char *path; /* absolute, or relative to the bundle */
@@ -86,6 +101,31 @@ struct oci_device {
     int64_t major, minor;
     struct opt_uint file_mode, uid, gid;
 };
+struct oci_time_offset {
+    char *key; /* clock: "monotonic", "boottime" */
+    int64_t secs;
+    uint64_t nanosecs;
+};
+struct oci_net_device {
+    char *key;  /* name on the host */
+    char *name; /* in the container; NULL: the same */
+};
+struct oci_intel_rdt {
+    char *clos_id;
+    char **schemata;
+    char *l3_cache_schema;
+    char *mem_bw_schema;
+    bool enable_monitoring;
+};
+struct oci_memory_policy {
+    char *mode; /* MPOL_… */
+    char *nodes;
+    char **flags; /* MPOL_F_… */
+};
+struct oci_personality {
+    char *domain; /* LINUX, LINUX32 */
+    char **flags; /* none is defined */
+};
 struct oci_linux {
     struct json_list uid_mappings, gid_mappings; /* struct oci_id_mapping */
     struct json_map sysctl;
@@ -98,8 +138,11 @@ struct oci_linux {
     char **masked_paths;
     char **readonly_paths;
     char *mount_label;
-    char *intel_rdt;   /* raw, refused when set */
-    char *personality; /* raw */
+    struct oci_intel_rdt *intel_rdt;
+    struct oci_memory_policy *memory_policy;
+    struct oci_personality *personality;
+    struct json_list time_offsets; /* struct oci_time_offset, by clock */
+    struct json_list net_devices;  /* struct oci_net_device, by name on the host */
 };
 
 /* "pouch": what the specification has no place for. */
@@ -132,6 +175,9 @@ extern const struct json_desc oci_process_json; /* process.json of an exec */
 extern const struct json_desc oci_hook_json;
 extern const struct json_desc cgroup_resources_json;
 extern const struct json_desc seccomp_filter_json;
+
+/* All types of namespaces, NULL-ended, in alphabetical order. */
+extern const char *const oci_namespace_types[];
 
 /* Reads <bundle>/config.json and validates it. *ret must be zeroed. */
 int oci_spec_load(const char *bundle, struct oci_spec *ret, struct error *e) MUST_CHECK;

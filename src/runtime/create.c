@@ -85,23 +85,6 @@ static int check_sysctls(const struct oci_spec *s, struct error *e)
     return 0;
 }
 
-/* What the specification can ask for and this runtime does not do. */
-static int check_unsupported(const struct oci_spec *s, struct error *e)
-{
-    const struct oci_mount *m = s->mounts.items;
-
-    for (size_t i = 0; i < s->mounts.len; i++)
-        if (m[i].uid_mappings.len || m[i].gid_mappings.len ||
-            strv_contains(m[i].options, "idmap") || strv_contains(m[i].options, "ridmap"))
-            return error_set(e, ERR_NOT_SUPPORTED,
-                             "mount of %s: id mappings of a mount are not supported",
-                             m[i].destination);
-    if (s->linux->personality && !strstr(s->linux->personality, "\"LINUX\""))
-        return error_set(e, ERR_NOT_SUPPORTED, "linux.personality %s is not supported",
-                         s->linux->personality);
-    return 0;
-}
-
 /* Labels for a security module that the host does not run: the container starts without. */
 static void warn_labels(const struct oci_spec *s, char ***warnings)
 {
@@ -131,7 +114,7 @@ static int check(const struct runtime_create *p, struct error *e)
         return error_set(e, ERR_NOT_SUPPORTED, "the mount namespace must be a new one");
     if (p->spec->process->terminal && p->io.console_fd < 0 && p->io.console_socket <= 0)
         return error_set(e, ERR_INVALID, "process.terminal needs a console");
-    r = check_unsupported(p->spec, e);
+    r = idmap_check(p->spec, e);
     return r == 0 ? check_sysctls(p->spec, e) : r;
 }
 
@@ -156,21 +139,6 @@ static int enter_pid_namespace(const struct oci_spec *s, int *ret_old, struct er
 
 /* --- user namespace ------------------------------------------------------------------------ */
 
-static int write_map(pid_t pid, const char *file, const struct json_list *list, struct error *e)
-{
-    const struct oci_id_mapping *m = list->items;
-    AUTO(buf) struct buf text = BUF_INIT(65536);
-    char path[64];
-    int r;
-
-    for (size_t i = 0; i < list->len; i++)
-        (void)buf_printf(&text, "%" PRIu64 " %" PRIu64 " %" PRIu64 "\n", m[i].container_id,
-                         m[i].host_id, m[i].size);
-    (void)snprintf(path, sizeof(path), "/proc/%d/%s", pid, file);
-    r = fs_write_existing(AT_FDCWD, path, buf_str(&text));
-    return r < 0 ? error_set_errno(e, r, "cannot write %s of the container", file) : 0;
-}
-
 /* Maps, and the root mount made with the stage's rights, its ids shifted into the namespace. */
 static int answer_maps(const struct runtime_create *p, pid_t pid, int sync, struct error *e)
 {
@@ -178,10 +146,10 @@ static int answer_maps(const struct runtime_create *p, pid_t pid, int sync, stru
     AUTOFD int userns = -EBADF;
     AUTOFD int root = -EBADF;
     char path[64];
-    int r = write_map(pid, "uid_map", &l->uid_mappings, e);
+    int r = idmap_write(pid, "uid_map", &l->uid_mappings, e);
 
     if (r == 0)
-        r = write_map(pid, "gid_map", &l->gid_mappings, e);
+        r = idmap_write(pid, "gid_map", &l->gid_mappings, e);
     if (r < 0)
         return r;
     (void)snprintf(path, sizeof(path), "/proc/%d/ns/user", pid);
@@ -191,8 +159,7 @@ static int answer_maps(const struct runtime_create *p, pid_t pid, int sync, stru
     root = rootfs_open_root(p, userns, e);
     if (root < 0)
         return root;
-    r = sync_send(sync, SYNC_GO_ON, NULL, NULL, root);
-    return r < 0 ? error_set_errno(e, r, "the container's init has gone") : 0;
+    return sync_answer(sync, 0, root, e);
 }
 
 /* --- the talk with init -------------------------------------------------------------------- */
@@ -204,10 +171,23 @@ static int answer_hooks(const struct runtime_create *p, pid_t pid, int sync, str
     if (r == 0)
         r = runtime_run_hooks(p->spec, RUNTIME_HOOK_CREATE_RUNTIME, p->id, p->bundle, pid,
                               "creating", e);
-    if (r < 0)
-        return r;
-    r = sync_send(sync, SYNC_GO_ON, NULL, NULL, -EBADF);
-    return r < 0 ? error_set_errno(e, r, "the container's init has gone") : 0;
+    return r < 0 ? r : sync_answer(sync, 0, -EBADF, e);
+}
+
+static int answer_mount(const struct runtime_create *p, pid_t pid, size_t i, int sync,
+                        struct error *e)
+{
+    AUTOFD int fd = idmap_open_mount(p, pid, i, e);
+
+    return fd < 0 ? fd : sync_answer(sync, 0, fd, e);
+}
+
+static int answer_listener(const struct runtime_create *p, pid_t pid, int sync, struct error *e)
+{
+    AUTOFD int fd = -EBADF;
+    int r = notify_connect(p->seccomp_listener, p->spec, &fd, e);
+
+    return r < 0 ? r : sync_answer(sync, (uint32_t)pid, fd, e);
 }
 
 static int init_vanished(const char *cgroup_path, struct error *e)
@@ -219,6 +199,38 @@ static int init_vanished(const char *cgroup_path, struct error *e)
     return error_set(e, ERR_INTERNAL, "the container's init ended before it was ready");
 }
 
+/* One message of init: 1 goes on, 0 it is ready. */
+static int answer(const struct runtime_create *p, struct runtime_created *c,
+                  const struct sync_msg *msg, int sync, struct error *e)
+{
+    int r = 0;
+
+    switch (msg->type) {
+    case SYNC_READY:
+        return 0;
+    case SYNC_ERROR:
+        return status_to_error(&msg->status, e);
+    case SYNC_WARNING:
+        strv_push(&c->warnings, msg->status.message);
+        break;
+    case SYNC_NEED_MAPS:
+        r = answer_maps(p, c->pid, sync, e);
+        break;
+    case SYNC_NEED_HOOKS:
+        r = answer_hooks(p, c->pid, sync, e);
+        break;
+    case SYNC_NEED_LISTENER:
+        r = answer_listener(p, c->pid, sync, e);
+        break;
+    case SYNC_NEED_MOUNT:
+        r = answer_mount(p, c->pid, msg->status.code, sync, e);
+        break;
+    default:
+        return error_set(e, ERR_INTERNAL, "init sent an unknown message");
+    }
+    return r < 0 ? r : 1;
+}
+
 static int serve_init(const struct runtime_create *p, struct runtime_created *c, int sync,
                       struct error *e)
 {
@@ -228,27 +240,9 @@ static int serve_init(const struct runtime_create *p, struct runtime_created *c,
 
         if (r <= 0)
             return init_vanished(c->cgroup_path, e);
-        switch (msg.type) {
-        case SYNC_READY:
-            return 0;
-        case SYNC_ERROR:
-            return status_to_error(&msg.status, e);
-        case SYNC_WARNING:
-            strv_push(&c->warnings, msg.status.message);
-            break;
-        case SYNC_NEED_MAPS:
-            r = answer_maps(p, c->pid, sync, e);
-            if (r < 0)
-                return r;
-            break;
-        case SYNC_NEED_HOOKS:
-            r = answer_hooks(p, c->pid, sync, e);
-            if (r < 0)
-                return r;
-            break;
-        default:
-            return error_set(e, ERR_INTERNAL, "init sent an unknown message");
-        }
+        r = answer(p, c, &msg, sync, e);
+        if (r <= 0)
+            return r;
     }
 }
 

@@ -83,6 +83,7 @@ static int join_all(pid_t pid, int pidfd, int flags, struct error *e)
 struct exec_args {
     const struct runtime_exec *p;
     struct cgroup_join *join;
+    int listener; /* connected for the process, -EBADF */
     int sync;
     bool userns;
 };
@@ -107,6 +108,8 @@ static int set_up(const struct exec_args *a, struct process_plan *plan, struct e
     r = process_prepare(plan, root, e);
     if (r == 0)
         r = process_setup_io(plan, root, &console, e);
+    if (r == 0)
+        r = notify_prepare(plan, a->p->spec, a->p->bundle, a->p->init_pid, e);
     return r;
 }
 
@@ -125,10 +128,11 @@ static void exec_run(const struct exec_args *a)
         .flags = p->flags,
         .id = p->id,
         .new_userns = a->userns,
+        .listener = a->listener,
         .status_fd = p->status_fd,
         .warn_fd = a->sync,
     };
-    int keep[CGROUP_JOIN_MAX + 8];
+    int keep[CGROUP_JOIN_MAX + 8], last[2];
     size_t n = 0;
 
     if (!(p->flags & RUNTIME_NO_PDEATHSIG))
@@ -150,12 +154,14 @@ static void exec_run(const struct exec_args *a)
     }
     (void)!sync_send(a->sync, SYNC_READY, NULL, NULL, -EBADF);
     plan.warn_fd = -EBADF;
-    process_close_others(&(int){p->status_fd}, 1);
+    last[0] = p->status_fd;
+    last[1] = plan.listener;
+    process_close_others(last, 2);
     process_exec(&plan);
 }
 
 /* Messages until the child is ready to exec, or says why not. */
-static int serve_child(int sync, char ***warnings, struct error *e)
+static int serve_child(int sync, pid_t pid, int listener, char ***warnings, struct error *e)
 {
     for (;;) {
         struct sync_msg msg = {.type = 0};
@@ -170,6 +176,12 @@ static int serve_child(int sync, char ***warnings, struct error *e)
             return status_to_error(&msg.status, e);
         if (msg.type == SYNC_WARNING && warnings)
             strv_push(warnings, msg.status.message);
+        if (msg.type == SYNC_NEED_LISTENER) {
+            int r = sync_answer(sync, (uint32_t)pid, listener, e);
+
+            if (r < 0)
+                return r;
+        }
     }
 }
 
@@ -194,7 +206,7 @@ static int start(const struct runtime_exec *p, struct exec_args *a, int cgroup, 
     if (pid < 0)
         return error_set_errno(e, pid, "cannot start a process in the container%s",
                                pid == -EAGAIN ? " (its pids limit is reached)" : "");
-    r = serve_child(stage_end, warnings, e);
+    r = serve_child(stage_end, pid, a->listener, warnings, e);
     if (r < 0) {
         if (pidfd >= 0)
             (void)syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
@@ -210,7 +222,8 @@ static int start(const struct runtime_exec *p, struct exec_args *a, int cgroup, 
 int runtime_exec(const struct runtime_exec *p, pid_t *ret_pid, char ***warnings, struct error *e)
 {
     struct cgroup_join join = {.n = 0};
-    struct exec_args a = {.p = p, .join = &join, .sync = -EBADF};
+    AUTOFD int listener = -EBADF;
+    struct exec_args a = {.p = p, .join = &join, .listener = -EBADF, .sync = -EBADF};
     AUTOFD int init = (int)syscall(SYS_pidfd_open, p->init_pid, 0);
     AUTOFD int cgroup = p->cgroup_path ? cgroup_open_unified(p->cgroup_path) : -EBADF;
     int flags = 0;
@@ -222,6 +235,9 @@ int runtime_exec(const struct runtime_exec *p, pid_t *ret_pid, char ***warnings,
         return error_set(e, ERR_CONFLICT, "the container's init (process %d) has ended",
                          p->init_pid);
     r = differing_namespaces(p->init_pid, &flags, &a.userns, e);
+    if (r == 0)
+        r = notify_connect(p->seccomp_listener, p->spec, &listener, e);
+    a.listener = listener;
     if (r == 0 && p->cgroup_path)
         r = cgroup_join_open(p->cgroup_path, cgroup < 0, &join, e);
     /* From here on the container could look at this process. */

@@ -91,18 +91,6 @@ static int set_names(const struct oci_spec *s, struct error *e)
     return 0;
 }
 
-static int ask_stage(int sync, enum sync_type what, int *ret_fd, struct error *e)
-{
-    struct sync_msg msg = {.type = 0};
-    int r = sync_send(sync, what, NULL, NULL, -EBADF);
-
-    if (r == 0)
-        r = sync_recv(sync, &msg, ret_fd);
-    if (r == 1 && msg.type == SYNC_GO_ON)
-        return 0;
-    return error_set(e, ERR_INTERNAL, "the runtime gave up");
-}
-
 /* Namespaces, cgroup, id maps: what makes this process the container's. */
 static int become(const struct init_args *a, struct process_plan *plan, struct rootfs *r,
                   struct error *e)
@@ -120,7 +108,7 @@ static int become(const struct init_args *a, struct process_plan *plan, struct r
     if (err == 0)
         err = join_namespaces(l, false, e);
     if (err == 0 && a->unshared & CLONE_NEWUSER)
-        err = ask_stage(a->sync, SYNC_NEED_MAPS, &r->root_mount, e);
+        err = sync_ask(a->sync, SYNC_NEED_MAPS, NULL, &r->root_mount, e);
     if (err == 0)
         err = rootfs_open(r, e);
     if (err < 0)
@@ -154,10 +142,12 @@ static int set_up(const struct init_args *a, struct process_plan *plan, struct r
         err = dev_console(r, console, e);
     if (err == 0 &&
         (hooks_of(s, RUNTIME_HOOK_PRESTART)->len || hooks_of(s, RUNTIME_HOOK_CREATE_RUNTIME)->len))
-        err = ask_stage(a->sync, SYNC_NEED_HOOKS, NULL, e);
+        err = sync_ask(a->sync, SYNC_NEED_HOOKS, NULL, NULL, e);
     if (err == 0)
         err = runtime_run_hooks(s, RUNTIME_HOOK_CREATE_CONTAINER, a->p->id, a->p->bundle, getpid(),
                                 "creating", e);
+    if (err == 0)
+        err = notify_prepare(plan, s, a->p->bundle, 0, e);
     return err == 0 ? rootfs_sysctls(r, e) : err;
 }
 
@@ -188,6 +178,7 @@ void init_run(const struct init_args *a)
         .flags = p->flags,
         .id = p->id,
         .new_userns = user != NULL,
+        .listener = p->seccomp_listener > 0 ? p->seccomp_listener : -EBADF,
         .status_fd = p->status_fd,
         .warn_fd = a->sync,
         .create_cwd = true,
@@ -200,9 +191,10 @@ void init_run(const struct init_args *a)
         .rootfd = -EBADF,
         .procfd = -EBADF,
         .root_mount = -EBADF,
+        .sync = a->sync,
         .userns = user != NULL,
     };
-    int keep[2] = {p->gate_fd, p->status_fd};
+    int keep[3] = {p->gate_fd, p->status_fd, -EBADF};
 
     if (!(p->flags & RUNTIME_NO_PDEATHSIG))
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
@@ -217,7 +209,8 @@ void init_run(const struct init_args *a)
     plan.warn_fd = -EBADF;
     if (rootfs_enter(&r, &e) < 0)
         process_die(p->status_fd, &e);
-    process_close_others(keep, 2); /* nothing of the host may be reachable from here on */
+    keep[2] = plan.listener;
+    process_close_others(keep, 3); /* nothing of the host may be reachable from here on */
     wait_at_gate(p->gate_fd);
     if (runtime_run_hooks(p->spec, RUNTIME_HOOK_START_CONTAINER, p->id, p->bundle, getpid(),
                           "created", &e) < 0)

@@ -413,7 +413,7 @@ static int set_user(const struct process_plan *plan, struct error *e)
     return 0;
 }
 
-static int set_rights(const struct process_plan *plan, struct error *e)
+static int set_rights(struct process_plan *plan, struct error *e)
 {
     const struct caps_sets *c = &plan->caps;
     bool nnp = plan->process->no_new_privileges;
@@ -424,9 +424,9 @@ static int set_rights(const struct process_plan *plan, struct error *e)
     /* Without no_new_privs a filter needs CAP_SYS_ADMIN, so it comes before that goes; with it,
      * it comes last, so that the profile need not allow the steps in between. */
     if (!nnp && plan->seccomp_len) {
-        r = seccomp_install(plan->seccomp_bpf, plan->seccomp_len, plan->seccomp_flags);
+        r = notify_install(plan, e);
         if (r < 0)
-            return error_set_errno(e, r, "cannot install the seccomp filter");
+            return r;
     }
     if (plan->process->capabilities) {
         r = caps_drop_bounding(c->bounding);
@@ -597,12 +597,7 @@ static int finish(struct process_plan *plan, struct error *e)
     r = bind_to_parent(plan, e);
     if (r < 0)
         return r;
-    if (p->no_new_privileges && plan->seccomp_len) {
-        r = seccomp_install(plan->seccomp_bpf, plan->seccomp_len, plan->seccomp_flags);
-        if (r < 0)
-            return error_set_errno(e, r, "cannot install the seccomp filter");
-    }
-    return 0;
+    return p->no_new_privileges && plan->seccomp_len ? notify_install(plan, e) : 0;
 }
 
 static void reset_signals(void)

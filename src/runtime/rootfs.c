@@ -252,14 +252,23 @@ int rootfs_check_target(const char *dest, const char *type, int target, int sour
     return 0;
 }
 
+char *rootfs_bind_source(const struct runtime_create *p, const struct oci_mount *m,
+                         struct error *e)
+{
+    if (str_is_empty(m->source)) {
+        (void)!error_set(e, ERR_INVALID, "mount of %s: source is missing", m->destination);
+        return NULL;
+    }
+    return m->source[0] == '/' ? xstrdup(m->source) : xasprintf("%s/%s", p->bundle, m->source);
+}
+
 static int open_bind_source(const struct rootfs *r, const struct oci_mount *m, struct error *e)
 {
-    AUTOFREE char *path = NULL;
+    AUTOFREE char *path = rootfs_bind_source(r->p, m, e);
     int fd;
 
-    if (str_is_empty(m->source))
-        return error_set(e, ERR_INVALID, "mount of %s: source is missing", m->destination);
-    path = m->source[0] == '/' ? xstrdup(m->source) : xasprintf("%s/%s", r->p->bundle, m->source);
+    if (!path)
+        return -EINVAL;
     fd = open(path, O_PATH | O_CLOEXEC);
     if (fd < 0)
         return error_set_errno(e, errno, "cannot bind mount %s on %s", path, m->destination);
@@ -269,8 +278,9 @@ static int open_bind_source(const struct rootfs *r, const struct oci_mount *m, s
 static int mount_bind(struct rootfs *r, size_t i, const struct mount_options *o, struct error *e)
 {
     const struct oci_mount *m = (const struct oci_mount *)r->p->spec->mounts.items + i;
-    AUTOFD int source = r->mount_fds && r->mount_fds[i] >= 0 ? take_fd(r->mount_fds[i])
-                                                             : open_bind_source(r, m, e);
+    bool detached = r->sources[i].detached;
+    AUTOFD int source =
+        r->sources[i].fd >= 0 ? take_fd(r->sources[i].fd) : open_bind_source(r, m, e);
     AUTOFD int target = -EBADF;
     int err;
 
@@ -280,7 +290,10 @@ static int mount_bind(struct rootfs *r, size_t i, const struct mount_options *o,
     if (target < 0)
         return target;
     err = rootfs_check_target(m->destination, NULL, target, source, e);
-    return err < 0 ? err : mount_bind_at(source, target, o, m->destination, e);
+    if (err < 0)
+        return err;
+    return detached ? mount_tree_at(source, target, o, m->destination, e)
+                    : mount_bind_at(source, target, o, m->destination, e);
 }
 
 /*
@@ -518,38 +531,55 @@ static int copy_up(int from, int to, int depth, struct error *e)
     return n < 0 ? error_set_errno(e, errno, "cannot read a folder for tmpcopyup") : 0;
 }
 
+static int open_one_source(struct rootfs *r, size_t i, struct error *e)
+{
+    const struct oci_mount *m = (const struct oci_mount *)r->p->spec->mounts.items + i;
+    CLEANUP(mount_options_done) struct mount_options o = {0};
+    struct mount_source *s = &r->sources[i];
+    AUTOFD int source = -EBADF;
+    bool propagates;
+
+    if (idmap_is_wanted(m, NULL)) {
+        uint32_t index = (uint32_t)i;
+        int err = sync_ask(r->sync, SYNC_NEED_MOUNT, &index, &s->fd, e);
+
+        s->detached = true;
+        return err;
+    }
+    mount_options_parse(m->options, &o);
+    propagates = o.propagation & (MS_SHARED | MS_SLAVE);
+    if (!o.bind || o.remount || (!propagates && !r->userns))
+        return 0;
+    source = open_bind_source(r, m, e);
+    if (source < 0)
+        return source;
+    if (propagates) {
+        s->fd = mount_clone_open(source, "", o.bind_rec);
+        s->detached = s->fd >= 0;
+        if (s->fd < 0 && s->fd != -ENOSYS)
+            return error_set_errno(e, s->fd, "cannot bind mount %s", m->source);
+    }
+    if (!s->detached)
+        s->fd = take_fd(source);
+    return 0;
+}
+
 /*
  * Bind sources whose propagation matters are cloned while the mounts of the host still are what
  * they were: after that, everything is made private. In a user namespace all are opened, as root
- * of the container may not be able to walk to them.
+ * of the container may not be able to walk to them. Idmapped ones come from the stage.
  */
 static int open_sources(struct rootfs *r, struct error *e)
 {
-    const struct oci_mount *m = r->p->spec->mounts.items;
     size_t n = r->p->spec->mounts.len;
+    int err = 0;
 
-    r->mount_fds = xcalloc(n, sizeof(int));
+    r->sources = xcalloc(n ? n : 1, sizeof(*r->sources));
     for (size_t i = 0; i < n; i++)
-        r->mount_fds[i] = -EBADF;
-    for (size_t i = 0; i < n; i++) {
-        CLEANUP(mount_options_done) struct mount_options o = {0};
-        AUTOFD int source = -EBADF;
-        bool propagates;
-
-        mount_options_parse(m[i].options, &o);
-        propagates = o.propagation & (MS_SHARED | MS_SLAVE);
-        if (!o.bind || o.remount || (!propagates && !r->userns))
-            continue;
-        source = open_bind_source(r, &m[i], e);
-        if (source < 0)
-            return source;
-        r->mount_fds[i] = propagates ? mount_clone_open(source, "", o.bind_rec) : take_fd(source);
-        if (r->mount_fds[i] == -ENOSYS)
-            r->mount_fds[i] = take_fd(source);
-        if (r->mount_fds[i] < 0)
-            return error_set_errno(e, r->mount_fds[i], "cannot bind mount %s", m[i].source);
-    }
-    return 0;
+        r->sources[i].fd = -EBADF;
+    for (size_t i = 0; i < n && err == 0; i++)
+        err = open_one_source(r, i, e);
+    return err;
 }
 
 int rootfs_open(struct rootfs *r, struct error *e)
@@ -574,11 +604,11 @@ int rootfs_mount(struct rootfs *r, struct error *e)
 
 void rootfs_done(struct rootfs *r)
 {
-    for (size_t i = 0; r->mount_fds && i < r->p->spec->mounts.len; i++)
-        if (r->mount_fds[i] >= 0)
-            close(r->mount_fds[i]);
-    free(r->mount_fds);
-    r->mount_fds = NULL;
+    for (size_t i = 0; r->sources && i < r->p->spec->mounts.len; i++)
+        if (r->sources[i].fd >= 0)
+            close(r->sources[i].fd);
+    free(r->sources);
+    r->sources = NULL;
 }
 
 /* --- after the pivot ------------------------------------------------------------------------ */

@@ -23,14 +23,22 @@ enum sync_type {
     SYNC_ERROR,       /* init → stage, code, errnum, text; the last message */
     SYNC_NEED_MAPS, /* init → stage: write my id maps; init gets the root mount with the answer */
     SYNC_NEED_HOOKS, /* init → stage: run prestart and createRuntime hooks */
-    SYNC_READY,      /* init → stage: at the gate; the last message */
-    SYNC_GO_ON,      /* stage → init */
+    SYNC_NEED_MOUNT, /* init → stage: the idmapped source of mounts[status.code] */
+    SYNC_NEED_LISTENER, /* init → stage: my process id, the socket for the seccomp listener */
+    SYNC_READY,         /* init → stage: at the gate; the last message */
+    SYNC_GO_ON,         /* stage → init */
 };
 struct sync_msg {
     uint32_t type;
     struct runtime_status status;
 };
 int sync_send(int sock, enum sync_type type, const struct error *e, const char *text, int fd);
+/* Asks the stage for something and waits for its SYNC_GO_ON. *number (NULL: none) goes with the
+ * question and comes back with the answer. ret_fd may be NULL; else it gets the fd that came with
+ * the answer, or -EBADF. */
+int sync_ask(int sock, enum sync_type what, uint32_t *number, int *ret_fd,
+             struct error *e) MUST_CHECK;
+int sync_answer(int sock, uint32_t number, int fd, struct error *e) MUST_CHECK;
 /* 1 with a message (and an fd or -EBADF in *ret_fd, which may be NULL), 0 at the end, -errno. */
 int sync_recv(int sock, struct sync_msg *ret, int *ret_fd);
 /* Error to status (of the pipe or a message) and back. */
@@ -59,6 +67,8 @@ struct process_plan {
     const char *id;
     const char *mount_label;
     bool new_userns; /* ids are those of a user namespace made or joined */
+    int listener;         /* socket that gets the filter's listener, -EBADF: none */
+    char *listener_state; /* what is sent with it */
     int status_fd;
     int warn_fd;     /* sync socket for warnings, -EBADF when done with */
     bool mini_init;  /* stay as pid 1 and run the program as a child */
@@ -104,6 +114,10 @@ pid_t process_clone(uint64_t flags, int *cgroup_fd, int *ret_pidfd);
 
 /* --- rootfs.c, dev.c ----------------------------------------------------------------------- */
 
+struct mount_source {
+    int fd;        /* -EBADF: opened when it is mounted */
+    bool detached; /* a tree of its own already, not a place in one */
+};
 struct rootfs {
     const struct runtime_create *p;
     const char *cgroup_path;
@@ -111,7 +125,8 @@ struct rootfs {
     int rootfd;                      /* the new root */
     int procfd;                      /* the first procfs mounted, or -EBADF */
     int root_mount;                  /* detached root mount sent by the stage, or -EBADF */
-    int *mount_fds;                  /* detached sources made beforehand, by index of mounts */
+    struct mount_source *sources;    /* opened beforehand, by index of mounts */
+    int sync;                        /* the stage is asked for what needs the host's rights */
     bool userns;
 };
 /* Opens on the host what is needed of it and attaches the root: with the host's rights. */
@@ -135,10 +150,36 @@ char *rootfs_path(const struct runtime_create *p);
  * -EBADF for a new file system, of this type. */
 int rootfs_check_target(const char *dest, const char *type, int target, int source,
                         struct error *e) MUST_CHECK;
+/* The host's path of a bind mount's source; NULL with *e when it has none. */
+char *rootfs_bind_source(const struct runtime_create *p, const struct oci_mount *m,
+                         struct error *e) MUST_CHECK;
+
+/* --- idmap.c: in the stage ------------------------------------------------------------------ */
+
+/* Writes "uid_map" or "gid_map" of a process. */
+int idmap_write(pid_t pid, const char *file, const struct json_list *list,
+                struct error *e) MUST_CHECK;
+bool idmap_is_wanted(const struct oci_mount *m, bool *ret_recursive);
+/* Refuses what cannot be: mappings on other than bind mounts, none to be had. */
+int idmap_check(const struct oci_spec *s, struct error *e) MUST_CHECK;
+/* The source of mounts[i] as a detached mount with its ids shifted; pid: of init. */
+int idmap_open_mount(const struct runtime_create *p, pid_t pid, size_t i,
+                     struct error *e) MUST_CHECK;
 
 /* --- hooks.c ------------------------------------------------------------------------------- */
 
 const struct json_list *hooks_of(const struct oci_spec *spec, enum runtime_hook kind);
+
+/* --- notify.c ------------------------------------------------------------------------------ */
+
+/* Stage: the socket that the listener goes to (a copy of given, or connected to the listenerPath);
+ * -EBADF when the filter has none. */
+int notify_connect(int given, const struct oci_spec *spec, int *ret, struct error *e) MUST_CHECK;
+/* The process: asks the stage for that socket and writes down what goes with the listener. */
+int notify_prepare(struct process_plan *plan, const struct oci_spec *spec, const char *bundle,
+                   pid_t init_pid, struct error *e) MUST_CHECK;
+/* Installs the filter; hands its listener over when there is a socket for it. */
+int notify_install(struct process_plan *plan, struct error *e) MUST_CHECK;
 
 /* --- init.c -------------------------------------------------------------------------------- */
 

@@ -63,6 +63,13 @@ struct runtime_create {
     size_t seccomp_len;
     unsigned seccomp_flags; /* SECCOMP_FILTER_FLAG_… */
     /*
+     * For a filter with SCMP_ACT_NOTIFY: a connected unix stream socket (0 or below: none). The
+     * process sends the filter's listener over it as soon as it is in force (SCM_RIGHTS), with a
+     * "container process state" of the specification as text. Without it the runtime connects to
+     * spec.linux.seccomp.listenerPath.
+     */
+    int seccomp_listener;
+    /*
      * The gate: init blocks in read(gate_fd). One byte: go. End of file: init ends silently.
      * status_fd: the write end of a pipe; init closes it by exec, or writes a runtime_status.
      * Both stay the caller's; init has its own copies.
@@ -88,6 +95,7 @@ void runtime_created_done(struct runtime_created *c);
 
 struct runtime_exec {
     const char *id;
+    const char *bundle;                /* for the state of a seccomp listener; may be NULL */
     pid_t init_pid;                    /* whose namespaces are joined */
     const struct oci_spec *spec;       /* of the container; may be NULL (then: all namespaces) */
     const struct oci_process *process; /* what to run; username looked up in the container */
@@ -96,6 +104,7 @@ struct runtime_exec {
     const void *seccomp_bpf;
     size_t seccomp_len;
     unsigned seccomp_flags;
+    int seccomp_listener; /* as above */
     int status_fd; /* as above; there is no gate */
     unsigned flags;
 };

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Messages between stage and init, and the status pipe: see runtime-priv.h. */
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,22 +28,15 @@ int status_to_error(const struct runtime_status *st, struct error *e)
     return st->errnum > 0 ? -st->errnum : r;
 }
 
-int sync_send(int sock, enum sync_type type, const struct error *e, const char *text, int fd)
+static int send_message(int sock, const struct sync_msg *msg, size_t len, int fd)
 {
-    struct sync_msg msg = {.type = type};
-    struct iovec iov = {&msg, sizeof(msg)};
+    struct iovec iov = {(void *)(uintptr_t)msg, len};
     struct msghdr hdr = {.msg_iov = &iov, .msg_iovlen = 1};
     union {
         char bytes[CMSG_SPACE(sizeof(int))];
         struct cmsghdr align;
     } control;
 
-    if (e)
-        status_from_error(&msg.status, e);
-    else if (text)
-        (void)snprintf(msg.status.message, sizeof(msg.status.message), "%s", text);
-    else
-        iov.iov_len = sizeof(msg.type);
     if (fd >= 0) {
         struct cmsghdr *c;
 
@@ -56,6 +50,41 @@ int sync_send(int sock, enum sync_type type, const struct error *e, const char *
         memcpy(CMSG_DATA(c), &fd, sizeof(int));
     }
     return sendmsg(sock, &hdr, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+int sync_send(int sock, enum sync_type type, const struct error *e, const char *text, int fd)
+{
+    struct sync_msg msg = {.type = type};
+
+    if (e)
+        status_from_error(&msg.status, e);
+    else if (text)
+        (void)snprintf(msg.status.message, sizeof(msg.status.message), "%s", text);
+    return send_message(sock, &msg, e || text ? sizeof(msg) : sizeof(msg.type), fd);
+}
+
+#define WITH_NUMBER offsetof(struct sync_msg, status.errnum)
+
+int sync_answer(int sock, uint32_t number, int fd, struct error *e)
+{
+    struct sync_msg msg = {.type = SYNC_GO_ON, .status = {.code = number}};
+    int r = send_message(sock, &msg, WITH_NUMBER, fd);
+
+    return r < 0 ? error_set_errno(e, r, "the container's process has gone") : 0;
+}
+
+int sync_ask(int sock, enum sync_type what, uint32_t *number, int *ret_fd, struct error *e)
+{
+    struct sync_msg msg = {.type = what, .status = {.code = number ? *number : 0}};
+    int r = send_message(sock, &msg, WITH_NUMBER, -EBADF);
+
+    if (r == 0)
+        r = sync_recv(sock, &msg, ret_fd);
+    if (r != 1 || msg.type != SYNC_GO_ON)
+        return error_set(e, ERR_INTERNAL, "the runtime gave up");
+    if (number)
+        *number = msg.status.code;
+    return 0;
 }
 
 int sync_recv(int sock, struct sync_msg *ret, int *ret_fd)

@@ -71,6 +71,18 @@ struct cgroup_hugepage {
     char *page_size; /* "2MB" */
     uint64_t limit;
 };
+struct cgroup_interface_priority {
+    char *name;
+    uint64_t priority;
+};
+struct cgroup_network { /* v1 alone has these controllers */
+    struct opt_uint class_id;
+    struct json_list priorities; /* struct cgroup_interface_priority */
+};
+struct cgroup_rdma {
+    char *key; /* device */
+    struct opt_uint hca_handles, hca_objects;
+};
 struct cgroup_resources {
     struct json_list devices; /* struct cgroup_device, later rules win */
     struct cgroup_memory *memory;
@@ -78,7 +90,9 @@ struct cgroup_resources {
     struct cgroup_pids *pids;
     struct cgroup_block_io *block_io;
     struct json_list hugepage_limits; /* struct cgroup_hugepage */
-    struct json_map unified;          /* v2 files written as they are */
+    struct cgroup_network *network;
+    struct json_list rdma;   /* struct cgroup_rdma, by device */
+    struct json_map unified; /* v2 files written as they are */
 };
 
 /* --- The host ------------------------------------------------------------------------------ */

@@ -374,7 +374,6 @@ int mount_bind_at(int source_fd, int target, const struct mount_options *o, cons
                   struct error *e)
 {
     AUTOFD int fd = mount_clone_open(source_fd, "", o->bind_rec);
-    bool attached;
     int r;
 
     if (fd == -ENOSYS) {
@@ -383,8 +382,14 @@ int mount_bind_at(int source_fd, int target, const struct mount_options *o, cons
     }
     if (fd < 0)
         return error_set_errno(e, fd, "cannot bind mount %s", name);
-    attached = !can_set_attr();
-    r = attached ? mount_attach(fd, target) : 0;
+    return mount_tree_at(fd, target, o, name, e);
+}
+
+int mount_tree_at(int fd, int target, const struct mount_options *o, const char *name,
+                  struct error *e)
+{
+    bool attached = !can_set_attr();
+    int r = attached ? mount_attach(fd, target) : 0;
     if (r == 0)
         r = mount_set_attr(fd, o->attr_set, o->attr_clear & ~o->attr_set, false);
     if (r == 0)

@@ -65,6 +65,10 @@ int mount_attach(int mount_fd, int target) MUST_CHECK;
 int mount_bind_at(int source_fd, int target, const struct mount_options *o, const char *name,
                   struct error *e) MUST_CHECK;
 
+/* The same with a tree that is detached already (mount_clone_open()), which is attached. */
+int mount_tree_at(int tree_fd, int target, const struct mount_options *o, const char *name,
+                  struct error *e) MUST_CHECK;
+
 /* Makes the mount shift ids by the mapping of a user namespace (idmapped mount); the mount must
  * be detached. */
 int mount_set_idmap(int mount_fd, int userns_fd, bool recursive) MUST_CHECK;

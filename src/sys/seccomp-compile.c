@@ -26,6 +26,7 @@ static const struct {
     {"SCMP_ACT_LOG", SCMP_ACT_LOG},
     {"SCMP_ACT_ERRNO", SCMP_ACT_ERRNO(0)},
     {"SCMP_ACT_TRACE", SCMP_ACT_TRACE(0)},
+    {"SCMP_ACT_NOTIFY", SCMP_ACT_NOTIFY},
 };
 
 static const struct {
@@ -64,6 +65,41 @@ static const struct {
     {"SCMP_ARCH_RISCV64", SCMP_ARCH_RISCV64},
 };
 
+const char *seccomp_action_name(size_t i)
+{
+    return i < ARRAY_SIZE(actions) ? actions[i].name : NULL;
+}
+
+const char *seccomp_operator_name(size_t i)
+{
+    return i < ARRAY_SIZE(operators) ? operators[i].name : NULL;
+}
+
+const char *seccomp_arch_name(size_t i)
+{
+    return i < ARRAY_SIZE(architectures) ? architectures[i].name : NULL;
+}
+
+/*
+ * The process hands the listener over by itself, right after the filter is in force: what it uses
+ * for that cannot wait for an answer of whoever gets the listener.
+ */
+static int check_notify(const struct seccomp_filter *f, struct error *e)
+{
+    const struct seccomp_rule *rules = f->syscalls.items;
+
+    if (STREQ(f->default_action, "SCMP_ACT_NOTIFY"))
+        return error_set(e, ERR_INVALID,
+                         "seccomp: SCMP_ACT_NOTIFY cannot be the default action (the listener "
+                         "could not be handed over)");
+    for (size_t i = 0; i < f->syscalls.len; i++)
+        if (STREQ(rules[i].action, "SCMP_ACT_NOTIFY") && strv_contains(rules[i].names, "sendmsg"))
+            return error_set(e, ERR_INVALID,
+                             "seccomp: SCMP_ACT_NOTIFY cannot be used for sendmsg (the listener "
+                             "is handed over by it)");
+    return 0;
+}
+
 static int to_action(const char *name, const struct opt_uint *ret, uint32_t *out, struct error *e)
 {
     for (size_t i = 0; i < ARRAY_SIZE(actions); i++) {
@@ -74,6 +110,8 @@ static int to_action(const char *name, const struct opt_uint *ret, uint32_t *out
             *out = SCMP_ACT_ERRNO(ret->set ? (uint16_t)ret->value : EPERM);
         else if (STREQ(name, "SCMP_ACT_TRACE"))
             *out = SCMP_ACT_TRACE(ret->set ? (uint16_t)ret->value : EPERM);
+        else if (ret->set)
+            return error_set(e, ERR_INVALID, "seccomp: action %s takes no errnoRet", name);
         return 0;
     }
     return error_set(e, ERR_INVALID, "seccomp: unknown action \"%s\"", name);
@@ -195,6 +233,8 @@ int seccomp_compile_oci(const struct seccomp_filter *f, struct buf *ret_bpf, str
     uint32_t fallback = 0;
     int r = to_action(f->default_action, &f->default_errno_ret, &fallback, e);
 
+    if (r == 0)
+        r = check_notify(f, e);
     if (r < 0)
         return r;
     ctx = seccomp_init(fallback);

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/buf.h"
@@ -47,6 +48,11 @@ struct seccomp_filter {
 int seccomp_compile(const char *profile_json, char *const *caps, struct buf *ret_bpf,
                     struct error *e) MUST_CHECK;
 
+/* Names of all actions, comparisons and architectures, in the order of i; NULL at the end. */
+const char *seccomp_action_name(size_t i);
+const char *seccomp_operator_name(size_t i);
+const char *seccomp_arch_name(size_t i);
+
 /* Compiles the filter of a runtime specification. */
 int seccomp_compile_oci(const struct seccomp_filter *f, struct buf *ret_bpf,
                         struct error *e) MUST_CHECK;
@@ -55,5 +61,13 @@ int seccomp_compile_oci(const struct seccomp_filter *f, struct buf *ret_bpf,
  * no_new_privs the caller needs CAP_SYS_ADMIN. 0 or -errno. */
 int seccomp_install(const void *bpf, size_t len, unsigned flags) MUST_CHECK;
 
+/* The same with SECCOMP_FILTER_FLAG_NEW_LISTENER: the listener's descriptor (O_CLOEXEC), on which
+ * the system calls with SCMP_ACT_NOTIFY arrive, or -errno. */
+int seccomp_install_listener(const void *bpf, size_t len, unsigned flags) MUST_CHECK;
+
+/* Is SCMP_ACT_NOTIFY among the filter's actions? NULL is none. */
+bool seccomp_notifies(const struct seccomp_filter *f);
+
 /* SECCOMP_FILTER_FLAG_… bits of a filter's flags; unknown names are -EINVAL. */
+extern const char *const seccomp_flag_names[]; /* all, NULL-ended */
 int seccomp_flags_parse(char *const *flags, unsigned *ret) MUST_CHECK;
