@@ -77,7 +77,8 @@ static int validate_intel_rdt(const struct oci_intel_rdt *rdt, struct error *e)
     if (!rdt)
         return 0;
     if (id && !STREQ(id, "/") && (!*id || STREQ(id, ".") || STREQ(id, "..") || strchr(id, '/')))
-        return error_set(e, ERR_INVALID, "linux.intelRdt.closID: \"%s\" is not a folder's name", id);
+        return error_set(e, ERR_INVALID, "linux.intelRdt.closID: \"%s\" is not a folder's name",
+                         id);
     if (rdt->mem_bw_schema && !str_has_prefix(rdt->mem_bw_schema, "MB:"))
         return error_set(e, ERR_INVALID, "linux.intelRdt.memBwSchema: must start with \"MB:\"");
     bad |= rdt->l3_cache_schema && strchr(rdt->l3_cache_schema, '\n');
@@ -159,8 +160,8 @@ static int validate_mounts(const struct oci_spec *s, struct error *e)
         if (str_is_empty(m[i].destination))
             return error_set(e, ERR_INVALID, "mounts[%zu].destination: is empty", i);
         if (!m[i].uid_mappings.len != !m[i].gid_mappings.len)
-            return error_set(e, ERR_INVALID,
-                             "mounts[%zu]: uidMappings and gidMappings go together", i);
+            return error_set(e, ERR_INVALID, "mounts[%zu]: uidMappings and gidMappings go together",
+                             i);
     }
     return 0;
 }

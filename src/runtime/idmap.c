@@ -146,9 +146,9 @@ int idmap_open_mount(const struct runtime_create *p, pid_t pid, size_t i, struct
     if (i >= p->spec->mounts.len || !idmap_is_wanted(m, &recursive))
         return error_set(e, ERR_INTERNAL, "init asked for a mount that has no id mappings");
     mount_options_parse(m->options, &o);
-    if (m->uid_mappings.len && !(l->uid_mappings.len && same_maps(&m->uid_mappings,
-                                                                  &l->uid_mappings) &&
-                                 same_maps(&m->gid_mappings, &l->gid_mappings)))
+    if (m->uid_mappings.len &&
+        !(l->uid_mappings.len && same_maps(&m->uid_mappings, &l->uid_mappings) &&
+          same_maps(&m->gid_mappings, &l->gid_mappings)))
         userns = make_userns(&m->uid_mappings, &m->gid_mappings, e);
     else
         userns = container_userns(p, pid, e);
@@ -163,8 +163,7 @@ int idmap_open_mount(const struct runtime_create *p, pid_t pid, size_t i, struct
     fd = mount_clone_open(source, "", o.bind_rec);
     r = fd < 0 ? fd : mount_set_idmap(fd, userns, recursive);
     if (r < 0)
-        return error_set_errno(e, r,
-                               "cannot shift the ids of %s for the mount of %s%s", path,
+        return error_set_errno(e, r, "cannot shift the ids of %s for the mount of %s%s", path,
                                m->destination,
                                r == -EINVAL || r == -ENOSYS || r == -EOPNOTSUPP
                                    ? " (its file system, or the kernel, has no idmapped mounts)"

@@ -252,8 +252,7 @@ int rootfs_check_target(const char *dest, const char *type, int target, int sour
     return 0;
 }
 
-char *rootfs_bind_source(const struct runtime_create *p, const struct oci_mount *m,
-                         struct error *e)
+char *rootfs_bind_source(const struct runtime_create *p, const struct oci_mount *m, struct error *e)
 {
     if (str_is_empty(m->source)) {
         (void)!error_set(e, ERR_INVALID, "mount of %s: source is missing", m->destination);
@@ -279,8 +278,8 @@ static int mount_bind(struct rootfs *r, size_t i, const struct mount_options *o,
 {
     const struct oci_mount *m = (const struct oci_mount *)r->p->spec->mounts.items + i;
     bool detached = r->sources[i].detached;
-    AUTOFD int source =
-        r->sources[i].fd >= 0 ? take_fd(r->sources[i].fd) : open_bind_source(r, m, e);
+    AUTOFD int source = r->sources[i].fd >= 0 ? take_fd(r->sources[i].fd)
+                                              : open_bind_source(r, m, e);
     AUTOFD int target = -EBADF;
     int err;
 

@@ -22,8 +22,8 @@ enum sync_type {
     SYNC_WARNING = 1, /* init → stage, text */
     SYNC_ERROR,       /* init → stage, code, errnum, text; the last message */
     SYNC_NEED_MAPS, /* init → stage: write my id maps; init gets the root mount with the answer */
-    SYNC_NEED_HOOKS, /* init → stage: run prestart and createRuntime hooks */
-    SYNC_NEED_MOUNT, /* init → stage: the idmapped source of mounts[status.code] */
+    SYNC_NEED_HOOKS,    /* init → stage: run prestart and createRuntime hooks */
+    SYNC_NEED_MOUNT,    /* init → stage: the idmapped source of mounts[status.code] */
     SYNC_NEED_LISTENER, /* init → stage: my process id, the socket for the seccomp listener */
     SYNC_READY,         /* init → stage: at the gate; the last message */
     SYNC_GO_ON,         /* stage → init */
@@ -66,7 +66,7 @@ struct process_plan {
     unsigned flags;
     const char *id;
     const char *mount_label;
-    bool new_userns; /* ids are those of a user namespace made or joined */
+    bool new_userns;      /* ids are those of a user namespace made or joined */
     int listener;         /* socket that gets the filter's listener, -EBADF: none */
     char *listener_state; /* what is sent with it */
     int status_fd;

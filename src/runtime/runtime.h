@@ -105,7 +105,7 @@ struct runtime_exec {
     size_t seccomp_len;
     unsigned seccomp_flags;
     int seccomp_listener; /* as above */
-    int status_fd; /* as above; there is no gate */
+    int status_fd;        /* as above; there is no gate */
     unsigned flags;
 };
 /* Starts a process in a running container. 0 when it was cloned; whether it execs is told by

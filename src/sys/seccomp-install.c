@@ -39,8 +39,9 @@ int seccomp_install_listener(const void *bpf, size_t len, unsigned flags)
     long r = install(bpf, len, flags | SECCOMP_FILTER_FLAG_NEW_LISTENER);
 
     if (r == -EINVAL && flags & SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV) /* Linux 5.19 */
-        r = install(bpf, len, (flags & ~(unsigned)SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV) |
-                                  SECCOMP_FILTER_FLAG_NEW_LISTENER);
+        r = install(bpf, len,
+                    (flags & ~(unsigned)SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV) |
+                        SECCOMP_FILTER_FLAG_NEW_LISTENER);
     return (int)r;
 }
 
@@ -58,9 +59,9 @@ bool seccomp_notifies(const struct seccomp_filter *f)
     return false;
 }
 
-const char *const seccomp_flag_names[] = {
-    "SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
-    "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", NULL};
+const char *const seccomp_flag_names[] = {"SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_LOG",
+                                          "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+                                          "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", NULL};
 
 int seccomp_flags_parse(char *const *flags, unsigned *ret)
 {

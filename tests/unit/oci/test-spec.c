@@ -100,7 +100,32 @@ static void test_refusals(void **state)
         {HEAD "\"process\":{\"args\":[\"x\"],\"cwd\":\"/\",\"oomScoreAdj\":2000}," ROOT LINUX "}",
          "must be between -1000 and 1000"},
         {HEAD "\"process\":{\"args\":[\"x\"],\"cwd\":\"/\",\"scheduler\":{}}," ROOT LINUX "}",
-         "process.scheduler is not supported"},
+         "scheduler.policy"},
+#define NS "\"namespaces\":[{\"type\":\"mount\"}]"
+        {HEAD ROOT "\"linux\":{" NS ",\"timeOffsets\":{\"boottime\":{\"secs\":1}}}}",
+         "linux.timeOffsets: need a new time namespace"},
+        {HEAD ROOT "\"linux\":{\"namespaces\":[{\"type\":\"mount\"},{\"type\":\"time\"}],"
+                   "\"timeOffsets\":{\"realtime\":{\"secs\":1}}}}",
+         "\"realtime\" is neither monotonic nor boottime"},
+        {HEAD ROOT "\"linux\":{" NS ",\"intelRdt\":{\"closID\":\"a/b\"}}}",
+         "linux.intelRdt.closID: \"a/b\" is not a folder's name"},
+        {HEAD ROOT "\"linux\":{" NS ",\"intelRdt\":{\"l3CacheSchema\":\"L3:0=f\\nMB:0=1\"}}}",
+         "linux.intelRdt: a schema holds a line break"},
+        {HEAD ROOT "\"linux\":{" NS ",\"intelRdt\":{\"memBwSchema\":\"L3:0=f\"}}}",
+         "must start with \"MB:\""},
+        {HEAD ROOT "\"linux\":{" NS ",\"netDevices\":{\"eth0\":{}}}}",
+         "linux.netDevices: need a network namespace"},
+        {HEAD ROOT "\"linux\":{\"namespaces\":[{\"type\":\"mount\"},{\"type\":\"network\"}],"
+                   "\"netDevices\":{\"eth0\":{\"name\":\"a/b\"}}}}",
+         "\"a/b\" is no name of a network device"},
+        {HEAD ROOT "\"linux\":{" NS ",\"seccomp\":{\"defaultAction\":\"SCMP_ACT_ALLOW\","
+                   "\"listenerMetadata\":\"x\"}}}",
+         "linux.seccomp.listenerMetadata: needs listenerPath"},
+        {HEAD ROOT "\"linux\":{" NS ",\"personality\":{\"domain\":\"LINUX\",\"flags\":[\"x\"]}}}",
+         "linux.personality.flags: \"x\" is not known"},
+        {HEAD ROOT LINUX ",\"mounts\":[{\"destination\":\"/m\",\"uidMappings\":["
+                         "{\"containerID\":0,\"hostID\":1,\"size\":2}]}]}",
+         "mounts[0]: uidMappings and gidMappings go together"},
         {HEAD ROOT "\"linux\":{\"namespaces\":[{\"type\":\"mnt\"}]}}", "unknown type \"mnt\""},
         {HEAD ROOT "\"linux\":{\"namespaces\":[{\"type\":\"pid\"},{\"type\":\"pid\"}]}}",
          "\"pid\" is there twice"},

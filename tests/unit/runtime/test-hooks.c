@@ -46,7 +46,7 @@ static void test_input(void **state)
     close(fd);
     assert_int_equal(run(script, 0, RUNTIME_HOOK_POSTSTOP, &e), 0);
     assert_int_equal(fs_read_file(AT_FDCWD, path, 4096, &got, NULL), 0);
-    assert_string_equal(got, "{\"ociVersion\":\"1.0.2\",\"id\":\"ID\",\"status\":\"stopped\","
+    assert_string_equal(got, "{\"ociVersion\":\"1.3.0\",\"id\":\"ID\",\"status\":\"stopped\","
                              "\"pid\":42,\"bundle\":\"/b\"}");
     assert_int_equal(unlink(path), 0);
     /* another kind: nothing to run */
