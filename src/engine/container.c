@@ -213,8 +213,7 @@ int container_claim(struct container *c, enum container_op op, struct error *e)
     if (c->removed)
         r = error_set(e, ERR_NOT_FOUND, "No such container: %s", c->id);
     else if (c->op == OP_REMOVE)
-        r = error_set(e, ERR_CONFLICT, "removal of container %s is already in progress",
-                      c->id);
+        r = error_set(e, ERR_CONFLICT, "removal of container %s is already in progress", c->id);
     else if (c->op != OP_NONE)
         r = error_set(e, ERR_CONFLICT, "container %s is %s, try again later", c->id,
                       op_texts[c->op]);

@@ -254,7 +254,7 @@ const char *mode_container(const char *mode); /* "container:x" -> "x", else NULL
 struct start_context {
     struct container *c;
     const struct container_definition *def; /* the version that is started; referenced */
-    const char *bundle; /* <state>/c/<id> */
+    const char *bundle;                     /* <state>/c/<id> */
     struct image *image;
     struct rootfs_mount rootfs;
     struct network_endpoint endpoint;

@@ -99,7 +99,7 @@ struct container_definition {
 /* An immutable picture of one container. Referenced; never locked. */
 struct container_view {
     const struct container_definition *def; /* referenced */
-    char *name; /* without "/" */
+    char *name;                             /* without "/" */
     enum container_status status;
     pid_t pid; /* 0 unless running */
     int64_t exit_code;

@@ -204,9 +204,8 @@ void container_handle_exit(struct container *c, const struct monitor_exit *x)
     if (container_claim(c, OP_EXIT, &e) < 0)
         return; /* removed meanwhile */
     if (x->log_lost_bytes)
-        log_warn("output of the container was not logged", "id=%s bytes=%llu lines=%llu",
-                 c->id, (unsigned long long)x->log_lost_bytes,
-                 (unsigned long long)x->log_lost_lines);
+        log_warn("output of the container was not logged", "id=%s bytes=%llu lines=%llu", c->id,
+                 (unsigned long long)x->log_lost_bytes, (unsigned long long)x->log_lost_lines);
     network_release(c->en->network, c->id);
     again = note_end(c, x, &remove);
     exec_all_ended(c);

@@ -114,9 +114,9 @@ static int stop_container(struct container *c, const char *signal, struct opt_in
     struct engine_wait *w = NULL;
     AUTOPTR(container_def) const struct container_definition *def = container_def_ref(c);
     AUTOFREE char *cgroup = container_cgroup(c);
-    int64_t seconds = timeout.set                       ? timeout.value
+    int64_t seconds = timeout.set                    ? timeout.value
                       : def->config.stop_timeout.set ? def->config.stop_timeout.value
-                                                        : 10;
+                                                     : 10;
     int sig = SIGTERM;
     int r = stop_signal_of(def, signal, &sig, e);
 
@@ -406,8 +406,7 @@ int engine_remove(struct engine *en, const char *ref, bool force, bool volumes, 
     }
     (void)pthread_mutex_unlock(&c->mutex);
     if (runs)
-        r = error_set(e, ERR_CONFLICT, "container %s was started meanwhile; not removed",
-                      c->id);
+        r = error_set(e, ERR_CONFLICT, "container %s was started meanwhile; not removed", c->id);
     else
         r = container_remove_claimed(c, volumes, e);
     container_release_claim(c);

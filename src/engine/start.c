@@ -207,8 +207,8 @@ static int copy_name_files(struct start_context *ctx, struct error *e)
 {
     static const char *const names[] = {"hosts", "hostname", "resolv.conf"};
     AUTOPTR(container_view) struct container_view *other = NULL;
-    int r = engine_inspect(ctx->c->en, mode_container(ctx->def->host_config.network_mode),
-                           &other, e);
+    int r = engine_inspect(ctx->c->en, mode_container(ctx->def->host_config.network_mode), &other,
+                           e);
 
     for (size_t i = 0; r == 0 && i < ARRAY_SIZE(names); i++) {
         AUTOFREE char *from = xasprintf("%s/%s", other->def->dir, names[i]);
@@ -416,8 +416,8 @@ static int run_steps(struct start_context *ctx, struct error *e)
         int64_t before = time_monotonic_ns();
 
         r = steps[i].run(ctx, e);
-        log_debug("start step", "id=%.12s step=%s result=%d us=%lld", ctx->c->id,
-                  steps[i].name, r, (long long)((time_monotonic_ns() - before) / 1000));
+        log_debug("start step", "id=%.12s step=%s result=%d us=%lld", ctx->c->id, steps[i].name, r,
+                  (long long)((time_monotonic_ns() - before) / 1000));
         if (r < 0)
             break;
     }
