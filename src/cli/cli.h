@@ -98,6 +98,8 @@ int cli_fail_run(const struct cli *cli, const struct error *e);
 /* Exit status for a command that the daemon could not start, told by its message: 127 when there is
  * no such command, 126 when it cannot be executed, else `otherwise`. */
 int cli_start_status(const struct error *e, int otherwise);
+/* Prints the warnings of an answer. */
+void cli_show_warnings(const struct json_value *answer);
 /* Does the same for several arguments; each failure is printed; 0 or 1. */
 int cli_for_each(struct cli *cli, char **args,
                  int (*one)(struct cli *cli, const char *arg, void *data, struct error *e),
@@ -159,6 +161,7 @@ const char *jstr(const struct json_value *obj, const char *key);
     X(stop)                                                                                        \
     X(tag)                                                                                         \
     X(top)                                                                                         \
+    X(update)                                                                                      \
     X(unpause)                                                                                     \
     X(version)                                                                                     \
     X(wait)

@@ -28,25 +28,11 @@ const struct option_def cli_global_options[] = {
 };
 
 static const struct command *const container_commands[] = {
-    &command_attach,
-    &command_create,
-    &command_exec,
-    &command_container_inspect,
-    &command_kill,
-    &command_logs,
-    &command_container_ls,
-    &command_pause,
-    &command_port,
-    &command_rename,
-    &command_restart,
-    &command_container_rm,
-    &command_run,
-    &command_start,
-    &command_stop,
-    &command_top,
-    &command_unpause,
-    &command_wait,
-    NULL,
+    &command_attach,  &command_create, &command_exec,         &command_container_inspect,
+    &command_kill,    &command_logs,   &command_container_ls, &command_pause,
+    &command_port,    &command_rename, &command_restart,      &command_container_rm,
+    &command_run,     &command_start,  &command_stop,         &command_top,
+    &command_unpause, &command_update, &command_wait,         NULL,
 };
 static const struct command command_container = {.name = "container",
                                                  .summary = "Manage containers",
@@ -66,13 +52,15 @@ static const struct command command_system = {.name = "system",
                                               .sub = system_commands};
 
 const struct command *const cli_commands[] = {
-    &command_attach, &command_complete, &command_completion, &command_container, &command_create,
-    &command_events, &command_exec,     &command_help,       &command_image,     &command_images,
-    &command_import, &command_info,     &command_inspect,    &command_kill,      &command_load,
-    &command_logs,   &command_man,      &command_pause,      &command_port,      &command_ps,
-    &command_pull,   &command_rename,   &command_restart,    &command_rm,        &command_rmi,
-    &command_run,    &command_start,    &command_stop,       &command_system,    &command_tag,
-    &command_top,    &command_unpause,  &command_version,    &command_wait,      NULL,
+    &command_attach,  &command_complete, &command_completion, &command_container,
+    &command_create,  &command_events,   &command_exec,       &command_help,
+    &command_image,   &command_images,   &command_import,     &command_info,
+    &command_inspect, &command_kill,     &command_load,       &command_logs,
+    &command_man,     &command_pause,    &command_port,       &command_ps,
+    &command_pull,    &command_rename,   &command_restart,    &command_rm,
+    &command_rmi,     &command_run,      &command_start,      &command_stop,
+    &command_system,  &command_tag,      &command_top,        &command_unpause,
+    &command_update,  &command_version,  &command_wait,       NULL,
 };
 
 const struct command cli_root = {

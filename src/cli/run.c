@@ -50,7 +50,7 @@ static int check_cidfile(const char *path, struct error *e)
     return 0;
 }
 
-static void show_warnings(const struct json_value *answer)
+void cli_show_warnings(const struct json_value *answer)
 {
     const struct json_value *list = json_value_get(answer, "Warnings");
 
@@ -115,7 +115,7 @@ static int create_container(struct cli *cli, const struct create_options *o, con
     r = json_value_parse(buf_str(&out), out.len, &answer, e);
     if (r < 0)
         return r;
-    show_warnings(answer);
+    cli_show_warnings(answer);
     *ret_id = xstrdup(jstr(answer, "Id"));
     if (o->cidfile)
         r = fs_write_atomic(AT_FDCWD, o->cidfile, *ret_id, strlen(*ret_id), 0644, FS_NO_SYNC);

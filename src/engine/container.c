@@ -136,6 +136,7 @@ void container_unref(struct container *c)
     container_def_free(c->def_now);
     free(c->name);
     free(c->error);
+    free(c->pending_change);
     strv_free(c->warnings);
     free(c->execs);
     (void)pthread_mutex_destroy(&c->mutex);
@@ -197,7 +198,8 @@ struct container_view *container_get_view(struct container *c)
 
 static const char *const op_texts[OP_MAX] = {"idle",          "being started",
                                              "being removed", "being paused or unpaused",
-                                             "being renamed", "being cleaned up after its end"};
+                                             "being renamed", "being cleaned up after its end",
+                                             "being updated", "being upgraded"};
 
 int container_claim(struct container *c, enum container_op op, struct error *e)
 {

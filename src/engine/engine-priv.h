@@ -20,6 +20,7 @@
 #include "monitor/monitor.h"
 #include "rootfs/rootfs.h"
 #include "store/store.h"
+#include "sys/cgroup.h"
 
 #define ENGINE_OP_DEADLINE_NS (30 * NSEC_PER_SEC) /* how long a second operation waits */
 
@@ -68,7 +69,17 @@ struct engine {
     struct map *seccomp;   /* capability list -> struct buf * of BPF; under mutex */
 };
 
-enum container_op { OP_NONE, OP_START, OP_REMOVE, OP_PAUSE, OP_RENAME, OP_EXIT, OP_MAX };
+enum container_op {
+    OP_NONE,
+    OP_START,
+    OP_REMOVE,
+    OP_PAUSE,
+    OP_RENAME,
+    OP_EXIT,
+    OP_UPDATE,
+    OP_UPGRADE,
+    OP_MAX
+};
 
 /* A running container's monitor, shared by the threads that talk to it. */
 struct live {
@@ -144,7 +155,8 @@ struct container {
     struct live *live; /* while it runs */
     struct engine_wait *waits;
     struct pending_attach *pending;
-    unsigned attaching; /* clients that will be there in a moment */
+    char *pending_change; /* as loaded: an update or upgrade that a killed pouchd left (update.c) */
+    unsigned attaching;   /* clients that will be there in a moment */
     struct exec **execs;
     size_t nexecs;
     struct container_view *view;
@@ -218,6 +230,51 @@ int record_delete(struct engine *en, const char *id, struct error *e);
 int record_load(struct engine *en, void (*each)(struct engine *, struct container *),
                 struct error *e);
 
+/* Definition and what is to be done about it, in one step: a pouchd killed before the change is
+ * complete leaves `pending` to the next one (container.pending_change). NULL: nothing. */
+int container_redefine_pending(struct container *c, struct container_definition *next,
+                               const char *pending, struct error *e) MUST_CHECK;
+int record_pending(struct container *c, const char *pending, struct error *e);
+extern const struct json_desc container_definition_json;
+
+/* --- update.c: changes of a container that may run ------------------------------------------------- */
+
+/*
+ * An update is a table of parts. check() validates the request's share and writes it into `next`,
+ * without side effects. Then the new version goes on record together with the old one; then
+ * apply(from, to) makes it true for what runs. apply() looks at nothing but the difference of the
+ * two versions and can be repeated, so that the way back is the same call with both exchanged, and
+ * a pouchd that was killed half-way leaves the rest to the next one.
+ */
+struct update_context {
+    struct container *c;                    /* claimed */
+    const struct container_update *update;  /* check() only; NULL after a restart of pouchd */
+    const struct container_definition *old; /* in force */
+    struct container_definition *next;      /* check(): to be written to */
+    struct live *live;                      /* referenced; NULL: it does not run */
+    const char *cgroup;
+    char ***warnings; /* may be NULL */
+};
+struct update_part {
+    const char *name;
+    int (*check)(struct update_context *u, struct error *e);
+    int (*apply)(struct update_context *u, const struct container_definition *from,
+                 const struct container_definition *to, struct error *e);
+    bool when_stopped; /* apply() is called for a container that does not run, too */
+};
+/* After a restart of pouchd: ends an update that was cut off. */
+void update_recover(struct container *c);
+
+/* update-limits.c, update-config.c */
+int update_limits_check(struct update_context *u, struct error *e);
+int update_limits_apply(struct update_context *u, const struct container_definition *from,
+                        const struct container_definition *to, struct error *e);
+int update_config_check(struct update_context *u, struct error *e);
+int update_restart_check(struct update_context *u, struct error *e);
+/* What differs between two versions, with the kernel's defaults where `to` has no limit. */
+int update_limits_diff(const struct host_config *from, const struct host_config *to,
+                       const char *cgroup, struct cgroup_resources *ret, struct error *e);
+
 /* --- create.c, spec.c -------------------------------------------------------------------------------- */
 
 int signal_parse(const char *name, int *ret); /* "KILL", "SIGKILL", "9"; -EINVAL */
@@ -228,6 +285,8 @@ struct start_context;
 /* Fills the runtime spec of a container about to start. */
 int spec_build(struct container *c, const struct start_context *ctx, struct oci_spec *ret,
                struct error *e);
+/* Block I/O limits: devices by number. */
+int spec_block_io(const struct host_config *hc, struct cgroup_resources *res, struct error *e);
 /* The spec's process object for an exec, as JSON the caller frees. */
 int spec_exec_process(struct container *c, const struct exec_config *config, char **ret_json,
                       struct error *e);
@@ -244,6 +303,10 @@ int spec_capabilities(const struct host_config *hc, char ***ret, struct error *e
 /* The compiled filter of a container, kept by the engine; *ret_bpf NULL: unconfined. */
 int engine_seccomp(struct engine *en, const struct host_config *hc, const void **ret_bpf,
                    size_t *ret_len, struct error *e);
+/* Memory, CPU, block I/O; fills in defaults. Restart policy. Device nodes. */
+int validate_limits(struct host_config *hc, struct error *e);
+int validate_restart(struct host_config *hc, struct error *e);
+int validate_devices(const struct host_config *hc, struct error *e);
 int validate_create(struct engine *en, struct container_config *config, struct host_config *hc,
                     char ***warnings, struct error *e);
 

@@ -175,6 +175,12 @@ int engine_kill(struct engine *en, const char *ref, const char *signal, struct e
 int engine_pause(struct engine *en, const char *ref, struct error *e) MUST_CHECK;
 int engine_unpause(struct engine *en, const char *ref, struct error *e) MUST_CHECK;
 int engine_rename(struct engine *en, const char *ref, const char *name, struct error *e) MUST_CHECK;
+/*
+ * Changes a container, running or not: all of it or nothing. What a running one cannot be given
+ * live is refused. ret_warnings (the caller frees them): what this host could not do.
+ */
+int engine_update(struct engine *en, const char *ref, const struct container_update *u,
+                  char ***ret_warnings, struct error *e) MUST_CHECK;
 /* force: kills it first. volumes: anonymous volumes go too. */
 int engine_remove(struct engine *en, const char *ref, bool force, bool volumes,
                   struct error *e) MUST_CHECK;

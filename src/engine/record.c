@@ -15,6 +15,7 @@ static const char *const migrations[] = {
     " oom_killed INTEGER NOT NULL, error TEXT, started INTEGER NOT NULL,"
     " finished INTEGER NOT NULL, restart_count INTEGER NOT NULL,"
     " stop_requested INTEGER NOT NULL) WITHOUT ROWID",
+    "ALTER TABLE containers ADD COLUMN pending TEXT",
     NULL,
 };
 
@@ -43,8 +44,9 @@ static const struct json_field definition_fields[] = {
     JSON_FIELD(struct container_definition, dir, "Dir", JSON_STR, 0),
     JSON_END,
 };
-static const struct json_desc definition_json = {"container", sizeof(struct container_definition),
-                                                 definition_fields};
+const struct json_desc container_definition_json = {"container",
+                                                    sizeof(struct container_definition),
+                                                    definition_fields};
 
 int record_migrate(struct store *s, struct error *e)
 {
@@ -56,7 +58,7 @@ struct container_definition *container_def_copy(const struct container_definitio
     struct container_definition *copy = container_def_new();
 
     /* json_copy() overwrites the whole struct. */
-    json_copy(&definition_json, copy, def);
+    json_copy(&container_definition_json, copy, def);
     atomic_init(&copy->refs, 1);
     (void)memcpy(copy->id, def->id, sizeof(copy->id));
     return copy;
@@ -64,9 +66,16 @@ struct container_definition *container_def_copy(const struct container_definitio
 
 int container_redefine(struct container *c, struct container_definition *next, struct error *e)
 {
-    AUTOFREE char *text = json_print_str(&definition_json, next);
-    int r = store_exec(c->en->store, e, "UPDATE containers SET definition = ? WHERE id = ?", "ss",
-                       text, c->id);
+    return container_redefine_pending(c, next, NULL, e);
+}
+
+int container_redefine_pending(struct container *c, struct container_definition *next,
+                               const char *pending, struct error *e)
+{
+    AUTOFREE char *text = json_print_str(&container_definition_json, next);
+    int r = store_exec(c->en->store, e,
+                       "UPDATE containers SET definition = ?, pending = ? WHERE id = ?", "sss",
+                       text, pending, c->id);
     struct container_definition *old;
 
     if (r >= 0) {
@@ -81,13 +90,22 @@ int container_redefine(struct container *c, struct container_definition *next, s
     return r < 0 ? r : 0;
 }
 
+int record_pending(struct container *c, const char *pending, struct error *e)
+{
+    int r = store_exec(c->en->store, e, "UPDATE containers SET pending = ? WHERE id = ?", "ss",
+                       pending, c->id);
+
+    return r < 0 ? r : 0;
+}
+
 int record_insert(struct engine *en, struct container *c, struct error *e)
 {
     AUTOPTR(container_def) const struct container_definition *def = container_def_ref(c);
-    AUTOFREE char *text = json_print_str(&definition_json, def);
-    int r = store_exec(en->store, e,
-                       "INSERT INTO containers VALUES (?, ?, ?, ?, 0, 0, 0, NULL, 0, 0, 0, 0)",
-                       "ssss", c->id, c->name, text, container_status_name(c->status));
+    AUTOFREE char *text = json_print_str(&container_definition_json, def);
+    int r =
+        store_exec(en->store, e,
+                   "INSERT INTO containers VALUES (?, ?, ?, ?, 0, 0, 0, NULL, 0, 0, 0, 0, NULL)",
+                   "ssss", c->id, c->name, text, container_status_name(c->status));
 
     return r < 0 ? r : 0;
 }
@@ -134,7 +152,7 @@ static struct container *container_of_row(struct engine *en, const struct store_
     const char *text = store_col_str(rows, 2);
     struct container *c;
 
-    if (json_parse(&definition_json, text, strlen(text), def, e) < 0) {
+    if (json_parse(&container_definition_json, text, strlen(text), def, e) < 0) {
         error_add(e, "the database's record of container %s", id);
         container_def_free(def);
         return NULL;
@@ -151,6 +169,7 @@ static struct container *container_of_row(struct engine *en, const struct store_
     c->finished = store_col_int(rows, 9);
     c->restart_count = store_col_int(rows, 10);
     c->stop_requested = store_col_int(rows, 11) != 0;
+    c->pending_change = xstrdup_or_null(store_col_str(rows, 12));
     return c;
 }
 
@@ -158,10 +177,11 @@ int record_load(struct engine *en, void (*each)(struct engine *, struct containe
                 struct error *e)
 {
     CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
-    int r = store_query(en->store, &rows, e,
-                        "SELECT id, name, definition, status, pid, exit_code, oom_killed, error,"
-                        " started, finished, restart_count, stop_requested FROM containers",
-                        "");
+    int r =
+        store_query(en->store, &rows, e,
+                    "SELECT id, name, definition, status, pid, exit_code, oom_killed, error,"
+                    " started, finished, restart_count, stop_requested, pending FROM containers",
+                    "");
 
     while (r >= 0 && (r = store_rows_next(&rows, e)) > 0) {
         CLEANUP(error_done) struct error bad = ERROR_INIT;

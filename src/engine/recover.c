@@ -106,7 +106,7 @@ static void end_of_old_run(struct container *c, const char *dir, bool rebooted)
     container_handle_exit(c, &x);
 }
 
-void recover_container(struct container *c, bool rebooted)
+static void recover_run(struct container *c, bool rebooted)
 {
     AUTOPTR(container_def) const struct container_definition *def = container_def_ref(c);
     AUTOFREE char *dir = container_state_dir(c->en, c->id);
@@ -142,6 +142,13 @@ void recover_container(struct container *c, bool rebooted)
     }
     if (was_up(c) || access(dir, F_OK) == 0)
         end_of_old_run(c, dir, rebooted);
+}
+
+void recover_container(struct container *c, bool rebooted)
+{
+    recover_run(c, rebooted);
+    if (c->pending_change)
+        update_recover(c);
 }
 
 /* --- what belongs to no container ------------------------------------------------------------------ */

@@ -629,7 +629,7 @@ static int add_throttle(const struct json_list *from, struct json_list *to, stru
     return r;
 }
 
-static int add_block_io(const struct host_config *hc, struct cgroup_resources *res, struct error *e)
+int spec_block_io(const struct host_config *hc, struct cgroup_resources *res, struct error *e)
 {
     const struct weight_device *d = hc->blkio_weight_device.items;
     struct cgroup_block_io *io;
@@ -670,7 +670,7 @@ static int add_resources(const struct host_config *hc, struct oci_spec *s, struc
         res->pids = xcalloc(1, sizeof(*res->pids));
         res->pids->limit = hc->pids_limit;
     }
-    r = add_block_io(hc, res, e);
+    r = spec_block_io(hc, res, e);
     return r < 0 ? r : add_devices(hc, s, res, e);
 }
 

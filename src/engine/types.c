@@ -198,6 +198,65 @@ static const struct json_field create_extra_fields[] = {
 };
 PUBLIC_TABLE(create_extra);
 
+#define U(member, name, kind)  F(container_update, set.member, name, kind, OMIT)
+#define UL(member, name, type) S(container_update, set.member, name, JSON_OBJ_LIST, OMIT, type)
+static const struct json_field container_update_fields[] = {
+    U(cpu_shares, "CpuShares", JSON_INT),
+    U(memory, "Memory", JSON_INT),
+    U(nano_cpus, "NanoCpus", JSON_INT),
+    U(cgroup_parent, "CgroupParent", JSON_STR),
+    U(blkio_weight, "BlkioWeight", JSON_UINT),
+    UL(blkio_weight_device, "BlkioWeightDevice", weight_device_json),
+    UL(blkio_device_read_bps, "BlkioDeviceReadBps", throttle_device_json),
+    UL(blkio_device_write_bps, "BlkioDeviceWriteBps", throttle_device_json),
+    UL(blkio_device_read_iops, "BlkioDeviceReadIOps", throttle_device_json),
+    UL(blkio_device_write_iops, "BlkioDeviceWriteIOps", throttle_device_json),
+    U(cpu_period, "CpuPeriod", JSON_INT),
+    U(cpu_quota, "CpuQuota", JSON_INT),
+    U(cpu_realtime_period, "CpuRealtimePeriod", JSON_INT),
+    U(cpu_realtime_runtime, "CpuRealtimeRuntime", JSON_INT),
+    U(cpuset_cpus, "CpusetCpus", JSON_STR),
+    U(cpuset_mems, "CpusetMems", JSON_STR),
+    UL(devices, "Devices", device_mapping_json),
+    U(kernel_memory, "KernelMemory", JSON_INT),
+    U(kernel_memory_tcp, "KernelMemoryTCP", JSON_INT),
+    U(memory_reservation, "MemoryReservation", JSON_INT),
+    U(memory_swap, "MemorySwap", JSON_INT),
+    U(memory_swappiness, "MemorySwappiness", JSON_OPT_INT),
+    U(oom_kill_disable, "OomKillDisable", JSON_OPT_BOOL),
+    U(pids_limit, "PidsLimit", JSON_OPT_INT),
+    UL(ulimits, "Ulimits", ulimit_json),
+    S(container_update, set.restart_policy, "RestartPolicy", JSON_OBJ, OMIT, restart_policy_json),
+    F(container_update, env, "Env", JSON_STRV, OMIT),
+    F(container_update, env_rm, "EnvRm", JSON_STRV, OMIT),
+    F(container_update, labels, "Label", JSON_STRV, OMIT),
+    F(container_update, annotations, "Annotation", JSON_STRV, OMIT),
+    F(container_update, publish_add, "PublishAdd", JSON_STRV, OMIT),
+    F(container_update, publish_rm, "PublishRm", JSON_STRV, OMIT),
+    F(container_update, binds_add, "BindsAdd", JSON_STRV, OMIT),
+    S(container_update, mounts_add, "MountsAdd", JSON_OBJ_LIST, OMIT, volume_mount_request_json),
+    F(container_update, mounts_rm, "MountsRm", JSON_STRV, OMIT),
+    S(container_update, devices_add, "DevicesAdd", JSON_OBJ_LIST, OMIT, device_mapping_json),
+    F(container_update, devices_rm, "DevicesRm", JSON_STRV, OMIT),
+    F(container_update, networks_add, "NetworksAdd", JSON_STRV, OMIT),
+    F(container_update, networks_rm, "NetworksRm", JSON_STRV, OMIT),
+    JSON_END,
+};
+#undef U
+#undef UL
+PUBLIC_TABLE(container_update);
+
+static const struct json_field container_upgrade_fields[] = {
+    F(container_upgrade, image, "Image", JSON_STR, JSON_REQUIRED),
+    F(container_upgrade, cmd, "Cmd", JSON_STRV, JSON_STR_OR_LIST),
+    F(container_upgrade, entrypoint, "Entrypoint", JSON_STRV, JSON_STR_OR_LIST),
+    F(container_upgrade, stop_timeout, "StopTimeout", JSON_OPT_INT, OMIT),
+    F(container_upgrade, grace, "Grace", JSON_OPT_INT, OMIT),
+    F(container_upgrade, health_timeout, "HealthTimeout", JSON_OPT_INT, OMIT),
+    JSON_END,
+};
+PUBLIC_TABLE(container_upgrade);
+
 static const struct json_field exec_config_fields[] = {
     F(exec_config, attach_stdin, "AttachStdin", JSON_BOOL, 0),
     F(exec_config, attach_stdout, "AttachStdout", JSON_BOOL, 0),

@@ -167,6 +167,39 @@ struct create_extra {
 };
 extern const struct json_desc create_extra_json;
 
+/*
+ * POST /containers/{id}/update: Docker's fields (what is 0, empty or absent stays as it is), and
+ * Pouch's own. -1 takes a limit away.
+ */
+struct container_update {
+    struct host_config set;       /* its resources and its restart policy; nothing else is read */
+    char **env;                   /* "NAME=value": set */
+    char **env_rm;                /* "NAME" */
+    char **labels;                /* "name=value"; "name=": removed */
+    char **annotations;           /* the same */
+    char **publish_add;           /* as -p */
+    char **publish_rm;            /* "PORT[/PROTO]", or as -p: that publication alone */
+    char **binds_add;             /* as -v: "SOURCE:TARGET[:OPTIONS]", "TARGET" */
+    struct json_list mounts_add;  /* of volume_mount_request */
+    char **mounts_rm;             /* targets */
+    struct json_list devices_add; /* of device_mapping */
+    char **devices_rm;            /* paths in the container */
+    char **networks_add;          /* names */
+    char **networks_rm;
+};
+extern const struct json_desc container_update_json;
+
+/* POST /containers/{id}/upgrade */
+struct container_upgrade {
+    char *image;
+    char **cmd;
+    char **entrypoint;
+    struct opt_int stop_timeout;   /* seconds, for the running one; unset: its own */
+    struct opt_int grace;          /* seconds it must stay up without a health check; unset: 3 */
+    struct opt_int health_timeout; /* seconds until it must be healthy; unset: by its check */
+};
+extern const struct json_desc container_upgrade_json;
+
 /* POST /containers/{id}/exec */
 struct exec_config {
     bool attach_stdin;

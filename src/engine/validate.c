@@ -94,7 +94,14 @@ static int check_cpu(const struct host_config *hc, struct error *e)
     return 0;
 }
 
-static int check_restart(struct host_config *hc, struct error *e)
+int validate_limits(struct host_config *hc, struct error *e)
+{
+    int r = check_memory(hc, e);
+
+    return r < 0 ? r : check_cpu(hc, e);
+}
+
+int validate_restart(struct host_config *hc, struct error *e)
 {
     static const char *const names[] = {"no", "always", "unless-stopped", "on-failure", NULL};
     struct restart_policy *p = &hc->restart_policy;
@@ -269,7 +276,7 @@ static int check_config(const struct container_config *config, struct error *e)
     return 0;
 }
 
-static int check_devices(const struct host_config *hc, struct error *e)
+int validate_devices(const struct host_config *hc, struct error *e)
 {
     const struct device_mapping *m = hc->devices.items;
 
@@ -338,11 +345,9 @@ int validate_create(struct engine *en, struct container_config *config, struct h
     if (r == 0)
         r = check_unsupported(config, hc, warnings, e);
     if (r == 0)
-        r = check_memory(hc, e);
+        r = validate_limits(hc, e);
     if (r == 0)
-        r = check_cpu(hc, e);
-    if (r == 0)
-        r = check_restart(hc, e);
+        r = validate_restart(hc, e);
     if (r == 0)
         r = check_modes(en, config, hc, e);
     if (r == 0)
@@ -352,7 +357,7 @@ int validate_create(struct engine *en, struct container_config *config, struct h
     if (r == 0)
         r = check_sysctls(hc, e);
     if (r == 0)
-        r = check_devices(hc, e);
+        r = validate_devices(hc, e);
     if (r == 0)
         r = check_log(en, hc, e);
     if (r == 0)

@@ -172,13 +172,11 @@ static int load_program(const struct program *p, char *log, size_t log_size)
     return fd < 0 ? -errno : (int)fd;
 }
 
-int cgroup_devices_v2(const char *path, const struct json_list *rules, struct error *e)
+int cgroup_devices_program(const struct json_list *rules, struct error *e)
 {
     const struct cgroup_device *d = rules->items;
     AUTOFREE struct program *p = xcalloc(1, sizeof(*p));
-    AUTOFD int dir = -EBADF;
-    AUTOFD int prog = -EBADF;
-    union bpf_attr attr = {0};
+    int prog;
     bool decided = false, restricts = false;
 
     emit_prologue(p);
@@ -196,21 +194,11 @@ int cgroup_devices_v2(const char *path, const struct json_list *rules, struct er
         restricts |= !d[i - 1].allow;
     }
     if (!restricts)
-        return 0; /* everything is allowed: no program is the same */
+        return -ENODATA; /* everything is allowed: no program is the same */
     if (!decided)
         emit_verdict(p, true);
     if (p->n > PROGRAM_MAX)
         return error_set(e, ERR_INVALID, "too many device rules (%zu)", rules->len);
-    dir = cgroup_open_unified(path);
-    if (dir >= 0) { /* BPF wants a readable fd */
-        char name[CGROUP_PATH_MAX];
-
-        close(dir);
-        dir = cgroup_file(name, cgroup_host()->unified, path, NULL);
-        dir = dir < 0 ? dir : open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    }
-    if (dir < 0)
-        return error_set_errno(e, dir, "cannot open cgroup %s", path);
     prog = load_program(p, NULL, 0);
     if (prog < 0) {
         char log[4096] = "";
@@ -218,6 +206,30 @@ int cgroup_devices_v2(const char *path, const struct json_list *rules, struct er
         (void)!load_program(p, log, sizeof(log));
         return error_set_errno(e, prog, "cannot load the device rules' BPF program (%.200s)", log);
     }
+    return prog;
+}
+
+int cgroup_devices_dir(const char *path, struct error *e)
+{
+    char name[CGROUP_PATH_MAX];
+    const char *mount = cgroup_host()->unified;
+    int fd = mount ? cgroup_file(name, mount, path, NULL) : -ENOENT;
+
+    fd = fd < 0 ? fd : open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC); /* BPF wants it readable */
+    return fd < 0 ? error_set_errno(e, fd == -1 ? errno : fd, "cannot open cgroup %s", path) : fd;
+}
+
+int cgroup_devices_v2(const char *path, const struct json_list *rules, struct error *e)
+{
+    AUTOFD int prog = cgroup_devices_program(rules, e);
+    AUTOFD int dir = -EBADF;
+    union bpf_attr attr = {0};
+
+    if (prog < 0)
+        return prog == -ENODATA ? 0 : prog;
+    dir = cgroup_devices_dir(path, e);
+    if (dir < 0)
+        return dir;
     attr.target_fd = (uint32_t)dir;
     attr.attach_bpf_fd = (uint32_t)prog;
     attr.attach_type = BPF_CGROUP_DEVICE;

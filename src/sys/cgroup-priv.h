@@ -44,6 +44,18 @@ int cgroup_apply_v1(const char *path, const struct cgroup_resources *r, bool upd
 int cgroup_apply_v2(const char *path, const struct cgroup_resources *r, char ***warnings,
                     struct error *e) MUST_CHECK;
 
+/* Makes the directory of one hierarchy, with what a new one needs to be joined. */
+int cgroup_make_dir(const char *mount, const char *path, const char *controller,
+                    struct error *e) MUST_CHECK;
+/* Makes the directories that r needs and a living container does not have yet, and moves its
+ * processes into them (cgroup-change.c). */
+int cgroup_extend_v1(const char *path, const struct cgroup_resources *r,
+                     struct error *e) MUST_CHECK;
+/* The BPF program of device rules, loaded; -ENODATA when they allow everything. */
+int cgroup_devices_program(const struct json_list *rules, struct error *e) MUST_CHECK;
+/* The cgroup's directory of the unified hierarchy, opened for BPF. */
+int cgroup_devices_dir(const char *path, struct error *e) MUST_CHECK;
+
 /* Device rules: v1 by files; v2 by a BPF program attached to the directory. */
 int cgroup_devices_v1(const char *path, const struct json_list *rules, struct error *e) MUST_CHECK;
 int cgroup_devices_v2(const char *path, const struct json_list *rules, struct error *e) MUST_CHECK;

@@ -119,7 +119,7 @@ static int make_parents(const char *mount, const char *path, const char *control
     return 0;
 }
 
-static int make_dir(const char *mount, const char *path, const char *controller, struct error *e)
+int cgroup_make_dir(const char *mount, const char *path, const char *controller, struct error *e)
 {
     char name[CGROUP_PATH_MAX];
     int r = cgroup_file(name, mount, path, NULL);
@@ -194,7 +194,7 @@ static int make_all(const char *path, const struct cgroup_resources *r, struct e
     int err;
 
     if (h->unified) {
-        err = make_dir(h->unified, path, "", e);
+        err = cgroup_make_dir(h->unified, path, "", e);
         if (err < 0)
             return err;
         if (h->layout == CGROUP_V2)
@@ -203,7 +203,7 @@ static int make_all(const char *path, const struct cgroup_resources *r, struct e
     for (size_t i = 0; i < h->nv1; i++) {
         if (!cgroup_v1_wanted(h->v1[i].controller, r))
             continue;
-        err = make_dir(h->v1[i].mount, path, h->v1[i].controller, e);
+        err = cgroup_make_dir(h->v1[i].mount, path, h->v1[i].controller, e);
         if (err < 0)
             return err;
     }
@@ -213,9 +213,12 @@ static int make_all(const char *path, const struct cgroup_resources *r, struct e
 int cgroup_update(const char *path, const struct cgroup_resources *r, char ***warnings,
                   struct error *e)
 {
+    int err;
+
     if (cgroup_host()->layout == CGROUP_V2)
         return cgroup_apply_v2(path, r, warnings, e);
-    return cgroup_apply_v1(path, r, true, warnings, e);
+    err = cgroup_extend_v1(path, r, e);
+    return err < 0 ? err : cgroup_apply_v1(path, r, true, warnings, e);
 }
 
 int cgroup_create(const char *path, const struct cgroup_resources *r, char ***warnings,

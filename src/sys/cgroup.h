@@ -120,6 +120,17 @@ int cgroup_create(const char *path, const struct cgroup_resources *r, char ***wa
 int cgroup_update(const char *path, const struct cgroup_resources *r, char ***warnings,
                   struct error *e) MUST_CHECK;
 
+/*
+ * Changes which devices a living cgroup may use from one list of rules to another: at no moment is
+ * more allowed than by either, nor less than by both.
+ */
+int cgroup_devices_change(const char *path, const struct json_list *from,
+                          const struct json_list *to, struct error *e) MUST_CHECK;
+
+/* What a file of the parent cgroup says, without its line end: the value without a limit of one's
+ * own. NULL when there is none; the caller frees it. */
+char *cgroup_read_parent(const char *controller, const char *path, const char *file) MUST_CHECK;
+
 /* An O_PATH fd of the directory in the unified hierarchy, for CLONE_INTO_CGROUP; -ENOENT when the
  * host (v1) or the container has none. */
 int cgroup_open_unified(const char *path) MUST_CHECK;

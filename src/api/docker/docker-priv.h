@@ -58,6 +58,7 @@ void api_container_kill(struct http_request *req, void *ctx);
 void api_container_pause(struct http_request *req, void *ctx);
 void api_container_unpause(struct http_request *req, void *ctx);
 void api_container_rename(struct http_request *req, void *ctx);
+void api_container_update(struct http_request *req, void *ctx);
 void api_container_resize(struct http_request *req, void *ctx);
 void api_container_remove(struct http_request *req, void *ctx);
 void api_container_top(struct http_request *req, void *ctx);

@@ -229,6 +229,20 @@ int engine_unpause(struct engine *en, const char *ref, struct error *e)
     return find(ref, e);
 }
 
+int engine_update(struct engine *en, const char *ref, const struct container_update *u,
+                  char ***ret_warnings, struct error *e)
+{
+    int r = find(ref, e);
+
+    SAID("update %s memory=%lld pids=%lld restart=%s env=%s label=%s", ref,
+         (long long)u->set.memory, (long long)u->set.pids_limit.value,
+         u->set.restart_policy.name ? u->set.restart_policy.name : "-", u->env ? u->env[0] : "-",
+         u->labels ? u->labels[0] : "-");
+    if (r == 0)
+        strv_push(ret_warnings, "not all of it");
+    return r;
+}
+
 int engine_rename(struct engine *en, const char *ref, const char *name, struct error *e)
 {
     SAID("rename %s %s", ref, name);

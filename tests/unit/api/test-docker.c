@@ -174,6 +174,8 @@ static void test_container_calls(void **state)
         {"POST", "/containers/web/pause", 204, "pause web", NULL},
         {"POST", "/containers/web/unpause", 204, "unpause web", NULL},
         {"POST", "/containers/web/rename?name=new", 204, "rename web new", NULL},
+        {"POST", "/containers/web/update", 200, "update web memory=0 pids=0 restart=- env=- label=-",
+         NULL},
         {"POST", "/containers/web/resize?h=24&w=80", 200, "resize web 24 80", NULL},
         {"POST", "/containers/web/resize?h=x&w=80", 400, "", "\\\"h\\\""},
         {"POST", "/containers/web/resize?h=70000&w=80", 400, "", "\\\"h\\\""},

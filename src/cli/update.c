@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* `update`: changes of a container, also while it runs. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/alloc.h"
+#include "base/str.h"
+#include "base/strv.h"
+#include "cli/cli.h"
+#include "cli/create.h"
+
+struct update_options {
+    struct opt_int memory, memory_swap, memory_reservation, memory_swappiness;
+    struct opt_int cpus, cpu_shares, cpu_period, cpu_quota, cpu_rt_period, cpu_rt_runtime;
+    char *cpuset_cpus, *cpuset_mems, *restart;
+    struct opt_int pids_limit, blkio_weight;
+    char **blkio_weight_device, **read_bps, **write_bps, **read_iops, **write_iops;
+    char **env, **env_file, **env_rm, **labels, **annotations;
+};
+
+#define UO struct update_options
+static const struct option_def update_option_table[] = {
+    OPT(UO, memory, "memory", 'm', OPTION_SIZE, NULL, "Memory limit (-1: none)"),
+    OPT(UO, memory_swap, "memory-swap", 0, OPTION_SIZE, NULL,
+        "Swap limit equal to memory plus swap: '-1' to enable unlimited swap"),
+    OPT(UO, memory_reservation, "memory-reservation", 0, OPTION_SIZE, NULL,
+        "Memory soft limit (-1: none)"),
+    OPT(UO, memory_swappiness, "memory-swappiness", 0, OPTION_INT, NULL,
+        "Tune container memory swappiness (0 to 100)"),
+    OPT(UO, cpus, "cpus", 0, OPTION_CPUS, NULL, "Number of CPUs"),
+    OPT(UO, cpu_shares, "cpu-shares", 'c', OPTION_INT, NULL, "CPU shares (relative weight)"),
+    OPT(UO, cpu_period, "cpu-period", 0, OPTION_INT, NULL,
+        "Limit CPU CFS (Completely Fair Scheduler) period"),
+    OPT(UO, cpu_quota, "cpu-quota", 0, OPTION_INT, NULL,
+        "Limit CPU CFS (Completely Fair Scheduler) quota (-1: none)"),
+    OPT(UO, cpu_rt_period, "cpu-rt-period", 0, OPTION_INT, NULL,
+        "Limit the CPU real-time period in microseconds"),
+    OPT(UO, cpu_rt_runtime, "cpu-rt-runtime", 0, OPTION_INT, NULL,
+        "Limit the CPU real-time runtime in microseconds"),
+    OPT(UO, cpuset_cpus, "cpuset-cpus", 0, OPTION_STR, NULL,
+        "CPUs in which to allow execution (0-3, 0,1)"),
+    OPT(UO, cpuset_mems, "cpuset-mems", 0, OPTION_STR, NULL,
+        "MEMs in which to allow execution (0-3, 0,1)"),
+    OPT(UO, pids_limit, "pids-limit", 0, OPTION_INT, NULL,
+        "Tune container pids limit (set -1 for unlimited)"),
+    OPT(UO, blkio_weight, "blkio-weight", 0, OPTION_INT, "uint16",
+        "Block IO (relative weight), between 10 and 1000"),
+    OPT(UO, blkio_weight_device, "blkio-weight-device", 0, OPTION_LIST, NULL,
+        "Block IO weight (relative device weight)"),
+    OPT(UO, read_bps, "device-read-bps", 0, OPTION_LIST, NULL,
+        "Limit read rate (bytes per second) from a device (0: none)"),
+    OPT(UO, read_iops, "device-read-iops", 0, OPTION_LIST, NULL,
+        "Limit read rate (IO per second) from a device (0: none)"),
+    OPT(UO, write_bps, "device-write-bps", 0, OPTION_LIST, NULL,
+        "Limit write rate (bytes per second) to a device (0: none)"),
+    OPT(UO, write_iops, "device-write-iops", 0, OPTION_LIST, NULL,
+        "Limit write rate (IO per second) to a device (0: none)"),
+    OPT_REFUSED("kernel-memory", OPTION_STR,
+                "the kernel's memory is counted within --memory; Linux has no limit of its own for "
+                "it any more"),
+    OPT(UO, restart, "restart", 0, OPTION_STR, NULL,
+        "Restart policy to apply when a container exits",
+        .words = "no always unless-stopped on-failure"),
+    OPT(UO, env, "env", 'e', OPTION_LIST, NULL, "Set environment variables"),
+    OPT(UO, env_file, "env-file", 0, OPTION_LIST, NULL, "Read in a file of environment variables",
+        .complete = COMPLETE_FILE),
+    OPT(UO, env_rm, "env-rm", 0, OPTION_LIST, NULL, "Remove environment variables"),
+    OPT(UO, labels, "label", 'l', OPTION_LIST, NULL, "Set meta data (NAME= removes it)"),
+    OPT(UO, annotations, "annotation", 0, OPTION_LIST, NULL, "Set annotations (NAME= removes it)"),
+    OPT_END,
+};
+
+static void put_int(struct jsonw *w, const char *key, struct opt_int v)
+{
+    if (v.set)
+        jsonw_int(w, key, v.value);
+}
+
+static void put_list(struct jsonw *w, const char *key, char *const *list)
+{
+    if (list && *list)
+        jsonw_strv(w, key, list);
+}
+
+static int put_rates(struct jsonw *w, const char *key, const char *flag, char *const *list,
+                     struct error *e)
+{
+    int r = 0;
+
+    if (!list || !*list)
+        return 0;
+    jsonw_list_begin(w, key);
+    for (char *const *l = list; *l && r == 0; l++)
+        r = flag ? create_rate(w, flag, *l, str_has_suffix(flag, "bps"), e)
+                 : create_weight(w, *l, e);
+    jsonw_list_end(w);
+    return r;
+}
+
+static void put_limits(struct jsonw *w, const struct update_options *o)
+{
+    put_int(w, "Memory", o->memory);
+    put_int(w, "MemorySwap", o->memory_swap);
+    put_int(w, "MemoryReservation", o->memory_reservation);
+    put_int(w, "MemorySwappiness", o->memory_swappiness);
+    put_int(w, "NanoCpus", o->cpus);
+    put_int(w, "CpuShares", o->cpu_shares);
+    put_int(w, "CpuPeriod", o->cpu_period);
+    put_int(w, "CpuQuota", o->cpu_quota);
+    put_int(w, "CpuRealtimePeriod", o->cpu_rt_period);
+    put_int(w, "CpuRealtimeRuntime", o->cpu_rt_runtime);
+    if (o->cpuset_cpus)
+        jsonw_str(w, "CpusetCpus", o->cpuset_cpus);
+    if (o->cpuset_mems)
+        jsonw_str(w, "CpusetMems", o->cpuset_mems);
+    put_int(w, "PidsLimit", o->pids_limit);
+    put_int(w, "BlkioWeight", o->blkio_weight);
+}
+
+static int update_body(const struct update_options *o, struct buf *out, struct error *e)
+{
+    struct jsonw w = {.out = out};
+    AUTOPTR(strv) char **env = NULL;
+    int r = 0;
+
+    for (char **f = o->env_file; r == 0 && f && *f; f++)
+        r = env_file_read(*f, &env, e);
+    for (char **v = o->env; r == 0 && v && *v; v++)
+        r = env_add(&env, *v, e);
+    if (r < 0)
+        return r;
+    jsonw_begin(&w, NULL);
+    put_limits(&w, o);
+    r = put_rates(&w, "BlkioWeightDevice", NULL, o->blkio_weight_device, e);
+    if (r == 0)
+        r = put_rates(&w, "BlkioDeviceReadBps", "device-read-bps", o->read_bps, e);
+    if (r == 0)
+        r = put_rates(&w, "BlkioDeviceWriteBps", "device-write-bps", o->write_bps, e);
+    if (r == 0)
+        r = put_rates(&w, "BlkioDeviceReadIOps", "device-read-iops", o->read_iops, e);
+    if (r == 0)
+        r = put_rates(&w, "BlkioDeviceWriteIOps", "device-write-iops", o->write_iops, e);
+    if (r == 0 && o->restart)
+        r = create_restart(&w, o->restart, e);
+    put_list(&w, "Env", env);
+    put_list(&w, "EnvRm", o->env_rm);
+    put_list(&w, "Label", o->labels);
+    put_list(&w, "Annotation", o->annotations);
+    jsonw_end(&w);
+    if (r == 0 && STREQ(buf_str(out), "{}"))
+        return error_set(e, ERR_INVALID,
+                         "You must provide one or more flags when using this command.");
+    return r;
+}
+
+static int update_one(struct cli *cli, const char *name, void *data, struct error *e)
+{
+    struct url u CLEANUP(url_done) = URL_INIT;
+    AUTO(buf) struct buf out = BUF_INIT(1 << 20);
+    AUTOPTR(json_value) struct json_value *v = NULL;
+    int r;
+
+    url_set(&u, "/containers/", name, "/update");
+    r = api_call(cli, "POST", &u, data, &out, e);
+    if (r >= 0)
+        r = json_value_parse(buf_str(&out), out.len, &v, e);
+    if (r < 0)
+        return r;
+    cli_show_warnings(v);
+    out_printf("%s\n", name);
+    return 0;
+}
+
+static int run_update(struct cli *cli, void *options, char **args, size_t n)
+{
+    AUTO(buf) struct buf body = BUF_INIT(BUF_UNLIMITED);
+    AUTO(error) struct error e = ERROR_INIT;
+
+    if (update_body(options, &body, &e) < 0)
+        return cli_fail(&e);
+    return cli_for_each(cli, args, update_one, (void *)(uintptr_t)buf_str(&body));
+}
+
+#define UPDATE_COMMAND                                                                             \
+    .name = "update", .args = "CONTAINER [CONTAINER...]",                                          \
+    .summary = "Change containers, also while they run", .options = update_option_table,           \
+    .options_size = sizeof(struct update_options), .args_min = 1, .args_max = -1,                  \
+    .complete = COMPLETE_CONTAINER, .run = run_update
+const struct command command_update = {UPDATE_COMMAND};
