@@ -50,6 +50,18 @@ static int validate_namespaces(const struct oci_linux *l, struct error *e)
     return 0;
 }
 
+static int validate_propagation(const struct oci_linux *l, struct error *e)
+{
+    static const char *const known[] = {"shared",  "slave",  "private",  "unbindable",
+                                        "rshared", "rslave", "rprivate", "runbindable"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(known); i++)
+        if (str_is_empty(l->rootfs_propagation) || STREQ(l->rootfs_propagation, known[i]))
+            return 0;
+    return error_set(e, ERR_INVALID, "linux.rootfsPropagation: \"%s\" is not known",
+                     l->rootfs_propagation);
+}
+
 static int validate_time(const struct oci_spec *s, struct error *e)
 {
     const struct oci_time_offset *t = s->linux->time_offsets.items;
@@ -137,7 +149,9 @@ static int validate_linux(const struct oci_spec *s, struct error *e)
         return error_set(e, ERR_INVALID, "linux: id mappings without a user namespace");
     if (!oci_spec_namespace(s, "mount"))
         return error_set(e, ERR_INVALID, "linux.namespaces: a mount namespace is needed");
-    r = validate_time(s, e);
+    r = validate_propagation(l, e);
+    if (r == 0)
+        r = validate_time(s, e);
     if (r == 0)
         r = validate_intel_rdt(l->intel_rdt, e);
     if (r == 0)

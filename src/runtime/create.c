@@ -25,7 +25,7 @@ static const struct {
 } namespace_flags[] = {
     {"pid", CLONE_NEWPID},       {"network", CLONE_NEWNET}, {"mount", CLONE_NEWNS},
     {"ipc", CLONE_NEWIPC},       {"uts", CLONE_NEWUTS},     {"user", CLONE_NEWUSER},
-    {"cgroup", CLONE_NEWCGROUP},
+    {"cgroup", CLONE_NEWCGROUP}, {"time", CLONE_NEWTIME},
 };
 
 char *runtime_cgroup_path(const struct oci_spec *spec, const char *id)
@@ -96,8 +96,8 @@ static void warn_labels(const struct oci_spec *s, char ***warnings)
     if (!str_is_empty(s->process->selinux_label) && access("/sys/fs/selinux", F_OK) < 0)
         strv_pushf(warnings, "SELinux label %s: not applied, the host has no SELinux",
                    s->process->selinux_label);
-    if (!str_is_empty(s->linux->mount_label))
-        strv_pushf(warnings, "mount label %s: not applied, it is not supported",
+    if (!str_is_empty(s->linux->mount_label) && access("/sys/fs/selinux/enforce", F_OK) < 0)
+        strv_pushf(warnings, "mount label %s: not applied, the host has no SELinux",
                    s->linux->mount_label);
 }
 
@@ -298,7 +298,9 @@ static int clone_init(const struct runtime_create *p, struct runtime_created *c,
 {
     struct cgroup_join join = {.n = 0};
     uint64_t unshare = new_namespaces(p->spec);
-    uint64_t flags = unshare & ~(uint64_t)CLONE_NEWCGROUP;
+    /* The root of a cgroup namespace is where the process stands when it makes it, and the clocks of
+     * a time namespace are set before it is entered: init makes these two. */
+    uint64_t flags = unshare & ~(uint64_t)(CLONE_NEWCGROUP | CLONE_NEWTIME);
     AUTOFD int cgroup = cgroup_open_unified(c->cgroup_path);
     AUTOFD int old_pid_ns = -EBADF;
     int r = cgroup_join_open(c->cgroup_path, false, &join, e);
@@ -319,8 +321,6 @@ static int clone_init(const struct runtime_create *p, struct runtime_created *c,
             .join = &join,
             .sync = sync[1],
             .unshared = unshare,
-            /* The cgroup namespace's root is where the process stands: it has to be there first. */
-            .late_cgroup_ns = unshare & CLONE_NEWCGROUP,
         };
 
         init_run(&args);
@@ -379,7 +379,12 @@ int runtime_create(const struct runtime_create *p, struct runtime_created *ret, 
     r = clone_init(p, &c, sync, e);
     close(sync[1]);
     if (r == 0)
+        r = rdt_apply(p->spec, p->id, c.pid, e);
+    if (r == 0) {
         r = serve_init(p, &c, stage_end, e);
+        if (r < 0)
+            runtime_rdt_remove(p->spec, p->id);
+    }
     if (r < 0) {
         kill_init(p, &c);
         if (own_cgroup)

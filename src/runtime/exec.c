@@ -22,9 +22,9 @@ static const struct {
     const char *name;
     int flag;
 } namespaces[] = {
-    {"user", CLONE_NEWUSER},     {"pid", CLONE_NEWPID}, {"mnt", CLONE_NEWNS},
-    {"net", CLONE_NEWNET},       {"ipc", CLONE_NEWIPC}, {"uts", CLONE_NEWUTS},
-    {"cgroup", CLONE_NEWCGROUP},
+    {"user", CLONE_NEWUSER},     {"pid", CLONE_NEWPID},   {"mnt", CLONE_NEWNS},
+    {"net", CLONE_NEWNET},       {"ipc", CLONE_NEWIPC},   {"uts", CLONE_NEWUTS},
+    {"cgroup", CLONE_NEWCGROUP}, {"time", CLONE_NEWTIME},
 };
 
 /* Which of init's namespaces are not ours: a user namespace that is ours may not be joined. */
@@ -84,6 +84,7 @@ struct exec_args {
     const struct runtime_exec *p;
     struct cgroup_join *join;
     int listener; /* connected for the process, -EBADF */
+    int rdt[RDT_FDS];
     int sync;
     bool userns;
 };
@@ -91,6 +92,7 @@ struct exec_args {
 static int set_up(const struct exec_args *a, struct process_plan *plan, struct error *e)
 {
     AUTOFD int root = -EBADF;
+    const struct oci_cpu_affinity *affinity = plan->process->exec_cpu_affinity;
     int console = -EBADF;
     int r = process_set_oom_score(plan, e);
 
@@ -99,6 +101,10 @@ static int set_up(const struct exec_args *a, struct process_plan *plan, struct e
     r = cgroup_join_fds(a->join);
     if (r < 0)
         return error_set_errno(e, r, "cannot join cgroup %s", a->p->cgroup_path);
+    if (affinity)
+        r = attributes_set_affinity(affinity->final, "process.execCPUAffinity.final", e);
+    if (r < 0)
+        return r;
     if (a->userns && (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0))
         return error_set_errno(e, errno, "cannot become root of the user namespace");
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
@@ -127,6 +133,7 @@ static void exec_run(const struct exec_args *a)
         .seccomp_flags = p->seccomp_flags,
         .flags = p->flags,
         .id = p->id,
+        .container = p->spec ? p->spec->linux : NULL,
         .new_userns = a->userns,
         .listener = a->listener,
         .status_fd = p->status_fd,
@@ -206,7 +213,11 @@ static int start(const struct runtime_exec *p, struct exec_args *a, int cgroup, 
     if (pid < 0)
         return error_set_errno(e, pid, "cannot start a process in the container%s",
                                pid == -EAGAIN ? " (its pids limit is reached)" : "");
-    r = serve_child(stage_end, pid, a->listener, warnings, e);
+    r = rdt_join(a->rdt, pid);
+    if (r < 0)
+        r = error_set_errno(e, r, "cannot join the container's class of caches (resctrl)");
+    else
+        r = serve_child(stage_end, pid, a->listener, warnings, e);
     if (r < 0) {
         if (pidfd >= 0)
             (void)syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
@@ -223,7 +234,8 @@ int runtime_exec(const struct runtime_exec *p, pid_t *ret_pid, char ***warnings,
 {
     struct cgroup_join join = {.n = 0};
     AUTOFD int listener = -EBADF;
-    struct exec_args a = {.p = p, .join = &join, .listener = -EBADF, .sync = -EBADF};
+    struct exec_args a = {
+        .p = p, .join = &join, .listener = -EBADF, .rdt = {-EBADF, -EBADF}, .sync = -EBADF};
     AUTOFD int init = (int)syscall(SYS_pidfd_open, p->init_pid, 0);
     AUTOFD int cgroup = p->cgroup_path ? cgroup_open_unified(p->cgroup_path) : -EBADF;
     int flags = 0;
@@ -238,8 +250,17 @@ int runtime_exec(const struct runtime_exec *p, pid_t *ret_pid, char ***warnings,
     if (r == 0)
         r = notify_connect(p->seccomp_listener, p->spec, &listener, e);
     a.listener = listener;
+    if (r == 0) {
+        r = rdt_open_like(p->init_pid, a.rdt);
+        if (r < 0)
+            r = error_set_errno(e, r, "cannot find the container's class of caches (resctrl)");
+    }
     if (r == 0 && p->cgroup_path)
         r = cgroup_join_open(p->cgroup_path, cgroup < 0, &join, e);
+    /* Inherited by the process, which may be born in the cgroup and its CPU set already. */
+    if (r == 0 && p->process->exec_cpu_affinity)
+        r = attributes_set_affinity(p->process->exec_cpu_affinity->initial,
+                                    "process.execCPUAffinity.initial", e);
     /* From here on the container could look at this process. */
     if (r == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
         r = error_set_errno(e, errno, "cannot become undumpable");
@@ -248,5 +269,6 @@ int runtime_exec(const struct runtime_exec *p, pid_t *ret_pid, char ***warnings,
     if (r == 0)
         r = start(p, &a, cgroup, ret_pid, warnings, e);
     cgroup_join_done(&join);
+    (void)!rdt_join(a.rdt, 0);
     return r;
 }

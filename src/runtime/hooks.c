@@ -24,6 +24,11 @@
 static const char *const kind_names[] = {"prestart",       "createRuntime", "createContainer",
                                          "startContainer", "poststart",     "poststop"};
 
+const char *runtime_hook_name(enum runtime_hook kind)
+{
+    return kind_names[kind];
+}
+
 const struct json_list *hooks_of(const struct oci_spec *spec, enum runtime_hook kind)
 {
     static const struct json_list none = {0};
@@ -232,16 +237,23 @@ int runtime_run_hooks(const struct oci_spec *spec, enum runtime_hook kind, const
     const struct json_list *list = hooks_of(spec, kind);
     const struct oci_hook *h = list->items;
     AUTOFREE char *state = NULL;
+    int result = 0;
 
     if (!list->len)
         return 0;
     state = runtime_state_json(spec, id, bundle, pid, status);
     for (size_t i = 0; i < list->len; i++) {
         AUTOFREE char *what = xasprintf("%s hook %zu", kind_names[kind], i);
-        int r = run_hook(&h[i], what, state, e);
+        CLEANUP(error_done) struct error why = ERROR_INIT;
+        int r = run_hook(&h[i], what, state, &why);
 
-        if (r < 0)
-            return r;
+        if (r < 0 && result == 0) {
+            result = r;
+            error_move(e, &why);
+        }
+        /* What poststop hooks take away has to go whatever became of the others. */
+        if (r < 0 && kind != RUNTIME_HOOK_POSTSTOP)
+            break;
     }
-    return 0;
+    return result;
 }

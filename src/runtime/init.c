@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <inttypes.h>
 #include <net/if.h>
 #include <sched.h>
 #include <signal.h>
@@ -22,6 +23,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/fs.h"
 #include "base/str.h"
 #include "base/strv.h"
 #include "runtime/runtime-priv.h"
@@ -72,6 +74,32 @@ static int join_namespaces(const struct oci_linux *l, bool user, struct error *e
     return 0;
 }
 
+/* Clocks are set while nobody is in the namespace; then this process enters it, through the host's
+ * /proc, which is still there. */
+static int enter_time_namespace(const struct oci_linux *l, struct error *e)
+{
+    const struct oci_time_offset *t = l->time_offsets.items;
+    AUTO(buf) struct buf text = BUF_INIT(1024);
+    AUTOFD int fd = -EBADF;
+    int r = 0;
+
+    if (unshare(CLONE_NEWTIME) < 0)
+        return error_set_errno(e, errno, "cannot make a time namespace%s",
+                               errno == EINVAL ? " (Linux 5.6 has them)" : "");
+    for (size_t i = 0; i < l->time_offsets.len; i++)
+        (void)buf_printf(&text, "%s %" PRId64 " %" PRIu64 "\n", t[i].key, t[i].secs, t[i].nanosecs);
+    if (text.len)
+        r = fs_write_existing(AT_FDCWD, "/proc/self/timens_offsets", buf_str(&text));
+    if (r < 0)
+        return error_set_errno(e, r, "cannot set the clocks of the time namespace%s",
+                               r == -ERANGE ? " (linux.timeOffsets: a clock would be negative)"
+                                            : "");
+    fd = open("/proc/self/ns/time_for_children", O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || setns(fd, CLONE_NEWTIME) < 0)
+        return error_set_errno(e, errno, "cannot enter the time namespace");
+    return 0;
+}
+
 /* Also a container without a network has its loopback. */
 static void loopback_up(void)
 {
@@ -100,13 +128,15 @@ static int become(const struct init_args *a, struct process_plan *plan, struct r
 
     if (err < 0)
         return error_set_errno(e, err, "cannot join cgroup %s", a->cgroup_path);
-    if (a->late_cgroup_ns && unshare(CLONE_NEWCGROUP) < 0)
+    if (a->unshared & CLONE_NEWCGROUP && unshare(CLONE_NEWCGROUP) < 0)
         return error_set_errno(e, errno, "cannot make a cgroup namespace");
     err = process_set_oom_score(plan, e);
     if (err == 0)
         err = join_namespaces(l, true, e);
     if (err == 0)
         err = join_namespaces(l, false, e);
+    if (err == 0 && a->unshared & CLONE_NEWTIME)
+        err = enter_time_namespace(l, e);
     if (err == 0 && a->unshared & CLONE_NEWUSER)
         err = sync_ask(a->sync, SYNC_NEED_MAPS, NULL, &r->root_mount, e);
     if (err == 0)
@@ -177,6 +207,7 @@ void init_run(const struct init_args *a)
         .seccomp_flags = p->seccomp_flags,
         .flags = p->flags,
         .id = p->id,
+        .container = p->spec->linux,
         .new_userns = user != NULL,
         .listener = p->seccomp_listener > 0 ? p->seccomp_listener : -EBADF,
         .status_fd = p->status_fd,

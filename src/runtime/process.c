@@ -264,7 +264,9 @@ int process_prepare(struct process_plan *plan, int rootfd, struct error *e)
 
         env_set(&plan->env, home);
     }
-    r = prepare_rlimits(plan, e);
+    r = attributes_check(p, plan->container, e);
+    if (r == 0)
+        r = prepare_rlimits(plan, e);
     if (r == 0)
         r = prepare_caps(plan, e);
     if (r == 0 && plan->create_cwd && !STREQ(p->cwd, "/")) {
@@ -575,6 +577,8 @@ static int finish(struct process_plan *plan, struct error *e)
     bool in_cwd = false;
     int r = set_labels(plan, e);
 
+    if (r == 0)
+        r = attributes_apply(p, plan->container, e);
     if (r < 0)
         return r;
     if (!(plan->flags & RUNTIME_NO_NEW_KEYRING)) {

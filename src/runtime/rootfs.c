@@ -274,15 +274,46 @@ static int open_bind_source(const struct rootfs *r, const struct oci_mount *m, s
     return fd;
 }
 
+/* copy-symlink: a source that is a symlink is made again at the destination. 1: it was one. */
+static int copy_link(struct rootfs *r, const struct oci_mount *m, struct error *e)
+{
+    AUTOFREE char *path = rootfs_bind_source(r->p, m, e);
+    const char *name = NULL;
+    AUTOFD int parent = -EBADF;
+    char to[4096];
+    ssize_t n;
+
+    if (!path)
+        return -EINVAL;
+    n = readlink(path, to, sizeof(to) - 1);
+    if (n < 0)
+        return 0;
+    to[n] = '\0';
+    parent = path_parent_in(r->rootfd, m->destination, 0755, &name);
+    if (parent < 0)
+        return error_set_errno(e, parent, "cannot make the link %s", m->destination);
+    if (symlinkat(to, parent, name) < 0) {
+        char now[4096];
+
+        n = errno == EEXIST ? readlinkat(parent, name, now, sizeof(now) - 1) : -1;
+        if (n < 0 || (size_t)n != strlen(to) || memcmp(now, to, (size_t)n) != 0)
+            return error_set_errno(e, EEXIST, "cannot make the link %s", m->destination);
+    }
+    return 1;
+}
+
 static int mount_bind(struct rootfs *r, size_t i, const struct mount_options *o, struct error *e)
 {
     const struct oci_mount *m = (const struct oci_mount *)r->p->spec->mounts.items + i;
     bool detached = r->sources[i].detached;
-    AUTOFD int source = r->sources[i].fd >= 0 ? take_fd(r->sources[i].fd)
-                                              : open_bind_source(r, m, e);
+    AUTOFD int source = take_fd(r->sources[i].fd);
     AUTOFD int target = -EBADF;
-    int err;
+    int err = o->copy_symlink ? copy_link(r, m, e) : 0;
 
+    if (err != 0)
+        return err < 0 ? err : 0;
+    if (source < 0)
+        source = open_bind_source(r, m, e);
     if (source < 0)
         return source;
     target = open_target(r, m->destination, is_dir_fd(source), e);
@@ -375,8 +406,8 @@ static int mount_cgroup(struct rootfs *r, const struct oci_mount *m, const struc
 /* Below the new tmpfs lies a folder whose content is to be in it: files, links and folders. */
 static int copy_up(int from, int to, int depth, struct error *e);
 
-static int mount_file_system(struct rootfs *r, const struct oci_mount *m,
-                             const struct mount_options *o, struct error *e)
+static int mount_file_system(struct rootfs *r, const struct oci_mount *m, struct mount_options *o,
+                             struct error *e)
 {
     CLEANUP(error_done) struct error why = ERROR_INIT;
     bool proc = STREQ(m->type, "proc"), tmpfs = STREQ(m->type, "tmpfs");
@@ -389,6 +420,8 @@ static int mount_file_system(struct rootfs *r, const struct oci_mount *m,
     err = rootfs_check_target(m->destination, m->type, target, -EBADF, e);
     if (err < 0)
         return err;
+    if (r->label && !proc && !STREQ(m->type, "sysfs"))
+        strv_pushf(&o->data, "context=%s", r->label);
     fd = mount_fs_open(m->type, str_is_empty(m->source) ? m->type : m->source, o, &why);
     if (fd == -ENOSYS)
         return mount_fs_at(m->type, m->source, o, target, m->destination, e);
@@ -547,7 +580,7 @@ static int open_one_source(struct rootfs *r, size_t i, struct error *e)
     }
     mount_options_parse(m->options, &o);
     propagates = o.propagation & (MS_SHARED | MS_SLAVE);
-    if (!o.bind || o.remount || (!propagates && !r->userns))
+    if (!o.bind || o.remount || o.copy_symlink || (!propagates && !r->userns))
         return 0;
     source = open_bind_source(r, m, e);
     if (source < 0)
@@ -594,8 +627,11 @@ int rootfs_open(struct rootfs *r, struct error *e)
 
 int rootfs_mount(struct rootfs *r, struct error *e)
 {
+    const char *label = r->p->spec->linux->mount_label;
     int err = 0;
 
+    if (!str_is_empty(label) && access("/sys/fs/selinux/enforce", F_OK) == 0)
+        r->label = label;
     for (size_t i = 0; err == 0 && i < r->p->spec->mounts.len; i++)
         err = mount_one(r, i, e);
     return err == 0 ? dev_populate(r, e) : err;

@@ -65,10 +65,10 @@ struct process_plan {
     unsigned seccomp_flags;
     unsigned flags;
     const char *id;
-    const char *mount_label;
-    bool new_userns;      /* ids are those of a user namespace made or joined */
-    int listener;         /* socket that gets the filter's listener, -EBADF: none */
-    char *listener_state; /* what is sent with it */
+    const struct oci_linux *container; /* what is the same for all processes; NULL: not known */
+    bool new_userns;                   /* ids are those of a user namespace made or joined */
+    int listener;                      /* socket that gets the filter's listener, -EBADF: none */
+    char *listener_state;              /* what is sent with it */
     int status_fd;
     int warn_fd;     /* sync socket for warnings, -EBADF when done with */
     bool mini_init;  /* stay as pid 1 and run the program as a child */
@@ -126,6 +126,7 @@ struct rootfs {
     int procfd;                      /* the first procfs mounted, or -EBADF */
     int root_mount;                  /* detached root mount sent by the stage, or -EBADF */
     struct mount_source *sources;    /* opened beforehand, by index of mounts */
+    const char *label;               /* SELinux context of what is mounted, or NULL */
     int sync;                        /* the stage is asked for what needs the host's rights */
     bool userns;
 };
@@ -170,6 +171,28 @@ int idmap_open_mount(const struct runtime_create *p, pid_t pid, size_t i,
 
 const struct json_list *hooks_of(const struct oci_spec *spec, enum runtime_hook kind);
 
+/* --- attributes.c -------------------------------------------------------------------------- */
+
+/* "0-3,7" */
+#define NUMBER_SET_MAX  4096
+#define NUMBER_SET_WORD (8 * sizeof(unsigned long))
+struct number_set {
+    unsigned long words[NUMBER_SET_MAX / NUMBER_SET_WORD];
+    unsigned long highest;
+    bool any;
+};
+int attributes_parse_list(const char *text, struct number_set *ret) MUST_CHECK;
+
+/* Scheduler, priorities, memory policy, personality: known words and sane numbers? l may be
+ * NULL. */
+int attributes_check(const struct oci_process *p, const struct oci_linux *l,
+                     struct error *e) MUST_CHECK;
+/* Gives them to the calling process, which still has all rights. */
+int attributes_apply(const struct oci_process *p, const struct oci_linux *l,
+                     struct error *e) MUST_CHECK;
+/* list NULL or empty: as it is. where: for messages. */
+int attributes_set_affinity(const char *list, const char *where, struct error *e) MUST_CHECK;
+
 /* --- notify.c ------------------------------------------------------------------------------ */
 
 /* Stage: the socket that the listener goes to (a copy of given, or connected to the listenerPath);
@@ -181,14 +204,27 @@ int notify_prepare(struct process_plan *plan, const struct oci_spec *spec, const
 /* Installs the filter; hands its listener over when there is a socket for it. */
 int notify_install(struct process_plan *plan, struct error *e) MUST_CHECK;
 
+/* --- rdt.c ---------------------------------------------------------------------------------- */
+
+/* Puts init into its class of linux.intelRdt; in the stage. */
+int rdt_apply(const struct oci_spec *spec, const char *id, pid_t pid, struct error *e) MUST_CHECK;
+/* The same with a resctrl file system mounted at root. */
+int rdt_apply_at(const char *root, const struct oci_intel_rdt *rdt, const char *id, pid_t pid,
+                 struct error *e) MUST_CHECK;
+void rdt_remove_at(const char *root, const struct oci_intel_rdt *rdt, const char *id);
+/* For exec: what has to be written to for joining the class of init; all -EBADF when that is the
+ * default one. Then rdt_join(), which closes them (pid 0: only that). 0 or -errno. */
+#define RDT_FDS 2
+int rdt_open_like(pid_t init_pid, int fds[RDT_FDS]) MUST_CHECK;
+int rdt_join(int fds[RDT_FDS], pid_t pid) MUST_CHECK;
+
 /* --- init.c -------------------------------------------------------------------------------- */
 
 struct init_args {
     const struct runtime_create *p;
     const char *cgroup_path;
     struct cgroup_join *join;
-    int sync;            /* init's end of the socket pair */
-    uint64_t unshared;   /* CLONE_NEW… done by clone */
-    bool late_cgroup_ns; /* unshare(CLONE_NEWCGROUP) after joining v1 */
+    int sync;          /* init's end of the socket pair */
+    uint64_t unshared; /* CLONE_NEW… of new namespaces: cgroup and time are made by init */
 };
 void init_run(const struct init_args *a) __attribute__((noreturn));

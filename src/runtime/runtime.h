@@ -151,7 +151,7 @@ enum runtime_hook {
 };
 /*
  * Runs all hooks of a kind in order with the container's state on their standard input; stops at
- * the first that fails or passes its time-out. status: "creating", "created", "running",
+ * the first that fails or passes its time-out (POSTSTOP: all are run, the first failure is told). status: "creating", "created", "running",
  * "stopped". Called by the owner of the container for POSTSTART and POSTSTOP.
  */
 int runtime_run_hooks(const struct oci_spec *spec, enum runtime_hook kind, const char *id,
@@ -162,6 +162,22 @@ int runtime_run_hooks(const struct oci_spec *spec, enum runtime_hook kind, const
  * "annotations"}), the caller frees it. */
 char *runtime_state_json(const struct oci_spec *spec, const char *id, const char *bundle, pid_t pid,
                          const char *status) MUST_CHECK;
+
+/* Words that config.json may have in some places; the i-th of them, NULL after the last. */
+enum runtime_names {
+    RUNTIME_SCHEDULERS,
+    RUNTIME_SCHEDULER_FLAGS,
+    RUNTIME_IO_CLASSES,
+    RUNTIME_MEMORY_MODES,
+    RUNTIME_MEMORY_FLAGS,
+    RUNTIME_PERSONALITIES,
+};
+const char *runtime_name(enum runtime_names which, size_t i);
+/* "prestart" … */
+const char *runtime_hook_name(enum runtime_hook kind);
+
+/* Removes what linux.intelRdt made for the container; after its end. */
+void runtime_rdt_remove(const struct oci_spec *spec, const char *id);
 
 /* The path a specification and id lead to when runtime_create.cgroup_path is NULL. */
 char *runtime_cgroup_path(const struct oci_spec *spec, const char *id) MUST_CHECK;

@@ -155,26 +155,72 @@ static int memory_v1(struct limits *l, const struct cgroup_memory *m, bool updat
     return r;
 }
 
+/*
+ * Burst and quota: the kernel keeps burst ≤ quota at every moment, so which of them goes first
+ * depends on the way it goes. What is refused before the quota is tried once more after it.
+ */
+static int put_burst(struct limits *l, const char *controller, const char *file,
+                     const struct cgroup_cpu *c, bool *again)
+{
+    char text[24];
+    int r;
+
+    if (!c->burst.set)
+        return 0;
+    (void)snprintf(text, sizeof(text), "%" PRIu64, c->burst.value);
+    r = cgroup_write(controller, l->path, file, text);
+    if (*again || r == 0 || r != -EINVAL) {
+        *again = false;
+        /* 0 is what it is without: nothing is lost on a kernel that does not know it. */
+        return r == 0 || (r == -ENOENT && !c->burst.value)
+                   ? 0
+                   : put(l, controller, file, text, "CPU burst");
+    }
+    *again = true;
+    return 0;
+}
+
+static int put_idle(struct limits *l, const char *controller, const struct cgroup_cpu *c)
+{
+    int r;
+
+    if (!c->idle.set)
+        return 0;
+    if (c->idle.value != 0 && c->idle.value != 1)
+        return error_set(l->e, ERR_INVALID, "the idle CPU policy must be 0 or 1");
+    r = c->idle.value ? -ENOENT : cgroup_write(controller, l->path, "cpu.idle", "0");
+    return r == 0 || !c->idle.value
+               ? 0
+               : put_int(l, controller, "cpu.idle", c->idle.value, "idle CPU policy");
+}
+
+/* An idle group has the smallest weight there is, and the kernel refuses to be given another. */
+static bool has_shares(const struct cgroup_cpu *c)
+{
+    return c->shares.set && c->shares.value && !(c->idle.set && c->idle.value == 1);
+}
+
 static int cpu_v1(struct limits *l, const struct cgroup_cpu *c)
 {
-    int r = 0;
+    bool again = false;
+    int r = put_idle(l, "cpu", c);
 
-    if (c->shares.set && c->shares.value)
+    if (r == 0 && has_shares(c))
         r = put_int(l, "cpu", "cpu.shares", (int64_t)c->shares.value, "CPU shares");
+    if (r == 0)
+        r = put_burst(l, "cpu", "cpu.cfs_burst_us", c, &again);
     if (r == 0 && c->period.set && c->period.value)
         r = put_int(l, "cpu", "cpu.cfs_period_us", (int64_t)c->period.value, "CPU period");
     if (r == 0 && c->quota.set && c->quota.value)
         r = put_int(l, "cpu", "cpu.cfs_quota_us", c->quota.value, "CPU quota");
-    if (r == 0 && c->burst.set && c->burst.value)
-        r = put_int(l, "cpu", "cpu.cfs_burst_us", (int64_t)c->burst.value, "CPU burst");
+    if (r == 0 && again)
+        r = put_burst(l, "cpu", "cpu.cfs_burst_us", c, &again);
     if (r == 0 && c->realtime_period.set && c->realtime_period.value)
         r = put_int(l, "cpu", "cpu.rt_period_us", (int64_t)c->realtime_period.value,
                     "real-time CPU period");
     if (r == 0 && c->realtime_runtime.set && c->realtime_runtime.value)
         r = put_int(l, "cpu", "cpu.rt_runtime_us", c->realtime_runtime.value,
                     "real-time CPU runtime");
-    if (r == 0 && c->idle.set && c->idle.value)
-        r = put_int(l, "cpu", "cpu.idle", c->idle.value, "idle CPU policy");
     if (r == 0 && !str_is_empty(c->cpus))
         r = put(l, "cpuset", "cpuset.cpus", c->cpus, "CPU set");
     if (r == 0 && !str_is_empty(c->mems))
@@ -222,6 +268,9 @@ static int blkio_v1(struct limits *l, const struct cgroup_block_io *b)
         r = put(l, "blkio", bfq ? "blkio.bfq.weight_device" : "blkio.weight_device", text,
                 "block I/O weight of a device");
     }
+    if (r == 0 && b->leaf_weight.set && b->leaf_weight.value)
+        r = put_int(l, "blkio", "blkio.leaf_weight", (int64_t)b->leaf_weight.value,
+                    "block I/O leaf weight");
     if (r == 0)
         r = throttle_v1(l, "blkio.throttle.read_bps_device", &b->throttle_read_bps,
                         "device read rate");
@@ -237,6 +286,8 @@ static int blkio_v1(struct limits *l, const struct cgroup_block_io *b)
     return r;
 }
 
+/* Reservations where the kernel counts them (Linux 5.7), and usage: pages that are not reserved
+ * count there alone. */
 static int hugetlb(struct limits *l, const struct json_list *list, const char *controller,
                    const char *suffix)
 {
@@ -244,11 +295,49 @@ static int hugetlb(struct limits *l, const struct json_list *list, const char *c
     int r = 0;
 
     for (size_t i = 0; i < list->len && r == 0; i++) {
+        AUTOFREE char *rsvd = xasprintf("hugetlb.%s.rsvd.%s", h[i].page_size, suffix);
         AUTOFREE char *file = xasprintf("hugetlb.%s.%s", h[i].page_size, suffix);
 
         if (strchr(h[i].page_size, '/'))
             return error_set(l->e, ERR_INVALID, "huge page size \"%s\"", h[i].page_size);
-        r = put_int(l, controller, file, (int64_t)h[i].limit, "huge page limit");
+        if (has_file(controller, l->path, rsvd))
+            r = put_int(l, controller, rsvd, (int64_t)h[i].limit, "huge page reservation limit");
+        if (r == 0)
+            r = put_int(l, controller, file, (int64_t)h[i].limit, "huge page limit");
+    }
+    return r;
+}
+
+/* "mlx5_0 hca_handle=3 hca_object=100", the same in both versions. */
+static int rdma(struct limits *l, const struct json_list *list, const char *controller)
+{
+    const struct cgroup_rdma *d = list->items;
+    int r = 0;
+
+    for (size_t i = 0; i < list->len && r == 0; i++) {
+        AUTO(buf) struct buf text = BUF_INIT(512);
+
+        (void)buf_printf(&text, "%s", d[i].key);
+        if (d[i].hca_handles.set)
+            (void)buf_printf(&text, " hca_handle=%" PRIu64, d[i].hca_handles.value);
+        if (d[i].hca_objects.set)
+            (void)buf_printf(&text, " hca_object=%" PRIu64, d[i].hca_objects.value);
+        r = put(l, controller, "rdma.max", buf_str(&text), "RDMA limit");
+    }
+    return r;
+}
+
+static int network_v1(struct limits *l, const struct cgroup_network *n)
+{
+    const struct cgroup_interface_priority *p = n->priorities.items;
+    int r = 0;
+
+    if (n->class_id.set)
+        r = put_int(l, "net_cls", "net_cls.classid", (int64_t)n->class_id.value, "network class");
+    for (size_t i = 0; i < n->priorities.len && r == 0; i++) {
+        AUTOFREE char *text = xasprintf("%s %" PRIu64, p[i].name, p[i].priority);
+
+        r = put(l, "net_prio", "net_prio.ifpriomap", text, "network priority");
     }
     return r;
 }
@@ -282,6 +371,10 @@ int cgroup_apply_v1(const char *path, const struct cgroup_resources *r, bool upd
         err = blkio_v1(&l, r->block_io);
     if (err == 0)
         err = hugetlb(&l, &r->hugepage_limits, "hugetlb", "limit_in_bytes");
+    if (err == 0)
+        err = rdma(&l, &r->rdma, "rdma");
+    if (err == 0 && r->network)
+        err = network_v1(&l, r->network);
     if (err == 0 && r->unified.len)
         err = error_set(e, ERR_INVALID, "linux.resources.unified needs cgroup v2");
     return err;
@@ -289,11 +382,27 @@ int cgroup_apply_v1(const char *path, const struct cgroup_resources *r, bool upd
 
 /* --- v2 ------------------------------------------------------------------------------------ */
 
+/* v1's kernel refuses a limit below what is in use; v2's would kill. */
+static int check_usage_v2(struct limits *l, const struct cgroup_memory *m)
+{
+    uint64_t now = 0;
+
+    if (!m->check_before_update.set || !m->check_before_update.value || !m->limit.set ||
+        m->limit.value <= 0 || cgroup_read_u64("", l->path, "memory.current", &now) < 0 ||
+        now <= (uint64_t)m->limit.value)
+        return 0;
+    return error_set(l->e, ERR_CONFLICT,
+                     "memory limit %" PRId64 " is below what is in use (%" PRIu64 ")",
+                     m->limit.value, now);
+}
+
 static int memory_v2(struct limits *l, const struct cgroup_memory *m)
 {
     int r = check_memory(l, m);
     bool limit = m->limit.set && m->limit.value != 0;
 
+    if (r == 0)
+        r = check_usage_v2(l, m);
     /* Swap first: with the memory limit in force already, pages could go to swap meanwhile. */
     if (r == 0 && m->swap.set && m->swap.value != 0)
         r = put_max(l, "memory.swap.max",
@@ -327,17 +436,18 @@ static int cpu_max(struct limits *l, const struct cgroup_cpu *c)
 
 static int cpu_v2(struct limits *l, const struct cgroup_cpu *c)
 {
-    int r = 0;
+    bool again = false;
+    int r = put_idle(l, "", c);
 
-    if (c->shares.set && c->shares.value)
+    if (r == 0 && has_shares(c))
         r = put_int(l, "", "cpu.weight", (int64_t)cgroup_shares_to_weight(c->shares.value),
                     "CPU shares");
     if (r == 0)
+        r = put_burst(l, "", "cpu.max.burst", c, &again);
+    if (r == 0)
         r = cpu_max(l, c);
-    if (r == 0 && c->burst.set && c->burst.value)
-        r = put_int(l, "", "cpu.max.burst", (int64_t)c->burst.value, "CPU burst");
-    if (r == 0 && c->idle.set && c->idle.value)
-        r = put_int(l, "", "cpu.idle", c->idle.value, "idle CPU policy");
+    if (r == 0 && again)
+        r = put_burst(l, "", "cpu.max.burst", c, &again);
     if ((c->realtime_period.set && c->realtime_period.value) ||
         (c->realtime_runtime.set && c->realtime_runtime.value))
         warn_missing(l, "real-time CPU limits (cgroup v2)");
@@ -386,6 +496,8 @@ static int io_v2(struct limits *l, const struct cgroup_block_io *b)
                        w[i].minor, bfq ? weight : cgroup_blkio_weight_to_io(weight));
         r = put(l, "", bfq ? "io.bfq.weight" : "io.weight", text, "block I/O weight of a device");
     }
+    if (b->leaf_weight.set && b->leaf_weight.value)
+        warn_missing(l, "block I/O leaf weight (cgroup v2)");
     if (r == 0)
         r = throttle_v2(l, "rbps", &b->throttle_read_bps, "device read rate");
     if (r == 0)
@@ -432,5 +544,9 @@ int cgroup_apply_v2(const char *path, const struct cgroup_resources *r, char ***
         err = io_v2(&l, r->block_io);
     if (err == 0)
         err = hugetlb(&l, &r->hugepage_limits, "", "max");
+    if (err == 0)
+        err = rdma(&l, &r->rdma, "");
+    if (r->network && (r->network->class_id.set || r->network->priorities.len))
+        warn_missing(&l, "network class and priority (cgroup v2)");
     return err == 0 ? unified_v2(&l, &r->unified) : err;
 }

@@ -44,6 +44,12 @@ bool cgroup_v1_wanted(const char *controller, const struct cgroup_resources *r)
         return r->block_io != NULL;
     if (STREQ(controller, "hugetlb"))
         return r->hugepage_limits.len > 0;
+    if (STREQ(controller, "rdma"))
+        return r->rdma.len > 0;
+    if (STREQ(controller, "net_cls"))
+        return r->network && r->network->class_id.set;
+    if (STREQ(controller, "net_prio"))
+        return r->network && r->network->priorities.len > 0;
     return false;
 }
 
@@ -151,7 +157,8 @@ int cgroup_make_dir(const char *mount, const char *path, const char *controller,
  * cannot be enabled is found out when a limit is written. */
 static void enable_controllers(const char *path)
 {
-    static const char *const wanted[] = {"memory", "cpu", "pids", "io", "cpuset", "hugetlb"};
+    static const char *const wanted[] = {"memory", "cpu",     "pids", "io",
+                                         "cpuset", "hugetlb", "rdma"};
     const struct cgroup_host *h = cgroup_host();
     AUTOPTR(strv) char **there = strv_split(h->unified_ctrl, " \n", true);
     AUTOFREE char *parent = xstrdup(path);

@@ -190,7 +190,7 @@ static int set_data(int fs, char *const *data)
     return 0;
 }
 
-static int set_superblock_flags(int fs, const struct mount_options *o)
+static int set_superblock_flags(int fs, const char *type, const struct mount_options *o)
 {
     const struct {
         bool on;
@@ -199,7 +199,9 @@ static int set_superblock_flags(int fs, const struct mount_options *o)
                  {o->sync, "sync"},
                  {o->dirsync, "dirsync"},
                  {o->lazytime, "lazytime"},
-                 {o->mand, "mand"}};
+                 {o->mand, "mand"},
+                 /* others count versions always, or never */
+                 {o->iversion && STREQ(type, "ext4"), "i_version"}};
 
     for (size_t i = 0; i < ARRAY_SIZE(flags); i++)
         if (flags[i].on && fsconfig(fs, FSCONFIG_SET_FLAG, flags[i].name, NULL, 0) < 0)
@@ -220,7 +222,7 @@ int mount_fs_open(const char *type, const char *source, const struct mount_optio
         return context_error(fs, errno, type, e);
     r = set_data(fs, o->data);
     if (r == 0)
-        r = set_superblock_flags(fs, o);
+        r = set_superblock_flags(fs, type, o);
     if (r < 0)
         return context_error(fs, -r, type, e);
     if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
