@@ -152,6 +152,7 @@ const char *jstr(const struct json_value *obj, const char *key);
     X(port)                                                                                        \
     X(ps)                                                                                          \
     X(pull)                                                                                        \
+    X(remount_lxcfs)                                                                               \
     X(rename)                                                                                      \
     X(restart)                                                                                     \
     X(rm)                                                                                          \

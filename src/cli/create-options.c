@@ -151,6 +151,15 @@ const struct option_def create_option_table[] = {
     OPT(CO, cgroup_parent, "cgroup-parent", 0, OPTION_STR, NULL,
         "Optional parent cgroup for the container"),
 
+    OPT(CO, enable_lxcfs, "enable-lxcfs", 0, OPTION_BOOL, NULL,
+        "Show the container's own limits in /proc (same as --view lxcfs)"),
+    OPT(CO, enable_lxcfs, "enableLxcfs", 0, OPTION_BOOL, NULL,
+        "Show the container's own limits in /proc (same as --view lxcfs)", .hidden = true),
+    OPT(CO, view, "view", 0, OPTION_STR, NULL,
+        "What the container sees of memory, CPUs and load: the host's (host), its own in /proc "
+        "(lxcfs), also in answers of system calls (full)",
+        .words = "host lxcfs full"),
+
     OPT(CO, rm, "rm", 0, OPTION_BOOL, NULL,
         "Automatically remove the container and its anonymous volumes when it exits"),
     OPT(CO, restart, "restart", 0, OPTION_STR, NULL,

@@ -35,6 +35,9 @@ struct create_options {
     bool privileged;
     char **cap_add, **cap_drop, **security_opt, **devices, **device_rules;
     char *pid, *ipc, *uts, *userns, *cgroupns, *cgroup_parent;
+    /* what it sees of itself */
+    bool enable_lxcfs;
+    char *view;
     /* life */
     bool rm;
     char *restart, *log_driver, *runtime, *isolation, *platform, *pull, *cidfile;

@@ -64,6 +64,9 @@ static const struct setting settings[] = {
     {"dns", 0, NULL, "ADDRESS", "name server of containers; several times"},
     {"dns-search", 0, NULL, "DOMAIN", "search domain of containers; several times"},
     {"dns-opt", 0, "dns-opts", "OPTION", "resolver option of containers; several times"},
+    {"enable-lxcfs", 0, NULL, NULL, "run lxcfs, for containers that see their own limits in /proc"},
+    {"lxcfs", 0, NULL, "PROGRAM", "path of lxcfs, default: found in $PATH"},
+    {"lxcfs-home", 0, NULL, "FOLDER", "where lxcfs is mounted; one that is there already is used"},
 };
 
 #define F(member, name, kind) JSON_FIELD(struct daemon_config, member, name, kind, 0)
@@ -104,6 +107,9 @@ static const struct json_field fields[] = {
     F(dns, "dns", JSON_STRV),
     F(dns_search, "dns-search", JSON_STRV),
     F(dns_opts, "dns-opts", JSON_STRV),
+    F(enable_lxcfs, "enable-lxcfs", JSON_BOOL),
+    F(lxcfs, "lxcfs", JSON_STR),
+    F(lxcfs_home, "lxcfs-home", JSON_STR),
     JSON_END,
 };
 static const struct json_desc config_json = {"configuration", sizeof(struct daemon_config), fields};
@@ -289,6 +295,10 @@ static int check(const struct daemon_config *c, struct error *e)
 {
     if (c->root[0] != '/' || c->state[0] != '/')
         return error_set(e, ERR_INVALID, "--root and --state must be absolute paths");
+    if (!c->enable_lxcfs && (c->lxcfs || c->lxcfs_home))
+        return error_set(e, ERR_INVALID, "--lxcfs and --lxcfs-home need --enable-lxcfs");
+    if (c->lxcfs_home && c->lxcfs_home[0] != '/')
+        return error_set(e, ERR_INVALID, "--lxcfs-home must be an absolute path");
     if ((c->tls || c->tlsverify) && (!c->tlscert || !c->tlskey))
         return error_set(e, ERR_INVALID, "TLS needs --tlscert and --tlskey");
     if (c->tlsverify && !c->tlscacert)

@@ -45,6 +45,9 @@ struct daemon_config {
     char **dns;
     char **dns_search;
     char **dns_opts;
+    bool enable_lxcfs;
+    char *lxcfs;
+    char *lxcfs_home;
 };
 
 enum config_action { CONFIG_RUN, CONFIG_HELP, CONFIG_VERSION };

@@ -115,6 +115,9 @@ static int engine_of_config(const struct daemon_config *c, struct engine **ret, 
         .dns_options = c->dns_opts,
         .labels = c->labels,
         .no_new_privileges = c->no_new_privileges,
+        .enable_lxcfs = c->enable_lxcfs,
+        .lxcfs_program = c->lxcfs,
+        .lxcfs_home = c->lxcfs_home,
         .debug = log_get_level() == LOG_LEVEL_DEBUG,
     };
     struct ulimit *u;

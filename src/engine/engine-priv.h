@@ -25,6 +25,7 @@
 #define ENGINE_OP_DEADLINE_NS (30 * NSEC_PER_SEC) /* how long a second operation waits */
 
 struct events;
+struct lxcfs;
 struct watch;
 struct workers;
 
@@ -52,6 +53,7 @@ struct engine {
     const struct rootfs_driver *rootfs;
     struct volume_store *volumes;
     struct network_manager *network;
+    struct lxcfs *lxcfs; /* NULL: not asked for */
 
     pthread_mutex_t mutex;
     struct map *by_id;   /* struct container * (one reference each) */
@@ -310,6 +312,25 @@ int validate_devices(const struct host_config *hc, struct error *e);
 int validate_create(struct engine *en, struct container_config *config, struct host_config *hc,
                     char ***warnings, struct error *e);
 
+struct engine_params;
+/* view.c: what a container sees of memory, CPUs and load */
+int view_open(struct engine *en, const struct engine_params *p, struct error *e);
+int view_validate(struct engine *en, struct host_config *hc, struct error *e);
+/* A step of the start: lxcfs runs, when it is asked for. */
+int view_prepare(struct start_context *ctx, struct error *e);
+void view_add_mounts(const struct start_context *ctx, struct oci_spec *s);
+/* It is among the running ones now. */
+void view_started(const struct start_context *ctx);
+
+/* All containers on record, referenced; the caller frees the list. */
+struct container **engine_all_containers(struct engine *en, size_t *ret_n);
+
+/* Adds a mount unless the user has one there. */
+void spec_add_mount(struct oci_spec *s, const struct container_definition *def,
+                    const char *destination, const char *type, const char *source,
+                    const char *const *options);
+bool spec_is_mounted_by_user(const struct container_definition *def, const char *path);
+
 const char *mode_container(const char *mode); /* "container:x" -> "x", else NULL */
 
 /* --- start.c, exit.c ---------------------------------------------------------------------------------- */
@@ -329,6 +350,7 @@ struct start_context {
     pid_t netns_pid; /* container:ID: whose namespaces are joined */
     pid_t ipc_pid;
     pid_t pid_pid;
+    uint64_t lxcfs_generation; /* whose mounts it gets; 0: none */
 };
 /* Starts a claimed container. */
 int container_start_claimed(struct container *c, struct error *e);

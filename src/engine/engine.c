@@ -15,6 +15,7 @@
 #include "base/str.h"
 #include "base/strv.h"
 #include "engine/engine-priv.h"
+#include "engine/lxcfs.h"
 #include "engine/recover.h"
 #include "log/driver.h"
 
@@ -150,7 +151,7 @@ static int open_parts(struct engine *en, const struct engine_params *p, bool *re
         r = volume_store_open(en->root, &en->volumes, e);
     if (r == 0)
         r = network_open(&p->network, en->store, &en->network, e);
-    return r;
+    return r < 0 ? r : view_open(en, p, e);
 }
 
 static void add_loaded(struct engine *en, struct container *c)
@@ -199,7 +200,7 @@ static int start_threads(struct engine *en, struct error *e)
 }
 
 /* All containers on record, referenced. */
-static struct container **all_containers(struct engine *en, size_t *ret_n)
+struct container **engine_all_containers(struct engine *en, size_t *ret_n)
 {
     struct container **list;
     size_t n = 0;
@@ -235,7 +236,7 @@ static void mark_restarts(struct container *c, bool rebooted)
 static void recover_all(struct engine *en, bool rebooted)
 {
     size_t n = 0;
-    struct container **list = all_containers(en, &n);
+    struct container **list = engine_all_containers(en, &n);
 
     for (size_t i = 0; i < n; i++) {
         recover_container(list[i], rebooted);
@@ -277,6 +278,12 @@ int engine_open(const struct engine_params *p, struct engine **ret, struct error
         return r;
     }
     recover_all(en, rebooted);
+    if (en->lxcfs)
+        r = lxcfs_watch(en->lxcfs, e);
+    if (r < 0) {
+        engine_close(en);
+        return r;
+    }
     *ret = en;
     return 0;
 }
@@ -284,7 +291,7 @@ int engine_open(const struct engine_params *p, struct engine **ret, struct error
 void engine_start_restarts(struct engine *en)
 {
     size_t n = 0;
-    struct container **list = all_containers(en, &n);
+    struct container **list = engine_all_containers(en, &n);
 
     for (size_t i = 0; i < n; i++) {
         AUTOPTR(container_view) struct container_view *v = container_get_view(list[i]);
@@ -307,7 +314,7 @@ static void free_bpf(void *p)
 static void close_containers(struct engine *en, size_t *ret_live)
 {
     size_t n = 0;
-    struct container **list = all_containers(en, &n);
+    struct container **list = engine_all_containers(en, &n);
 
     *ret_live = 0;
     for (size_t i = 0; i < n; i++) {
@@ -353,6 +360,22 @@ static void free_engine(struct engine *en)
     free(en);
 }
 
+static bool has_live(struct engine *en)
+{
+    size_t n = 0;
+    struct container **list = engine_all_containers(en, &n);
+    bool live = false;
+
+    for (size_t i = 0; i < n; i++) {
+        (void)pthread_mutex_lock(&list[i]->mutex);
+        live |= list[i]->live != NULL;
+        (void)pthread_mutex_unlock(&list[i]->mutex);
+        container_unref(list[i]);
+    }
+    free(list);
+    return live;
+}
+
 void engine_close(struct engine *en)
 {
     size_t live = 0;
@@ -366,6 +389,7 @@ void engine_close(struct engine *en)
     }
     watches_free(en);
     workers_free(en->workers);
+    lxcfs_close(en->lxcfs, has_live(en));
     close_containers(en, &live);
     network_close(en->network, live == 0);
     volume_store_free(en->volumes);

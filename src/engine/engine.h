@@ -45,6 +45,9 @@ struct engine_params {
     char **labels;                    /* of the engine, for info */
     const char *init_path;            /* host's init program for --init, NULL: none is there */
     bool no_new_privileges;           /* default for containers */
+    bool enable_lxcfs;
+    const char *lxcfs_program; /* NULL: lxcfs in PATH */
+    const char *lxcfs_home;    /* NULL: below state */
     bool debug;
 };
 
@@ -174,6 +177,9 @@ int engine_restart(struct engine *en, const char *ref, const char *signal, struc
 int engine_kill(struct engine *en, const char *ref, const char *signal, struct error *e) MUST_CHECK;
 int engine_pause(struct engine *en, const char *ref, struct error *e) MUST_CHECK;
 int engine_unpause(struct engine *en, const char *ref, struct error *e) MUST_CHECK;
+/* Makes lxcfs' mounts in a running container anew; ref NULL: in all of them. *ret_n: how many. */
+int engine_remount_lxcfs(struct engine *en, const char *ref, size_t *ret_n,
+                         struct error *e) MUST_CHECK;
 int engine_rename(struct engine *en, const char *ref, const char *name, struct error *e) MUST_CHECK;
 /*
  * Changes a container, running or not: all of it or nothing. What a running one cannot be given

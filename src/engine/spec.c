@@ -361,6 +361,18 @@ static void add_mount(struct oci_spec *s, const struct container_definition *def
         (void)oci_spec_add_mount(s, destination, type, source, (char *const *)options);
 }
 
+void spec_add_mount(struct oci_spec *s, const struct container_definition *def,
+                    const char *destination, const char *type, const char *source,
+                    const char *const *options)
+{
+    add_mount(s, def, destination, type, source, options);
+}
+
+bool spec_is_mounted_by_user(const struct container_definition *def, const char *path)
+{
+    return is_mounted_by_user(def, path);
+}
+
 static void add_shm(const struct start_context *ctx, const struct container_definition *def,
                     struct oci_spec *s)
 {
@@ -418,6 +430,7 @@ static void add_mounts(const struct start_context *ctx, const struct container_d
     add_mount(s, def, "/dev/mqueue", "mqueue", "mqueue", o_proc);
     add_shm(ctx, def, s);
     add_name_files(def, s);
+    view_add_mounts(ctx, s);
     add_user_mounts(def, s);
 }
 

@@ -386,6 +386,7 @@ static const struct start_step steps[] = {
     {"rootfs", do_rootfs, undo_rootfs},
     {"address", do_reserve, undo_reserve},
     {"files", do_files, NULL},
+    {"view", view_prepare, NULL},
     {"spec", do_spec, NULL},
     {"monitor", do_monitor, undo_monitor},
     {"network", do_attach, NULL},
@@ -528,6 +529,7 @@ int container_start_claimed(struct container *c, struct error *e)
         }
         events_container(c, "start", NULL);
         container_adopt(c, take_ptr(ctx.monitor), pid);
+        view_started(&ctx);
     } else {
         publish_failure(c, &why);
         error_move(e, &why);

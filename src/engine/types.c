@@ -164,6 +164,8 @@ static const struct json_field host_config_fields[] = {
     F(host_config, masked_paths, "MaskedPaths", JSON_STRV, JSON_NULL_KEPT),
     F(host_config, readonly_paths, "ReadonlyPaths", JSON_STRV, JSON_NULL_KEPT),
     F(host_config, init, "Init", JSON_OPT_BOOL, OMIT),
+    F(host_config, enable_lxcfs, "EnableLxcfs", JSON_BOOL, OMIT),
+    F(host_config, view, "View", JSON_STR, OMIT),
     JSON_END,
 };
 PUBLIC_TABLE(host_config);

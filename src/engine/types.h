@@ -141,6 +141,9 @@ struct host_config {
     struct opt_bool oom_kill_disable;
     struct opt_int pids_limit;
     struct json_list ulimits; /* of ulimit */
+    /* what it sees of itself: Pouch's own */
+    bool enable_lxcfs;
+    char *view; /* "": host; host, lxcfs, full */
 };
 extern const struct json_desc host_config_json;
 

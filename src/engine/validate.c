@@ -359,6 +359,8 @@ int validate_create(struct engine *en, struct container_config *config, struct h
     if (r == 0)
         r = validate_devices(hc, e);
     if (r == 0)
+        r = view_validate(en, hc, e);
+    if (r == 0)
         r = check_log(en, hc, e);
     if (r == 0)
         r = spec_security(en, hc, &sec, e);

@@ -181,8 +181,9 @@ struct monitor_mount {
 /*
  * Mounts into and out of the running container, in order: all of the list (at most
  * MONITOR_MOUNTS_MAX), or nothing. ADD binds; REMOVE takes the topmost mount on target away
- * (ERR_NOT_FOUND when there is none); REPLACE is both, and finds none fine. Done by a process in
- * the container's mount namespace, which waits for no file system mounted there.
+ * (ERR_NOT_FOUND when there is none); REPLACE is both, finds none fine, and only takes away when
+ * source is NULL. Done by a process in the container's mount namespace, which waits for no file
+ * system mounted there.
  */
 int monitor_mounts(struct monitor *m, const struct monitor_mount *mounts, size_t n,
                    struct error *e) MUST_CHECK;

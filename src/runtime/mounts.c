@@ -38,6 +38,12 @@ struct order {
     bool added;
 };
 
+static bool puts_in(const struct runtime_mount *m)
+{
+    return m->op == RUNTIME_MOUNT_ADD ||
+           (m->op == RUNTIME_MOUNT_REPLACE && !str_is_empty(m->source));
+}
+
 static void order_done(struct order *o)
 {
     mount_options_done(&o->options);
@@ -153,7 +159,7 @@ static int carry_out(struct order *o, int root, struct error *e)
 {
     int r = o->m->op == RUNTIME_MOUNT_ADD ? 0 : take_away(o, root, e);
 
-    return r == 0 && o->m->op != RUNTIME_MOUNT_REMOVE ? put_in(o, root, e) : r;
+    return r == 0 && puts_in(o->m) ? put_in(o, root, e) : r;
 }
 
 static void take_back(struct order *o, int root)
@@ -201,7 +207,7 @@ int runtime_mounts(pid_t init_pid, const struct runtime_mount *mounts, size_t n,
         if (mounts[i].target[0] != '/' || mounts[i].target[strspn(mounts[i].target, "/.")] == '\0')
             r = error_set(e, ERR_INVALID, "mount target \"%s\" is not an absolute path below /",
                           mounts[i].target);
-        else if (mounts[i].op != RUNTIME_MOUNT_REMOVE)
+        else if (puts_in(&mounts[i]))
             r = clone_source(&orders[i], e);
     }
     if (r == 0)

@@ -118,7 +118,7 @@ int runtime_exec(const struct runtime_exec *p, pid_t *ret_pid, char ***warnings,
 enum runtime_mount_op {
     RUNTIME_MOUNT_ADD = 1, /* binds source on target, which is made when it is not there */
     RUNTIME_MOUNT_REMOVE,  /* the topmost mount on target goes; ERR_NOT_FOUND when there is none */
-    RUNTIME_MOUNT_REPLACE, /* the topmost mount, if there is one, goes; then as ADD */
+    RUNTIME_MOUNT_REPLACE, /* the topmost mount, if there is one, goes; then, with a source, as ADD */
 };
 struct runtime_mount {
     enum runtime_mount_op op;

@@ -183,6 +183,32 @@ void api_container_unpause(struct http_request *req, void *ctx)
     api_done(req, engine_unpause(api_engine(ctx), container_ref(req), &e), 204, &e);
 }
 
+void api_container_remount_lxcfs(struct http_request *req, void *ctx)
+{
+    AUTO(error) struct error e = ERROR_INIT;
+    size_t n;
+
+    api_done(req, engine_remount_lxcfs(api_engine(ctx), container_ref(req), &n, &e), 204, &e);
+}
+
+void api_remount_lxcfs(struct http_request *req, void *ctx)
+{
+    AUTO(error) struct error e = ERROR_INIT;
+    struct buf b = ANSWER_INIT;
+    struct jsonw w = {.out = &b};
+    size_t n;
+
+    if (engine_remount_lxcfs(api_engine(ctx), NULL, &n, &e) < 0) {
+        http_reply_error(req, &e);
+        return;
+    }
+    jsonw_begin(&w, NULL);
+    jsonw_int(&w, "Containers", (int64_t)n);
+    jsonw_end(&w);
+    (void)buf_putc(&b, '\n');
+    http_reply_json(req, 200, &b);
+}
+
 void api_container_rename(struct http_request *req, void *ctx)
 {
     AUTO(error) struct error e = ERROR_INIT;

@@ -57,6 +57,8 @@ void api_container_restart(struct http_request *req, void *ctx);
 void api_container_kill(struct http_request *req, void *ctx);
 void api_container_pause(struct http_request *req, void *ctx);
 void api_container_unpause(struct http_request *req, void *ctx);
+void api_container_remount_lxcfs(struct http_request *req, void *ctx);
+void api_remount_lxcfs(struct http_request *req, void *ctx);
 void api_container_rename(struct http_request *req, void *ctx);
 void api_container_update(struct http_request *req, void *ctx);
 void api_container_resize(struct http_request *req, void *ctx);

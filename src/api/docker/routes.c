@@ -33,6 +33,8 @@ const struct http_route docker_routes[] = {
     {"POST", "/containers/{id}/kill", api_container_kill, 0, 0},
     {"POST", "/containers/{id}/pause", api_container_pause, 0, 0},
     {"POST", "/containers/{id}/unpause", api_container_unpause, 0, 0},
+    {"POST", "/containers/{id}/remount-lxcfs", api_container_remount_lxcfs, 0, 0},
+    {"POST", "/lxcfs/remount", api_remount_lxcfs, 0, 0},
     {"POST", "/containers/{id}/rename", api_container_rename, 0, 0},
     {"POST", "/containers/{id}/update", api_container_update, 0, 0},
     {"POST", "/containers/{id}/resize", api_container_resize, 0, 0},

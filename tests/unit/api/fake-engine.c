@@ -243,6 +243,13 @@ int engine_update(struct engine *en, const char *ref, const struct container_upd
     return r;
 }
 
+int engine_remount_lxcfs(struct engine *en, const char *ref, size_t *ret_n, struct error *e)
+{
+    SAID("remount %s", ref ? ref : "all");
+    *ret_n = 3;
+    return ref ? find(ref, e) : 0;
+}
+
 int engine_rename(struct engine *en, const char *ref, const char *name, struct error *e)
 {
     SAID("rename %s %s", ref, name);
