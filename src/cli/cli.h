@@ -148,6 +148,8 @@ const char *jstr(const struct json_value *obj, const char *key);
     X(load)                                                                                        \
     X(logs)                                                                                        \
     X(man)                                                                                         \
+    X(network_connect)                                                                             \
+    X(network_disconnect)                                                                          \
     X(pause)                                                                                       \
     X(port)                                                                                        \
     X(ps)                                                                                          \

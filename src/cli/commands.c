@@ -46,6 +46,12 @@ static const struct command command_image = {.name = "image",
                                              .summary = "Manage images",
                                              .sub = image_commands};
 
+static const struct command *const network_commands[] = {&command_network_connect,
+                                                         &command_network_disconnect, NULL};
+static const struct command command_network = {.name = "network",
+                                               .summary = "Manage networks",
+                                               .sub = network_commands};
+
 static const struct command *const system_commands[] = {&command_events, &command_info, NULL};
 static const struct command command_system = {.name = "system",
                                               .summary = "Manage Pouch",
@@ -69,6 +75,7 @@ const struct command *const cli_commands[] = {
     &command_load,
     &command_logs,
     &command_man,
+    &command_network,
     &command_pause,
     &command_port,
     &command_ps,

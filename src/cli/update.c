@@ -16,6 +16,8 @@ struct update_options {
     struct opt_int pids_limit, blkio_weight;
     char **blkio_weight_device, **read_bps, **write_bps, **read_iops, **write_iops;
     char **env, **env_file, **env_rm, **labels, **annotations;
+    char **publish_add, **publish_rm, **volumes_add, **mounts_add, **mounts_rm;
+    char **devices_add, **devices_rm;
 };
 
 #define UO struct update_options
@@ -67,6 +69,18 @@ static const struct option_def update_option_table[] = {
     OPT(UO, env_rm, "env-rm", 0, OPTION_LIST, NULL, "Remove environment variables"),
     OPT(UO, labels, "label", 'l', OPTION_LIST, NULL, "Set meta data (NAME= removes it)"),
     OPT(UO, annotations, "annotation", 0, OPTION_LIST, NULL, "Set annotations (NAME= removes it)"),
+    OPT(UO, publish_add, "publish-add", 0, OPTION_LIST, NULL, "Publish a further port, as -p does"),
+    OPT(UO, publish_rm, "publish-rm", 0, OPTION_LIST, NULL,
+        "Withdraw a published port (PORT[/PROTO] of the container: all of it; as -p: that one)"),
+    OPT(UO, volumes_add, "volume-add", 0, OPTION_LIST, NULL,
+        "Mount a volume or a folder of the host, as -v does", .complete = COMPLETE_DIR),
+    OPT(UO, mounts_add, "mount-add", 0, OPTION_LIST, "mount", "Mount, as --mount does"),
+    OPT(UO, mounts_rm, "mount-rm", 0, OPTION_LIST, "target",
+        "Unmount what --volume, --mount or their -add mounted there"),
+    OPT(UO, devices_add, "device-add", 0, OPTION_LIST, NULL, "Add a host device, as --device does",
+        .complete = COMPLETE_FILE),
+    OPT(UO, devices_rm, "device-rm", 0, OPTION_LIST, "path",
+        "Take a device away (its path in the container)"),
     OPT_END,
 };
 
@@ -117,6 +131,47 @@ static void put_limits(struct jsonw *w, const struct update_options *o)
     put_int(w, "BlkioWeight", o->blkio_weight);
 }
 
+static int put_each(struct jsonw *w, const char *key, char *const *list,
+                    int (*one)(struct jsonw *w, const char *text, struct error *e), struct error *e)
+{
+    int r = 0;
+
+    if (!list || !*list)
+        return 0;
+    jsonw_list_begin(w, key);
+    for (char *const *l = list; *l && r == 0; l++)
+        r = one(w, *l, e);
+    jsonw_list_end(w);
+    return r;
+}
+
+/* Ports, mounts, devices that come and go. */
+static int put_live(struct jsonw *w, const struct update_options *o, struct error *e)
+{
+    AUTOPTR(strv) char **binds = NULL;
+    int r = 0;
+
+    for (char **v = o->volumes_add; r == 0 && v && *v; v++) {
+        char *bind = NULL, *target = NULL;
+
+        r = create_bind(*v, &bind, &target, e);
+        if (bind)
+            strv_push_take(&binds, bind);
+        if (target)
+            strv_push_take(&binds, target);
+    }
+    put_list(w, "PublishAdd", o->publish_add);
+    put_list(w, "PublishRm", o->publish_rm);
+    put_list(w, "BindsAdd", binds);
+    put_list(w, "MountsRm", o->mounts_rm);
+    put_list(w, "DevicesRm", o->devices_rm);
+    if (r == 0)
+        r = put_each(w, "MountsAdd", o->mounts_add, create_mount, e);
+    if (r == 0)
+        r = put_each(w, "DevicesAdd", o->devices_add, create_device, e);
+    return r;
+}
+
 static int update_body(const struct update_options *o, struct buf *out, struct error *e)
 {
     struct jsonw w = {.out = out};
@@ -146,6 +201,8 @@ static int update_body(const struct update_options *o, struct buf *out, struct e
     put_list(&w, "EnvRm", o->env_rm);
     put_list(&w, "Label", o->labels);
     put_list(&w, "Annotation", o->annotations);
+    if (r == 0)
+        r = put_live(&w, o, e);
     jsonw_end(&w);
     if (r == 0 && STREQ(buf_str(out), "{}"))
         return error_set(e, ERR_INVALID,
@@ -180,6 +237,95 @@ static int run_update(struct cli *cli, void *options, char **args, size_t n)
         return cli_fail(&e);
     return cli_for_each(cli, args, update_one, (void *)(uintptr_t)buf_str(&body));
 }
+
+/* --- network connect, disconnect ---------------------------------------------------------- */
+
+struct connect_options {
+    char *ip, *ip6, *mac;
+};
+static const struct option_def connect_option_table[] = {
+    OPT(struct connect_options, ip, "ip", 0, OPTION_STR, NULL, "IPv4 address"),
+    OPT(struct connect_options, ip6, "ip6", 0, OPTION_STR, NULL, "IPv6 address"),
+    OPT(struct connect_options, mac, "mac-address", 0, OPTION_STR, NULL, "MAC address"),
+    OPT_REFUSED("alias", OPTION_LIST, "the bridge network has no name service for aliases"),
+    OPT_REFUSED("link", OPTION_LIST, "links between containers are a legacy of Docker"),
+    OPT_END,
+};
+
+static int call_network(struct cli *cli, const char *network, const char *verb,
+                        const struct buf *body)
+{
+    struct url u CLEANUP(url_done) = URL_INIT;
+    AUTO(error) struct error e = ERROR_INIT;
+
+    url_set(&u, "/networks/", network, verb);
+    return api_call(cli, "POST", &u, buf_str(body), NULL, &e) < 0 ? cli_fail(&e) : 0;
+}
+
+static int run_connect(struct cli *cli, void *options, char **args, size_t n)
+{
+    const struct connect_options *o = options;
+    AUTO(buf) struct buf body = BUF_INIT(BUF_UNLIMITED);
+    struct jsonw w = {.out = &body};
+
+    jsonw_begin(&w, NULL);
+    jsonw_str(&w, "Container", args[1]);
+    jsonw_begin(&w, "EndpointConfig");
+    if (o->ip || o->ip6) {
+        jsonw_begin(&w, "IPAMConfig");
+        jsonw_str(&w, "IPv4Address", o->ip);
+        jsonw_str(&w, "IPv6Address", o->ip6);
+        jsonw_end(&w);
+    }
+    if (o->mac)
+        jsonw_str(&w, "MacAddress", o->mac);
+    jsonw_end(&w);
+    jsonw_end(&w);
+    return call_network(cli, args[0], "/connect", &body);
+}
+
+struct disconnect_options {
+    bool force;
+};
+static const struct option_def disconnect_option_table[] = {
+    OPT(struct disconnect_options, force, "force", 'f', OPTION_BOOL, NULL,
+        "No error when the container is not connected"),
+    OPT_END,
+};
+
+static int run_disconnect(struct cli *cli, void *options, char **args, size_t n)
+{
+    const struct disconnect_options *o = options;
+    AUTO(buf) struct buf body = BUF_INIT(BUF_UNLIMITED);
+    struct jsonw w = {.out = &body};
+
+    jsonw_begin(&w, NULL);
+    jsonw_str(&w, "Container", args[1]);
+    jsonw_bool(&w, "Force", o->force);
+    jsonw_end(&w);
+    return call_network(cli, args[0], "/disconnect", &body);
+}
+
+const struct command command_network_connect = {
+    .name = "connect",
+    .args = "NETWORK CONTAINER",
+    .summary = "Connect a container to a network, also while it runs",
+    .options = connect_option_table,
+    .options_size = sizeof(struct connect_options),
+    .args_min = 2,
+    .args_max = 2,
+    .run = run_connect,
+};
+const struct command command_network_disconnect = {
+    .name = "disconnect",
+    .args = "NETWORK CONTAINER",
+    .summary = "Disconnect a container from a network, also while it runs",
+    .options = disconnect_option_table,
+    .options_size = sizeof(struct disconnect_options),
+    .args_min = 2,
+    .args_max = 2,
+    .run = run_disconnect,
+};
 
 #define UPDATE_COMMAND                                                                             \
     .name = "update", .args = "CONTAINER [CONTAINER...]",                                          \

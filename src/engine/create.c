@@ -131,18 +131,18 @@ static int parse_mounts(struct engine *en, struct container_definition *def, str
 }
 
 /* Makes the volumes and fills the new ones with what the image has at their place. */
-static int prepare_volumes(struct engine *en, struct container_definition *def,
+int create_prepare_volumes(struct engine *en, const char *id, struct volume_mounts *mounts,
                            const struct image *img, struct error *e)
 {
-    AUTOFREE bool *copy_up = xcalloc(def->mounts.len + 1, sizeof(bool));
+    AUTOFREE bool *copy_up = xcalloc(mounts->len + 1, sizeof(bool));
     struct rootfs_mount view = {0};
     AUTOFD int fd = -EBADF;
     int r;
 
-    if (!def->mounts.len)
+    if (!mounts->len)
         return 0;
-    r = volume_mounts_prepare(en->volumes, def->id, &def->mounts, copy_up, e);
-    for (size_t i = 0; r == 0 && i < def->mounts.len; i++) {
+    r = volume_mounts_prepare(en->volumes, id, mounts, copy_up, e);
+    for (size_t i = 0; r == 0 && img && i < mounts->len; i++) {
         if (!copy_up[i])
             continue;
         if (fd < 0) {
@@ -151,7 +151,7 @@ static int prepare_volumes(struct engine *en, struct container_definition *def,
                 r = rootfs_mount_detached(&view, &fd, e);
         }
         if (r == 0)
-            r = volume_copy_up(&def->mounts.items[i], fd, e);
+            r = volume_copy_up(&mounts->items[i], fd, e);
     }
     rootfs_mount_done(&view);
     return r;
@@ -214,7 +214,7 @@ static int install(struct engine *en, struct container_definition *def, const st
         container_def_free(def);
         return r;
     }
-    r = prepare_volumes(en, def, img, e);
+    r = create_prepare_volumes(en, def->id, &def->mounts, img, e);
     c = container_new(en, def, name);
     if (r == 0)
         r = record_insert(en, c, e);
@@ -259,7 +259,7 @@ static int resolve_image(struct engine *en, const struct container_config *confi
 }
 
 /* Addresses are given on the bridge only. */
-static int check_addresses(const struct container_config *config, const struct create_extra *extra,
+int create_check_addresses(const struct container_config *config, const struct create_extra *extra,
                            struct error *e)
 {
     const struct endpoint_config *ep = extra->networking_config.endpoints_config.items;
@@ -311,7 +311,7 @@ static int create_checked(struct engine *en, const char *name, const char *platf
     if (r == 0)
         r = validate_create(en, config, &extra->host_config, &ret->warnings, e);
     if (r == 0)
-        r = check_addresses(config, extra, e);
+        r = create_check_addresses(config, extra, e);
     if (r < 0)
         return r;
     if (img->doc.config.healthcheck && !config->healthcheck)

@@ -253,9 +253,12 @@ struct update_context {
     const struct container_update *update;  /* check() only; NULL after a restart of pouchd */
     const struct container_definition *old; /* in force */
     struct container_definition *next;      /* check(): to be written to */
-    struct live *live;                      /* referenced; NULL: it does not run */
+    const struct container_definition *now; /* then: the new version, referenced */
+    bool again; /* apply() may find its work done: the way back, or after a restart of pouchd */
+    struct live *live; /* referenced; NULL: it does not run */
     const char *cgroup;
-    char ***warnings; /* may be NULL */
+    char ***warnings;           /* may be NULL */
+    struct volume_mounts added; /* by update_mounts_check(), their volumes made */
 };
 struct update_part {
     const char *name;
@@ -272,6 +275,23 @@ int update_limits_check(struct update_context *u, struct error *e);
 int update_limits_apply(struct update_context *u, const struct container_definition *from,
                         const struct container_definition *to, struct error *e);
 int update_config_check(struct update_context *u, struct error *e);
+/* update-mounts.c */
+int update_mounts_check(struct update_context *u, struct error *e);
+int update_mounts_apply(struct update_context *u, const struct container_definition *from,
+                        const struct container_definition *to, struct error *e);
+void update_mounts_abandon(struct update_context *u);
+void update_mounts_release(struct update_context *u, const struct container_definition *from,
+                           const struct container_definition *to);
+int update_devices_check(struct update_context *u, struct error *e);
+int update_devices_apply(struct update_context *u, const struct container_definition *from,
+                         const struct container_definition *to, struct error *e);
+/* update-ports.c */
+int update_ports_check(struct update_context *u, struct error *e);
+int update_ports_apply(struct update_context *u, const struct container_definition *from,
+                       const struct container_definition *to, struct error *e);
+int update_network_check(struct update_context *u, struct error *e);
+int update_network_apply(struct update_context *u, const struct container_definition *from,
+                         const struct container_definition *to, struct error *e);
 int update_restart_check(struct update_context *u, struct error *e);
 /* What differs between two versions, with the kernel's defaults where `to` has no limit. */
 int update_limits_diff(const struct host_config *from, const struct host_config *to,
@@ -288,6 +308,8 @@ struct start_context;
 int spec_build(struct container *c, const struct start_context *ctx, struct oci_spec *ret,
                struct error *e);
 /* Block I/O limits: devices by number. */
+/* The cgroup's device rules of a host config. */
+int spec_device_rules(const struct host_config *hc, struct cgroup_resources *res, struct error *e);
 int spec_block_io(const struct host_config *hc, struct cgroup_resources *res, struct error *e);
 /* The spec's process object for an exec, as JSON the caller frees. */
 int spec_exec_process(struct container *c, const struct exec_config *config, char **ret_json,
@@ -309,6 +331,11 @@ int engine_seccomp(struct engine *en, const struct host_config *hc, const void *
 int validate_limits(struct host_config *hc, struct error *e);
 int validate_restart(struct host_config *hc, struct error *e);
 int validate_devices(const struct host_config *hc, struct error *e);
+/* Makes the volumes and fills the new ones with what the image (NULL: nothing) has there. */
+int create_prepare_volumes(struct engine *en, const char *id, struct volume_mounts *mounts,
+                           const struct image *img, struct error *e);
+int create_check_addresses(const struct container_config *config, const struct create_extra *extra,
+                           struct error *e);
 int validate_create(struct engine *en, struct container_config *config, struct host_config *hc,
                     char ***warnings, struct error *e);
 
@@ -352,6 +379,12 @@ struct start_context {
     pid_t pid_pid;
     uint64_t lxcfs_generation; /* whose mounts it gets; 0: none */
 };
+/* All ports a definition publishes (-P too); port_specs_done(). */
+int start_collect_ports(const struct container_definition *def, struct port_specs *out,
+                        struct error *e);
+/* Address and ports as a definition wants them, from the network manager. */
+int start_reserve(struct container *c, const struct container_definition *def,
+                  struct network_endpoint *ret, struct error *e);
 /* Starts a claimed container. */
 int container_start_claimed(struct container *c, struct error *e);
 /* Registers a monitor that runs with the loop. */

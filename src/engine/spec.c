@@ -566,6 +566,15 @@ static int add_devices(const struct host_config *hc, struct oci_spec *s,
     return r;
 }
 
+int spec_device_rules(const struct host_config *hc, struct cgroup_resources *res, struct error *e)
+{
+    struct oci_spec s = {.linux = xcalloc(1, sizeof(*s.linux))};
+    int r = add_devices(hc, &s, res, e);
+
+    json_free(&oci_spec_json, &s);
+    return r;
+}
+
 /* --- resources ------------------------------------------------------------------------------------- */
 
 static struct opt_int opt_of(int64_t v)

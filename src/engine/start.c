@@ -119,8 +119,8 @@ static void undo_rootfs(struct start_context *ctx)
 }
 
 /* All published ports: PortBindings, and with -P every exposed port that has none. */
-static int collect_ports(const struct container_definition *def, struct port_specs *out,
-                         struct error *e)
+int start_collect_ports(const struct container_definition *def, struct port_specs *out,
+                        struct error *e)
 {
     const struct host_config *hc = &def->host_config;
     const struct json_named_list *named = hc->port_bindings.items;
@@ -166,16 +166,16 @@ static int collect_ports(const struct container_definition *def, struct port_spe
     return 0;
 }
 
-static int do_reserve(struct start_context *ctx, struct error *e)
+int start_reserve(struct container *c, const struct container_definition *def,
+                  struct network_endpoint *ret, struct error *e)
 {
-    const struct container_definition *def = ctx->def;
     const struct endpoint_config *wanted = def->networking.endpoints_config.items;
     struct port_specs ports = {0};
     struct network_request req = {.mode = def->host_config.network_mode,
                                   .mac = str_is_empty(def->config.mac_address)
                                              ? NULL
                                              : def->config.mac_address};
-    int r = collect_ports(def, &ports, e);
+    int r = start_collect_ports(def, &ports, e);
 
     if (r < 0)
         return r;
@@ -189,9 +189,16 @@ static int do_reserve(struct start_context *ctx, struct error *e)
     }
     req.ports = ports.items;
     req.nports = ports.len;
-    r = network_reserve(ctx->c->en->network, def->id, &req, &ctx->endpoint, e);
-    ctx->reserved = r == 0;
+    r = network_reserve(c->en->network, def->id, &req, ret, e);
     free(ports.items);
+    return r;
+}
+
+static int do_reserve(struct start_context *ctx, struct error *e)
+{
+    int r = start_reserve(ctx->c, ctx->def, &ctx->endpoint, e);
+
+    ctx->reserved = r == 0;
     return r;
 }
 

@@ -184,7 +184,7 @@ static const struct json_field endpoint_config_fields[] = {
     F(endpoint_config, mac_address, "MacAddress", JSON_STR, OMIT),
     JSON_END,
 };
-TABLE(endpoint_config);
+PUBLIC_TABLE(endpoint_config);
 
 static const struct json_field networking_config_fields[] = {
     S(networking_config, endpoints_config, "EndpointsConfig", JSON_OBJ_MAP, 0,
@@ -240,7 +240,7 @@ static const struct json_field container_update_fields[] = {
     F(container_update, mounts_rm, "MountsRm", JSON_STRV, OMIT),
     S(container_update, devices_add, "DevicesAdd", JSON_OBJ_LIST, OMIT, device_mapping_json),
     F(container_update, devices_rm, "DevicesRm", JSON_STRV, OMIT),
-    F(container_update, networks_add, "NetworksAdd", JSON_STRV, OMIT),
+    S(container_update, networks_add, "NetworksAdd", JSON_OBJ_MAP, OMIT, endpoint_config_json),
     F(container_update, networks_rm, "NetworksRm", JSON_STRV, OMIT),
     JSON_END,
 };

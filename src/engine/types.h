@@ -158,6 +158,7 @@ struct endpoint_config {
     char **aliases;
     char *mac_address;
 };
+extern const struct json_desc endpoint_config_json;
 struct networking_config {
     struct json_list endpoints_config; /* map of endpoint_config */
 };
@@ -175,19 +176,19 @@ extern const struct json_desc create_extra_json;
  * Pouch's own. -1 takes a limit away.
  */
 struct container_update {
-    struct host_config set;       /* its resources and its restart policy; nothing else is read */
-    char **env;                   /* "NAME=value": set */
-    char **env_rm;                /* "NAME" */
-    char **labels;                /* "name=value"; "name=": removed */
-    char **annotations;           /* the same */
-    char **publish_add;           /* as -p */
-    char **publish_rm;            /* "PORT[/PROTO]", or as -p: that publication alone */
-    char **binds_add;             /* as -v: "SOURCE:TARGET[:OPTIONS]", "TARGET" */
-    struct json_list mounts_add;  /* of volume_mount_request */
-    char **mounts_rm;             /* targets */
-    struct json_list devices_add; /* of device_mapping */
-    char **devices_rm;            /* paths in the container */
-    char **networks_add;          /* names */
+    struct host_config set;        /* its resources and its restart policy; nothing else is read */
+    char **env;                    /* "NAME=value": set */
+    char **env_rm;                 /* "NAME" */
+    char **labels;                 /* "name=value"; "name=": removed */
+    char **annotations;            /* the same */
+    char **publish_add;            /* as -p */
+    char **publish_rm;             /* "PORT[/PROTO]", or as -p: that publication alone */
+    char **binds_add;              /* as -v: "SOURCE:TARGET[:OPTIONS]", "TARGET" */
+    struct json_list mounts_add;   /* of volume_mount_request */
+    char **mounts_rm;              /* targets */
+    struct json_list devices_add;  /* of device_mapping */
+    char **devices_rm;             /* paths in the container */
+    struct json_list networks_add; /* of endpoint_config: by name, as in EndpointsConfig */
     char **networks_rm;
 };
 extern const struct json_desc container_update_json;

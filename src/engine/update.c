@@ -19,6 +19,11 @@ static const struct update_part parts[] = {
     {"config", update_config_check, NULL, false},
     {"restart policy", update_restart_check, NULL, false},
     {"limits", update_limits_check, update_limits_apply, false},
+    {"devices", update_devices_check, update_devices_apply, false},
+    {"network", update_network_check, update_network_apply, false},
+    {"ports", update_ports_check, update_ports_apply, false},
+    /* Its check comes last: it makes volumes. */
+    {"mounts", update_mounts_check, update_mounts_apply, false},
 };
 
 /* The note that goes on record beside the new version. */
@@ -56,6 +61,7 @@ static bool applies(const struct update_context *u, const struct update_part *p)
 static void take_back(struct update_context *u, size_t n, const struct container_definition *from,
                       const struct container_definition *to)
 {
+    u->again = true;
     while (n-- > 0) {
         CLEANUP(error_done) struct error e = ERROR_INIT;
 
@@ -94,7 +100,7 @@ static void restore(struct container *c, const struct container_definition *old)
 
 static int run_update(struct update_context *u, struct error *e)
 {
-    AUTOPTR(container_def) const struct container_definition *to = NULL;
+    const struct container_definition *to;
     AUTOFREE char *pending = NULL;
     bool live = false;
     int r = 0;
@@ -108,9 +114,11 @@ static int run_update(struct update_context *u, struct error *e)
     if (live)
         pending = pending_text(u->old);
     r = container_redefine_pending(u->c, take_ptr(u->next), pending, e);
-    if (r < 0 || !live)
+    if (r < 0)
         return r;
-    to = container_def_ref(u->c);
+    u->now = to = container_def_ref(u->c);
+    if (!live)
+        return 0;
     r = apply_all(u, u->old, to, e);
     if (r < 0)
         restore(u->c, u->old);
@@ -147,7 +155,13 @@ int engine_update(struct engine *en, const char *ref, const struct container_upd
                       c->id);
     else
         r = run_update(&u, e);
+    if (r < 0)
+        update_mounts_abandon(&u);
+    else
+        update_mounts_release(&u, old, u.now);
+    volume_mounts_done(&u.added);
     container_def_free(u.next);
+    container_def_free(u.now);
     live_unref(u.live);
     container_release_claim(c);
     if (r < 0)
@@ -166,7 +180,7 @@ void update_recover(struct container *c)
     AUTOPTR(container_def) const struct container_definition *to = container_def_ref(c);
     CLEANUP(error_done) struct error e = ERROR_INIT;
     struct pending_update p = {0};
-    struct update_context u = {.c = c, .cgroup = cgroup};
+    struct update_context u = {.c = c, .cgroup = cgroup, .again = true};
 
     if (!text)
         return;

@@ -82,6 +82,10 @@ int ports_reserve(const struct port_spec *specs, size_t n, bool v6, struct netwo
                   struct port_holds *ret_holds, struct error *e) MUST_CHECK;
 /* Reserves exactly these again; what can not be is logged and left open. */
 void ports_reserve_again(const struct network_port *ports, size_t n, struct port_holds *ret_holds);
+/* Gives up the one that holds this port. */
+void port_holds_drop(struct port_holds *holds, const struct network_port *port);
+/* For qsort(): the order in which an endpoint has its ports. */
+int ports_compare(const void *a, const void *b);
 void port_holds_done(struct port_holds *holds);
 
 /* --- the manager ----------------------------------------------------------------------------- */
@@ -166,6 +170,8 @@ int records_migrate(struct store *s, struct error *e) MUST_CHECK;
 int records_get(struct store *s, const char *key, char **ret, struct error *e) MUST_CHECK;
 int records_set(struct store *s, const char *key, const char *value, struct error *e) MUST_CHECK;
 int records_insert(struct store *s, const struct network_endpoint *ep, struct error *e) MUST_CHECK;
+int records_set_ports(struct store *s, const struct network_endpoint *ep,
+                      struct error *e) MUST_CHECK;
 int records_delete(struct store *s, const char *container_id, struct error *e) MUST_CHECK;
 /* Calls back for each stored endpoint (taken over by the callback). */
 int records_load(struct store *s, void (*cb)(void *data, struct network_endpoint *ep), void *data,

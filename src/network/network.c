@@ -436,6 +436,134 @@ int network_reserve(struct network_manager *nm, const char *container_id,
     return 0;
 }
 
+/* --- ports of an endpoint that is attached ------------------------------------------------------ */
+
+static bool same_port(const struct network_port *a, const struct network_port *b)
+{
+    return ports_compare(a, b) == 0;
+}
+
+static bool has_port(const struct network_port *list, size_t n, const struct network_port *p)
+{
+    for (size_t i = 0; i < n; i++)
+        if (same_port(&list[i], p))
+            return true;
+    return false;
+}
+
+/* The endpoint as it shall be, and what goes of it. */
+static void plan_ports(const struct network_endpoint *now, const struct network_port *add,
+                       size_t nadd, const struct network_port *rm, size_t nrm,
+                       struct network_endpoint *next, struct network_endpoint *gone)
+{
+    *next = *gone = *now;
+    next->ports = xcalloc(now->nports + nadd + 1, sizeof(next->ports[0]));
+    gone->ports = xcalloc(now->nports + 1, sizeof(gone->ports[0]));
+    next->nports = gone->nports = 0;
+    for (size_t i = 0; i < now->nports; i++) {
+        const struct network_port *p = &now->ports[i];
+
+        if (has_port(rm, nrm, p))
+            gone->ports[gone->nports++] = *p;
+        else
+            next->ports[next->nports++] = *p;
+    }
+    for (size_t i = 0; i < nadd; i++)
+        next->ports[next->nports++] = add[i];
+    qsort(next->ports, next->nports, sizeof(next->ports[0]), ports_compare);
+}
+
+/* Puts the ports into the record; false when the endpoint has gone meanwhile. */
+static bool set_ports(struct network_manager *nm, const struct network_endpoint *ep)
+{
+    struct network_port *ports = xmemdup(ep->ports, (ep->nports + 1) * sizeof(ports[0]));
+
+    pthread_mutex_lock(&nm->lock);
+    struct record *rec = map_get(nm->endpoints, ep->container_id);
+    bool found = rec && STREQ(rec->ep.endpoint_id, ep->endpoint_id);
+    if (found) {
+        free(rec->ep.ports);
+        rec->ep.ports = ports;
+        rec->ep.nports = ep->nports;
+        nm->changes++;
+    }
+    pthread_mutex_unlock(&nm->lock);
+    if (!found)
+        free(ports);
+    return found;
+}
+
+/* Hands the new holds to the record and gives up those of the ports that went. */
+static void exchange_holds(struct network_manager *nm, const struct network_endpoint *gone,
+                           struct port_holds *added)
+{
+    pthread_mutex_lock(&nm->lock);
+    struct record *rec = map_get(nm->endpoints, gone->container_id);
+    if (rec && STREQ(rec->ep.endpoint_id, gone->endpoint_id)) {
+        for (size_t i = 0; i < gone->nports; i++)
+            port_holds_drop(&rec->holds, &gone->ports[i]);
+        rec->holds.fds = xreallocarray(rec->holds.fds, rec->holds.len + added->len + 1,
+                                       sizeof(rec->holds.fds[0]));
+        for (size_t i = 0; i < added->len; i++)
+            rec->holds.fds[rec->holds.len++] = added->fds[i];
+        added->len = 0;
+    }
+    pthread_mutex_unlock(&nm->lock);
+}
+
+int network_change_ports(struct network_manager *nm, const char *container_id,
+                         const struct port_spec *add, size_t nadd, const struct network_port *rm,
+                         size_t nrm, struct network_endpoint *ret, struct error *e)
+{
+    CLEANUP(network_endpoint_done) struct network_endpoint now = {0};
+    CLEANUP(network_endpoint_done) struct network_endpoint next = {0};
+    CLEANUP(network_endpoint_done) struct network_endpoint gone = {0};
+    CLEANUP(port_holds_done) struct port_holds holds = {0};
+    AUTOFREE struct network_port *ports = NULL;
+    struct network_endpoint fresh;
+    int r;
+
+    if (network_lookup(nm, container_id, &now) < 0)
+        return error_set(e, ERR_NOT_FOUND, "container %.12s has no address on the bridge network",
+                         container_id);
+    if (nadd && !nm->nftables)
+        return error_set(e, ERR_INVALID,
+                         "ports can not be published: pouchd runs with --nftables=false");
+    r = ports_reserve(add, nadd, nm->ipv6, &ports, &holds, e);
+    if (r < 0)
+        return r;
+    plan_ports(&now, ports, holds.len, rm, nrm, &next, &gone);
+    fresh = now;
+    fresh.ports = ports;
+    fresh.nports = holds.len;
+    /* On record and in memory first: a repair of the rules, or the next pouchd, completes it. */
+    r = records_set_ports(nm->store, &next, e);
+    if (r >= 0 && !set_ports(nm, &next))
+        r = error_set(e, ERR_CONFLICT, "container %.12s has no network endpoint (released?)",
+                      container_id);
+    if (r >= 0)
+        r = rules_publish(nm, &fresh, e);
+    if (r < 0) {
+        rules_withdraw(nm, &fresh);
+        (void)set_ports(nm, &now);
+        (void)!records_set_ports(nm->store, &now, NULL);
+        return r;
+    }
+    rules_withdraw(nm, &gone);
+    exchange_holds(nm, &gone, &holds);
+    network_endpoint_copy(ret, &next);
+    return 0;
+}
+
+void network_detach(struct network_manager *nm, const char *container_id)
+{
+    CLEANUP(network_endpoint_done) struct network_endpoint ep = {0};
+
+    if (network_lookup(nm, container_id, &ep) == 0)
+        bridge_detach(&ep);
+    network_release(nm, container_id);
+}
+
 /* --- attaching and releasing ------------------------------------------------------------------ */
 
 /* Marks the ports as to be in the maps; false when the endpoint has been released meanwhile. */

@@ -141,6 +141,19 @@ int network_attach(struct network_manager *nm, const struct network_endpoint *ep
 int network_attach_pid(struct network_manager *nm, const struct network_endpoint *ep, pid_t pid,
                        struct error *e) MUST_CHECK;
 
+/*
+ * Publishes further ports of an endpoint that is attached, and withdraws some (each as the endpoint
+ * has it; one that it has not is passed over). All of it or nothing; *ret is the endpoint then.
+ * ERR_NOT_FOUND without an endpoint; otherwise as network_reserve().
+ */
+int network_change_ports(struct network_manager *nm, const char *container_id,
+                         const struct port_spec *add, size_t nadd, const struct network_port *rm,
+                         size_t nrm, struct network_endpoint *ret, struct error *e) MUST_CHECK;
+
+/* Takes a container that goes on running off its network: eth0 goes at once; then as
+ * network_release(). */
+void network_detach(struct network_manager *nm, const char *container_id);
+
 /* Withdraws ports and address. No error when there is none; failures are logged. Returns at once:
  * the veth pair is deleted by the kernel with the namespace. */
 void network_release(struct network_manager *nm, const char *container_id);

@@ -109,6 +109,37 @@ void port_holds_done(struct port_holds *holds)
     *holds = (struct port_holds){0};
 }
 
+void port_holds_drop(struct port_holds *holds, const struct network_port *port)
+{
+    static const int types[PORT_PROTO_MAX] = {IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP};
+
+    for (size_t i = 0; i < holds->len; i++) {
+        union {
+            struct sockaddr any;
+            struct sockaddr_in in;
+            struct sockaddr_in6 in6;
+        } addr = {0};
+        socklen_t len = sizeof(addr), size = sizeof(int);
+        char ip[INET6_ADDRSTRLEN] = "";
+        int proto = 0;
+        uint16_t number;
+
+        if (holds->fds[i] < 0 || getsockname(holds->fds[i], &addr.any, &len) < 0 ||
+            getsockopt(holds->fds[i], SOL_SOCKET, SO_PROTOCOL, &proto, &size) < 0)
+            continue;
+        if (addr.any.sa_family == AF_INET)
+            (void)!inet_ntop(AF_INET, &addr.in.sin_addr, ip, sizeof(ip));
+        else
+            (void)!inet_ntop(AF_INET6, &addr.in6.sin6_addr, ip, sizeof(ip));
+        number = ntohs(addr.any.sa_family == AF_INET ? addr.in.sin_port : addr.in6.sin6_port);
+        if (proto != types[port->proto] || number != port->host_port || strcmp(ip, port->host_ip))
+            continue;
+        close(holds->fds[i]);
+        holds->fds[i] = holds->fds[--holds->len];
+        return;
+    }
+}
+
 /* Which host addresses a specification stands for: one, or both wildcards. */
 static size_t addresses_of(const struct port_spec *spec, bool v6, const char *out[2])
 {
@@ -192,7 +223,7 @@ static int choose_port(const struct port_spec *spec, bool v6, uint16_t *ret_port
     return r;
 }
 
-static int compare_ports(const void *a, const void *b)
+int ports_compare(const void *a, const void *b)
 {
     const struct network_port *x = a, *y = b;
 
@@ -258,7 +289,7 @@ int ports_reserve(const struct port_spec *specs, size_t n, bool v6, struct netwo
         }
     }
     if (len > 1)
-        qsort(ports, len, sizeof(ports[0]), compare_ports);
+        qsort(ports, len, sizeof(ports[0]), ports_compare);
     *ret_ports = take_ptr(ports);
     *ret_holds = holds;
     holds = (struct port_holds){0};

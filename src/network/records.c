@@ -137,6 +137,15 @@ int records_insert(struct store *s, const struct network_endpoint *ep, struct er
     return r < 0 ? r : 0;
 }
 
+int records_set_ports(struct store *s, const struct network_endpoint *ep, struct error *e)
+{
+    AUTOFREE char *ports = print_ports(ep);
+    int r = store_exec(s, e, "UPDATE addresses SET ports = ? WHERE container_id = ?", "ss", ports,
+                       ep->container_id);
+
+    return r < 0 ? r : 0;
+}
+
 int records_delete(struct store *s, const char *container_id, struct error *e)
 {
     int r = store_exec(s, e, "DELETE FROM addresses WHERE container_id = ?", "s", container_id);

@@ -531,6 +531,12 @@ static int compare_mounts(const void *a, const void *b)
     return dx != dy ? (dx < dy ? -1 : 1) : strcmp(x->destination, y->destination);
 }
 
+void volume_mounts_sort(struct volume_mounts *m)
+{
+    if (m->len)
+        qsort(m->items, m->len, sizeof *m->items, compare_mounts);
+}
+
 int volume_mounts_parse(const struct volume_request *req, struct volume_mounts *ret,
                         struct error *e)
 {
@@ -551,8 +557,7 @@ int volume_mounts_parse(const struct volume_request *req, struct volume_mounts *
         volume_mounts_done(&list);
         return r;
     }
-    if (list.len)
-        qsort(list.items, list.len, sizeof *list.items, compare_mounts);
+    volume_mounts_sort(&list);
     *ret = list;
     return 0;
 }

@@ -121,6 +121,9 @@ struct volume_request {
 int volume_mounts_parse(const struct volume_request *req, struct volume_mounts *ret,
                         struct error *e) MUST_CHECK;
 
+/* Parents before what is mounted below them, as volume_mounts_parse() gives them. */
+void volume_mounts_sort(struct volume_mounts *m);
+
 /* "container", "container:ro", "container:rw,z": splits; *ret_mode may become NULL. */
 int volume_from_parse(const char *text, char **ret_container, bool *ret_read_only,
                       struct error *e) MUST_CHECK;

@@ -86,5 +86,7 @@ void api_image_remove(struct http_request *req, void *ctx);
 /* network.c: networks and volumes, for reading */
 void api_network_list(struct http_request *req, void *ctx);
 void api_network_inspect(struct http_request *req, void *ctx);
+void api_network_connect(struct http_request *req, void *ctx);
+void api_network_disconnect(struct http_request *req, void *ctx);
 void api_volume_list(struct http_request *req, void *ctx);
 void api_volume_inspect(struct http_request *req, void *ctx);

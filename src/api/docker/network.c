@@ -5,7 +5,9 @@
 #include <string.h>
 
 #include "api/docker/docker-priv.h"
+#include "base/alloc.h"
 #include "base/str.h"
+#include "base/strv.h"
 
 struct network_entry {
     const char *name, *driver;
@@ -126,6 +128,62 @@ void api_network_inspect(struct http_request *req, void *ctx)
         return;
     }
     http_reply_message(req, 404, "network %s not found", id);
+}
+
+/* Bodies of connect and disconnect. */
+struct connect_request {
+    char *container;
+    struct endpoint_config endpoint;
+    bool force;
+};
+static const struct json_field connect_fields[] = {
+    JSON_FIELD(struct connect_request, container, "Container", JSON_STR, JSON_REQUIRED),
+    JSON_FIELD_SUB(struct connect_request, endpoint, "EndpointConfig", JSON_OBJ, 0,
+                   &endpoint_config_json),
+    JSON_FIELD(struct connect_request, force, "Force", JSON_BOOL, 0),
+    JSON_END,
+};
+static const struct json_desc connect_json = {"connect", sizeof(struct connect_request),
+                                              connect_fields};
+
+/* Both are updates of the container. */
+static void update_networks(struct http_request *req, void *ctx, bool connect)
+{
+    AUTO(error) struct error e = ERROR_INIT;
+    AUTOPTR(strv) char **warnings = NULL;
+    struct connect_request c = {0};
+    struct container_update u = {0};
+    int r;
+
+    if (api_body(req, &connect_json, &c) < 0)
+        return;
+    if (connect) {
+        struct endpoint_config *add = json_list_add(&u.networks_add, sizeof(*add));
+
+        json_copy(&endpoint_config_json, add, &c.endpoint);
+        str_replace(&add->key, http_param(req, "id"));
+    } else {
+        strv_push(&u.networks_rm, http_param(req, "id"));
+    }
+    r = c.container ? engine_update(api_engine(ctx), c.container, &u, &warnings, &e)
+                    : error_set(&e, ERR_INVALID, "Container is missing");
+    if (r < 0 && !connect && c.force && strstr(error_message(&e), "is not connected to")) {
+        error_done(&e);
+        r = 0;
+    }
+    json_free(&connect_json, &c);
+    json_free(&container_update_json, &u);
+    api_done(req, r, 200, &e);
+}
+
+void api_network_connect(struct http_request *req, void *ctx)
+{
+    update_networks(req, ctx, true);
+}
+
+void api_network_disconnect(struct http_request *req, void *ctx)
+{
+    update_networks(req, ctx, false);
 }
 
 void api_volume_list(struct http_request *req, void *ctx)

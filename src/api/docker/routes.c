@@ -57,6 +57,8 @@ const struct http_route docker_routes[] = {
 
     {"GET", "/networks", api_network_list, 0, 0},
     {"GET", "/networks/{id}", api_network_inspect, 0, 0},
+    {"POST", "/networks/{id}/connect", api_network_connect, 0, 0},
+    {"POST", "/networks/{id}/disconnect", api_network_disconnect, 0, 0},
     {"GET", "/volumes", api_volume_list, 0, 0},
     {"GET", "/volumes/{name}", api_volume_inspect, 0, 0},
 
