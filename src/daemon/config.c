@@ -12,6 +12,7 @@
 #include "base/fs.h"
 #include "base/str.h"
 #include "base/strv.h"
+#include "engine/types.h"
 
 #define CONFIG_FILE "/etc/pouch/config.json"
 
@@ -34,6 +35,9 @@ static const struct setting settings[] = {
     {"group", 'G', NULL, "GROUP", "group of the unix sockets"},
     {"cgroup-parent", 0, NULL, "PATH", "cgroup in which containers' cgroups are made"},
     {"rootfs-driver", 0, NULL, "NAME", "how root file systems are put together"},
+    {"add-runtime", 0, "runtimes", "NAME=PATH",
+     "another OCI runtime for containers (--runtime NAME); several times"},
+    {"default-runtime", 0, NULL, "NAME", "runtime of containers that name none (default pouch)"},
     {"log-driver", 0, NULL, "NAME", "default log driver of containers: json-file or none"},
     {"log-opt", 0, "log-opts", "KEY=VALUE", "default options of the log driver; several times"},
     {"insecure-registry", 0, "insecure-registries", "HOST[:PORT]",
@@ -80,6 +84,9 @@ static const struct json_field fields[] = {
     F(group, "group", JSON_STR),
     F(cgroup_parent, "cgroup-parent", JSON_STR),
     F(rootfs_driver, "rootfs-driver", JSON_STR),
+    JSON_FIELD_SUB(struct daemon_config, runtimes, "runtimes", JSON_OBJ_MAP, 0,
+                   &runtime_config_json),
+    F(default_runtime, "default-runtime", JSON_STR),
     F(log_driver, "log-driver", JSON_STR),
     F(log_opts, "log-opts", JSON_STR_MAP),
     F(insecure_registries, "insecure-registries", JSON_STRV),
@@ -196,6 +203,26 @@ struct parser {
     enum config_action action;
 };
 
+/* NAME=PATH; in addition to the file's, one of the same name replaces it. */
+static int add_runtime(struct json_list *list, const char *value, struct error *e)
+{
+    const char *eq = strchr(value, '=');
+    AUTOFREE char *name = eq ? xstrndup(value, (size_t)(eq - value)) : NULL;
+    struct runtime_config *r = list->items, *found = NULL;
+
+    if (!eq || eq == value || eq[1] != '/')
+        return error_set(e, ERR_INVALID,
+                         "--add-runtime: expected NAME=/PATH/OF/PROGRAM, got \"%s\"", value);
+    for (size_t i = 0; i < list->len; i++)
+        if (STREQ(r[i].key, name))
+            found = &r[i];
+    if (!found)
+        found = json_list_add(list, sizeof(*found));
+    str_replace(&found->key, name);
+    str_replace(&found->path, eq + 1);
+    return 0;
+}
+
 static int set_value(struct parser *p, const struct setting *s, const char *value, struct error *e)
 {
     const struct json_field *f = field_of(s->key ? s->key : s->flag);
@@ -221,6 +248,8 @@ static int set_value(struct parser *p, const struct setting *s, const char *valu
         }
         strv_push(place, value);
         break;
+    case JSON_OBJ_MAP:
+        return add_runtime(place, value, e);
     case JSON_STR_MAP: {
         AUTOFREE char *key = NULL;
 

@@ -18,6 +18,8 @@ struct daemon_config {
     char *group;
     char *cgroup_parent;
     char *rootfs_driver;
+    struct json_list runtimes; /* of runtime_config */
+    char *default_runtime;
     char *log_driver;
     struct json_map log_opts;
     char **insecure_registries;

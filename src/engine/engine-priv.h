@@ -45,6 +45,8 @@ struct engine {
     char *init_path;
     char *monitor_program;
     struct json_list default_ulimits;
+    struct json_list runtimes; /* of runtime_config; borrowed */
+    char *default_runtime;
     bool no_new_privileges;
     bool debug;
 

@@ -16,6 +16,7 @@
 #include "base/strv.h"
 #include "engine/engine-priv.h"
 #include "engine/lxcfs.h"
+#include "engine/foreign.h"
 #include "engine/recover.h"
 #include "log/driver.h"
 
@@ -109,6 +110,9 @@ static void copy_params(struct engine *en, const struct engine_params *p)
     en->dns_search = strv_copy(p->dns_search);
     en->dns_options = strv_copy(p->dns_options);
     en->labels = strv_copy(p->labels);
+    en->runtimes = p->runtimes;
+    en->default_runtime = xstrdup(str_is_empty(p->default_runtime) ? RUNTIME_NATIVE
+                                                                   : p->default_runtime);
     en->no_new_privileges = p->no_new_privileges;
     en->debug = p->debug;
     en->monitor_program = self_program_path("pouch-monitor");
@@ -132,7 +136,10 @@ static int open_parts(struct engine *en, const struct engine_params *p, bool *re
         .in_use = engine_image_in_use,
         .in_use_data = en,
     };
-    int r = log_driver_options(en->default_log_driver, &en->log_opts, &log, e);
+    int r = foreign_check(en, e);
+
+    if (r == 0)
+        r = log_driver_options(en->default_log_driver, &en->log_opts, &log, e);
 
     if (r == 0)
         r = store_open(db, &en->store, e);
@@ -349,6 +356,7 @@ static void free_engine(struct engine *en)
     free(en->state);
     free(en->cgroup_parent);
     free(en->default_log_driver);
+    free(en->default_runtime);
     json_map_done(&en->log_opts);
     strv_free(en->insecure_registries);
     strv_free(en->dns);

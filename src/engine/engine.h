@@ -44,6 +44,8 @@ struct engine_params {
     struct json_list default_ulimits; /* of struct ulimit */
     char **labels;                    /* of the engine, for info */
     const char *init_path;            /* host's init program for --init, NULL: none is there */
+    struct json_list runtimes;        /* of runtime_config; borrowed, outlives the engine */
+    const char *default_runtime;      /* NULL: our own */
     bool no_new_privileges;           /* default for containers */
     bool enable_lxcfs;
     const char *lxcfs_program; /* NULL: lxcfs in PATH */
@@ -337,6 +339,8 @@ struct engine_info {
     char **security_options; /* "name=seccomp,profile=builtin", … */
     bool memory_limit, swap_limit, cpu_quota, cpu_shares, cpuset, pids_limit, oom_kill_disable,
         ipv4_forwarding;
+    char **runtimes; /* "name", "program", … */
+    char *default_runtime;
     bool debug;
     size_t nfd, nthreads, nevent_readers;
     int64_t system_time;

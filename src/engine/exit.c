@@ -16,6 +16,7 @@
 #include "base/strv.h"
 #include "base/time.h"
 #include "engine/engine-priv.h"
+#include "engine/foreign.h"
 #include "sys/cgroup.h"
 
 #define RESTART_DELAY_MIN (100 * NSEC_PER_MSEC)
@@ -47,6 +48,7 @@ static void clean_kernel(struct container *c)
     int r;
 
     /* With the host's pid namespace processes may outlive init. */
+    foreign_delete(dir, c->id);
     (void)!cgroup_kill(cgroup, NULL);
     if (cgroup_remove(cgroup, &e) < 0)
         log_warn("cgroup left behind", "id=%s error=\"%s\"", c->id, error_message(&e));

@@ -14,6 +14,7 @@
 #include "base/strv.h"
 #include "base/time.h"
 #include "engine/engine-priv.h"
+#include "engine/foreign.h"
 #include "sys/cgroup.h"
 
 /* A value of os-release(5), without its quotes; NULL when it is not there. */
@@ -68,6 +69,20 @@ static void count_containers(struct engine *en, struct engine_info *i)
     container_list_done(&all);
 }
 
+static void add_runtimes(struct engine *en, struct engine_info *ret)
+{
+    AUTOPTR(strv) char **names = foreign_names(en);
+
+    strv_push(&ret->runtimes, RUNTIME_NATIVE);
+    strv_push(&ret->runtimes, en->monitor_program);
+    for (size_t i = 0; names && names[i]; i++) {
+        AUTOFREE char *program = foreign_program(en, names[i]);
+
+        strv_push(&ret->runtimes, names[i]);
+        strv_push(&ret->runtimes, program ? program : "");
+    }
+}
+
 void engine_info(struct engine *en, struct engine_info *ret)
 {
     struct utsname uts;
@@ -97,6 +112,8 @@ void engine_info(struct engine *en, struct engine_info *ret)
     ret->name = xstrdup(host);
     ret->insecure_registries = strv_copy(en->insecure_registries);
     ret->labels = strv_copy(en->labels);
+    ret->default_runtime = xstrdup(en->default_runtime);
+    add_runtimes(en, ret);
     strv_push(&ret->security_options, "name=seccomp,profile=builtin");
     if (cgroup_host_layout() == CGROUP_V2)
         strv_push(&ret->security_options, "name=cgroupns");
@@ -130,6 +147,8 @@ void engine_info_done(struct engine_info *i)
     free(i->name);
     strv_free(i->insecure_registries);
     strv_free(i->labels);
+    strv_free(i->runtimes);
+    free(i->default_runtime);
     strv_free(i->warnings);
     strv_free(i->security_options);
 }

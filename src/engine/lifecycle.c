@@ -15,6 +15,7 @@
 #include "base/strv.h"
 #include "base/time.h"
 #include "engine/engine-priv.h"
+#include "engine/foreign.h"
 #include "io/spawn.h"
 #include "sys/cgroup.h"
 
@@ -292,6 +293,7 @@ static void remove_remains(struct container *c, bool volumes)
     AUTOFREE char *cgroup = container_cgroup(c);
     int r;
 
+    foreign_delete(dir, c->id);
     (void)!cgroup_kill(cgroup, NULL);
     if (cgroup_remove(cgroup, &e) < 0) {
         log_warn("cgroup left behind", "id=%s error=\"%s\"", c->id, error_message(&e));

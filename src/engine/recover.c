@@ -19,6 +19,7 @@
 #include "base/strv.h"
 #include "base/time.h"
 #include "engine/engine-priv.h"
+#include "engine/foreign.h"
 #include "engine/recover.h"
 #include "sys/cgroup.h"
 
@@ -209,6 +210,7 @@ static void sweep_states(struct engine *en, char *const *live)
             continue;
         if (monitor_connect(dir, &m, NULL) == 0)
             (void)!monitor_signal(m, SIGKILL, true, NULL);
+        foreign_delete(dir, de->d_name);
         (void)!cgroup_kill(cgroup, NULL);
         (void)!cgroup_remove(cgroup, NULL);
     }

@@ -21,6 +21,7 @@
 #include "base/strv.h"
 #include "base/time.h"
 #include "engine/engine-priv.h"
+#include "engine/foreign.h"
 #include "log/driver.h"
 #include "oci/spec.h"
 #include "sys/cgroup.h"
@@ -255,6 +256,14 @@ static int do_files(struct start_context *ctx, struct error *e)
     return network_write_files(def->dir, &f, e);
 }
 
+static int prepare_foreign(struct start_context *ctx, struct error *e)
+{
+    struct engine *en = ctx->c->en;
+    int r = foreign_seccomp(en, &ctx->def->host_config, &ctx->spec->linux->seccomp, e);
+
+    return r < 0 ? r : foreign_prepare(en, ctx->def, ctx->bundle, e);
+}
+
 static int do_spec(struct start_context *ctx, struct error *e)
 {
     AUTOFREE char *path = xasprintf("%s/config.json", ctx->bundle);
@@ -263,6 +272,8 @@ static int do_spec(struct start_context *ctx, struct error *e)
 
     ctx->spec = xcalloc(1, sizeof(*ctx->spec));
     r = spec_build(ctx->c, ctx, ctx->spec, e);
+    if (r == 0 && runtime_is_foreign(ctx->def->host_config.runtime))
+        r = prepare_foreign(ctx, e);
     if (r < 0)
         return r;
     text = json_print_str(&oci_spec_json, ctx->spec);
@@ -307,7 +318,8 @@ static int do_monitor(struct start_context *ctx, struct error *e)
     };
     int r = log_driver_options(p.log_driver, &def->host_config.log_config.config, &log, e);
 
-    if (r == 0)
+    p.foreign = runtime_is_foreign(def->host_config.runtime);
+    if (r == 0 && !p.foreign)
         r = engine_seccomp(ctx->c->en, &def->host_config, &p.seccomp_bpf, &p.seccomp_len, e);
     if (r < 0)
         return r;
@@ -338,6 +350,7 @@ static void undo_monitor(struct start_context *ctx)
     }
     monitor_free(ctx->monitor);
     ctx->monitor = NULL;
+    foreign_delete(ctx->bundle, def->id);
     if (cgroup_remove(ctx->cgroup, NULL) < 0)
         log_warn("cgroup left behind by a failed start", "id=%s cgroup=%s", def->id, ctx->cgroup);
 }

@@ -193,6 +193,20 @@ static const struct json_field networking_config_fields[] = {
 };
 PUBLIC_TABLE(networking_config);
 
+static const struct json_field runtime_options_fields[] = {
+    F(runtime_options, root, "root", JSON_STR, 0),
+    JSON_END,
+};
+TABLE(runtime_options);
+
+static const struct json_field runtime_config_fields[] = {
+    F(runtime_config, path, "path", JSON_STR, 0),
+    F(runtime_config, args, "runtimeArgs", JSON_STRV, 0),
+    S(runtime_config, options, "options", JSON_OBJ, 0, runtime_options_json),
+    JSON_END,
+};
+PUBLIC_TABLE(runtime_config);
+
 static const struct json_field create_extra_fields[] = {
     S(create_extra, host_config, "HostConfig", JSON_OBJ, 0, host_config_json),
     S(create_extra, networking_config, "NetworkingConfig", JSON_OBJ, 0, networking_config_json),

@@ -147,6 +147,18 @@ struct host_config {
 };
 extern const struct json_desc host_config_json;
 
+/* A runtime of the configuration file: "runtimes": {"NAME": {"path": …, "runtimeArgs": […]}}. */
+struct runtime_options {
+    char *root; /* state folder of the runtime; default <state>/runtimes/<name> */
+};
+struct runtime_config {
+    char *key;
+    char *path; /* program; a bare name is looked up in PATH */
+    char **args;
+    struct runtime_options options;
+};
+extern const struct json_desc runtime_config_json;
+
 struct ipam_config {
     char *ipv4_address;
     char *ipv6_address;

@@ -14,6 +14,7 @@
 #include "base/str.h"
 #include "base/strv.h"
 #include "engine/engine-priv.h"
+#include "engine/foreign.h"
 #include "log/driver.h"
 
 #define MEMORY_MIN (6LL << 20)
@@ -192,8 +193,6 @@ static int check_unsupported(const struct container_config *config, const struct
         return unsupported(e, "--link", "use the other container's address or a published port");
     if (!str_is_empty(hc->userns_mode) && !STREQ(hc->userns_mode, "host"))
         return unsupported(e, "a user namespace mode", "only --userns=host");
-    if (!str_is_empty(hc->runtime) && !STREQ(hc->runtime, "pouch"))
-        return error_set(e, ERR_INVALID, "unknown or invalid runtime name: %s", hc->runtime);
     if (!str_is_empty(hc->isolation) && !STREQ(hc->isolation, "default"))
         return error_set(e, ERR_INVALID, "invalid isolation '%s' on linux", hc->isolation);
     if (hc->storage_opt.len)
@@ -338,6 +337,8 @@ int validate_create(struct engine *en, struct container_config *config, struct h
     AUTOPTR(strv) char **caps = NULL;
     int r = check_config(config, e);
 
+    if (str_is_empty(hc->runtime))
+        str_replace(&hc->runtime, en->default_runtime);
     if (hc->shm_size == 0)
         hc->shm_size = 64 << 20;
     if (hc->shm_size < 0)
@@ -366,7 +367,5 @@ int validate_create(struct engine *en, struct container_config *config, struct h
         r = spec_security(en, hc, &sec, e);
     if (r == 0)
         r = spec_capabilities(hc, &caps, e);
-    if (str_is_empty(hc->runtime))
-        str_replace(&hc->runtime, "pouch");
-    return r;
+    return r == 0 ? foreign_validate(en, hc, e) : r;
 }

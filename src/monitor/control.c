@@ -151,6 +151,15 @@ static void reply_result(struct request *r, int result, const char *what)
         control_reply_error(r->conn, r->in.header.serial, ERR_NONE, -result, what);
 }
 
+static int choose_driver(struct mon *m, unsigned flags)
+{
+    if (flags & CREATE_FOREIGN)
+        m->driver = m->foreign;
+    if (!m->driver)
+        return -EOPNOTSUPP;
+    return m->driver->prepare ? m->driver->prepare() : 0;
+}
+
 static void on_create(struct request *r)
 {
     struct mon *m = r->mon;
@@ -173,7 +182,9 @@ static void on_create(struct request *r)
     if (strcmp(msg_string(&r->in, CREATE_LOG_DRIVER), "json-file") == 0)
         m->log_path = xstrdup(msg_string(&r->in, CREATE_LOG_PATH));
     bpf_fd = take_request_fd(r, p.flags & CREATE_SECCOMP);
-    result = control_listen(m);
+    result = choose_driver(m, p.flags);
+    if (result == 0)
+        result = control_listen(m);
     if (result < 0) {
         reply_result(r, result, "cannot make the control socket");
     } else {
@@ -234,8 +245,8 @@ static void on_signal(struct request *r)
     msg_fixed(&r->in, &p, sizeof(p));
     if (!s)
         result = -ESRCH;
-    else if (p.all)
-        result = stage_signal_all(r->mon, p.sig);
+    else if (p.all || (s == r->mon->init && r->mon->driver->signals_init))
+        result = stage_signal(r->mon, p.sig, p.all);
     else
         result = kill(s->pid, p.sig) < 0 ? -errno : 0;
     reply_result(r, result, "cannot signal the process");

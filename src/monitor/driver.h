@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The runtime driver: who makes the container. `native` is src/runtime linked in; foreign OCI
- * runtimes can stand behind the same three functions.
+ * The runtime driver: who makes the container. `native` is src/runtime linked in, `oci` calls the
+ * command line of a foreign OCI runtime.
  *
  * The functions run in a *stage*: a fork of the monitor with its signals reset, that ends when the
  * function returns. What it allocates is gone with it. The processes it makes must become children
@@ -9,6 +9,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -68,15 +69,24 @@ struct stage_mount {
     char **options;
 };
 
+/* In the bundle, for the foreign driver: the runtime's program and its global options, each ended
+ * by a NUL. */
+#define RUNTIME_ARGV_FILE "runtime.argv"
+
 struct monitor_driver {
     const char *name;
+    /* Called once in the monitor itself, before the first stage. NULL: nothing to do. -errno. */
+    int (*prepare)(void);
     int (*create)(const struct stage_create *p, struct stage_result *ret, struct error *e);
     int (*exec)(const struct stage_exec *p, struct stage_result *ret, struct error *e);
-    /* Signals every process of the container. */
-    int (*signal_all)(const char *cgroup_path, int sig, struct error *e);
-    /* Changes mounts of the running container: all of the list, or nothing. */
+    bool signals_init; /* init is signalled by signal(), not by its pid */
+    /* Signals init, or with `all` every process of the container. */
+    int (*signal)(const char *id, const char *bundle, const char *cgroup_path, int sig, bool all);
+    /* Changes mounts of the running container: all of the list, or nothing. NULL: cannot. */
     int (*mounts)(pid_t init_pid, const struct stage_mount *mounts, size_t n, struct error *e);
 };
 
-/* The program's main(), with the driver to use. */
-int monitor_main(int argc, char **argv, const struct monitor_driver *driver);
+/* The program's main(). foreign is used when pouchd asks for it (MSG_CREATE's CREATE_FOREIGN); may
+ * be NULL. */
+int monitor_main(int argc, char **argv, const struct monitor_driver *native,
+                 const struct monitor_driver *foreign);

@@ -7,36 +7,18 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
-#include "base/buf.h"
-#include "base/fs.h"
 #include "base/json.h"
+#include "monitor/drv-common.h"
 #include "monitor/drv-native.h"
 #include "monitor/monitor.h"
 #include "oci/spec.h"
 #include "runtime/runtime.h"
 #include "sys/cgroup.h"
 
-#define SPEC_MAX (4 << 20)
-
 static_assert(sizeof(struct stage_status) == sizeof(struct runtime_status) &&
                   offsetof(struct stage_status, message) ==
                       offsetof(struct runtime_status, message),
               "the resident monitor reads what the runtime writes");
-
-static int load_spec(const char *bundle, struct oci_spec *ret, struct error *e)
-{
-    AUTOFREE char *path = xasprintf("%s/config.json", bundle);
-    AUTOFREE char *text = NULL;
-    size_t len;
-    int r = fs_read_file(AT_FDCWD, path, SPEC_MAX, &text, &len);
-
-    if (r < 0)
-        return error_set_errno(e, r, "cannot read %s", path);
-    r = json_parse(&oci_spec_json, text, len, ret, e);
-    if (r < 0)
-        error_add(e, "%s", path);
-    return r;
-}
 
 static struct runtime_io io_of(const struct stage_io *io)
 {
@@ -45,22 +27,6 @@ static struct runtime_io io_of(const struct stage_io *io)
                                .stderr_fd = io->stderr_fd,
                                .console_fd = -EBADF,
                                .console_socket = io->console_socket};
-}
-
-/* The file that counts OOM kills, and what tells of them; both optional. */
-static void open_oom(struct stage_result *ret)
-{
-    bool v2 = cgroup_host_layout() == CGROUP_V2;
-    const char *mount = cgroup_mount_point(v2 ? "" : "memory");
-    AUTOFREE char *path = NULL;
-
-    if (!mount)
-        return;
-    path = xasprintf("%s%s/%s", mount, ret->cgroup_path,
-                     v2 ? "memory.events" : "memory.oom_control");
-    ret->oom_count_fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (ret->oom_count_fd >= 0)
-        ret->oom_fd = cgroup_oom_fd(ret->cgroup_path, &ret->oom_events);
 }
 
 static int native_create(const struct stage_create *p, struct stage_result *ret, struct error *e)
@@ -76,7 +42,7 @@ static int native_create(const struct stage_create *p, struct stage_result *ret,
                                .gate_fd = p->gate_fd,
                                .status_fd = p->status_fd,
                                .flags = RUNTIME_CLONE_PARENT};
-    int r = load_spec(p->bundle, &spec, e);
+    int r = stage_load_spec(p->bundle, &spec, e);
 
     if (r < 0)
         return r;
@@ -86,7 +52,7 @@ static int native_create(const struct stage_create *p, struct stage_result *ret,
     ret->pid = created.pid;
     ret->cgroup_path = created.cgroup_path;
     ret->warnings = created.warnings;
-    open_oom(ret);
+    stage_open_oom(ret);
     return 0;
 }
 
@@ -109,9 +75,10 @@ static int native_exec(const struct stage_exec *p, struct stage_result *ret, str
     return runtime_exec(&x, &ret->pid, &ret->warnings, e);
 }
 
-static int native_signal_all(const char *cgroup_path, int sig, struct error *e)
+static int native_signal(const char *id, const char *bundle, const char *cgroup_path, int sig,
+                         bool all)
 {
-    return cgroup_signal(cgroup_path, sig, e);
+    return cgroup_signal(cgroup_path, sig, NULL);
 }
 
 static_assert((int)MONITOR_MOUNT_ADD == (int)RUNTIME_MOUNT_ADD &&
@@ -136,5 +103,9 @@ static int native_mounts(pid_t init_pid, const struct stage_mount *mounts, size_
 }
 
 const struct monitor_driver monitor_driver_native = {
-    "native", native_create, native_exec, native_signal_all, native_mounts,
+    .name = "native",
+    .create = native_create,
+    .exec = native_exec,
+    .signal = native_signal,
+    .mounts = native_mounts,
 };

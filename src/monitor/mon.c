@@ -61,7 +61,8 @@ static int setup(struct mon *m)
     return r;
 }
 
-int monitor_main(int argc, char **argv, const struct monitor_driver *driver)
+int monitor_main(int argc, char **argv, const struct monitor_driver *native,
+                 const struct monitor_driver *foreign)
 {
     static struct mon m;
     static const char version[] = "pouch-monitor " POUCH_VERSION "\n";
@@ -80,7 +81,8 @@ int monitor_main(int argc, char **argv, const struct monitor_driver *driver)
         return 2;
     }
     (void)prctl(PR_SET_NAME, "pouch-monitor"); /* executed by a descriptor it would be a number */
-    m.driver = driver;
+    m.driver = native;
+    m.foreign = foreign;
     m.listen_fd = m.oom_fd = m.oom_count_fd = -EBADF;
     if (fcntl(FIRST_CONN, F_SETFD, FD_CLOEXEC) < 0 || setup(&m) < 0)
         return 1;

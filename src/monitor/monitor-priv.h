@@ -136,7 +136,7 @@ struct early_exit {
 };
 
 struct mon {
-    const struct monitor_driver *driver;
+    const struct monitor_driver *driver, *foreign;
     struct loop *loop;
     struct conn *conns;
     struct session *sessions; /* the container's is the last */
@@ -183,8 +183,8 @@ struct stage_child_io {
  * are borrowed. bpf_fd and process_fd: files with the content, or negative. */
 int stage_start(struct session *s, const struct stage_child_io *io, int bpf_fd,
                 int process_fd) MUST_CHECK;
-/* Signals all processes in a child process of its own. */
-int stage_signal_all(struct mon *m, int sig) MUST_CHECK;
+/* Signals init or all processes of the container in a child process of its own. */
+int stage_signal(struct mon *m, int sig, bool all) MUST_CHECK;
 /* Forks a process that carries out a MSG_MOUNT and replies to it on conn_fd; 0 when it does. */
 int stage_mounts(struct mon *m, int conn_fd, const struct msg_in *in) MUST_CHECK;
 /* Forks a process that writes the log so far to the attacher. */

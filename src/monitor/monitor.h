@@ -35,6 +35,7 @@ struct monitor_params {
     const char *state_dir;     /* /run/pouch/c/<id>; must be there */
     const char *bundle;        /* folder with config.json */
     const char *container_dir; /* on disk, for spill files of slow readers; NULL: state_dir */
+    bool foreign;              /* the bundle says which runtime (driver.h: RUNTIME_ARGV_FILE) */
     bool tty;
     bool open_stdin;        /* else stdin is /dev/null (a terminal that is never written to) */
     bool stdin_once;        /* the end of an attacher's input is the end of the container's */

@@ -49,6 +49,7 @@ enum {
     CREATE_OPEN_STDIN = 1 << 1,
     CREATE_STDIN_ONCE = 1 << 2,
     CREATE_SECCOMP = 1 << 3,
+    CREATE_FOREIGN = 1 << 4, /* the runtime of the bundle's RUNTIME_ARGV_FILE */
 };
 enum msg_create_string {
     CREATE_ID,

@@ -140,7 +140,7 @@ int stage_start(struct session *s, const struct stage_child_io *io, int bpf_fd, 
     return 0;
 }
 
-int stage_signal_all(struct mon *m, int sig)
+int stage_signal(struct mon *m, int sig, bool all)
 {
     pid_t pid = fork();
 
@@ -148,7 +148,7 @@ int stage_signal_all(struct mon *m, int sig)
         return -errno;
     if (pid == 0) {
         reset_signals();
-        (void)m->driver->signal_all(m->cgroup_path, sig, NULL);
+        (void)m->driver->signal(m->id, m->bundle, m->cgroup_path, sig, all);
         _exit(0);
     }
     return 0;

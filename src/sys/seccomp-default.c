@@ -383,14 +383,19 @@ static void filter_done(struct seccomp_filter *f)
     strv_free(f->flags);
 }
 
+int seccomp_profile(const char *profile, char *const *caps, struct seccomp_filter *ret,
+                    struct error *e)
+{
+    if (profile)
+        return make_from_docker(profile, caps, ret, e);
+    make_default(caps, ret);
+    return 0;
+}
+
 int seccomp_compile(const char *profile, char *const *caps, struct buf *ret_bpf, struct error *e)
 {
     CLEANUP(filter_done) struct seccomp_filter f = {0};
-    int r = 0;
+    int r = seccomp_profile(profile, caps, &f, e);
 
-    if (profile)
-        r = make_from_docker(profile, caps, &f, e);
-    else
-        make_default(caps, &f);
     return r == 0 ? seccomp_compile_oci(&f, ret_bpf, e) : r;
 }

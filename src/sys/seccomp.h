@@ -53,6 +53,11 @@ const char *seccomp_action_name(size_t i);
 const char *seccomp_operator_name(size_t i);
 const char *seccomp_arch_name(size_t i);
 
+/* The same profile as a runtime specification's linux.seccomp, for other runtimes; *ret must be
+ * zeroed, and is freed with seccomp_filter_json's table. */
+int seccomp_profile(const char *profile_json, char *const *caps, struct seccomp_filter *ret,
+                    struct error *e) MUST_CHECK;
+
 /* Compiles the filter of a runtime specification. */
 int seccomp_compile_oci(const struct seccomp_filter *f, struct buf *ret_bpf,
                         struct error *e) MUST_CHECK;

@@ -181,16 +181,18 @@ static void info_registry(struct jsonw *w, const struct engine_info *i)
     jsonw_end(w);
 }
 
-static void info_runtime(struct jsonw *w)
+static void info_runtime(struct jsonw *w, const struct engine_info *info)
 {
     static const char *const commits[] = {"ContainerdCommit", "RuncCommit", "InitCommit"};
 
     jsonw_begin(w, "Runtimes");
-    jsonw_begin(w, "pouch");
-    jsonw_str(w, "path", "pouch-monitor");
+    for (char *const *r = info->runtimes; r && r[0] && r[1]; r += 2) {
+        jsonw_begin(w, r[0]);
+        jsonw_str(w, "path", r[1]);
+        jsonw_end(w);
+    }
     jsonw_end(w);
-    jsonw_end(w);
-    jsonw_str(w, "DefaultRuntime", "pouch");
+    jsonw_str(w, "DefaultRuntime", info->default_runtime);
     jsonw_begin(w, "Swarm");
     jsonw_str(w, "NodeID", "");
     jsonw_str(w, "NodeAddr", "");
@@ -222,7 +224,7 @@ void api_info(struct http_request *req, void *ctx)
     info_features(&w, &i);
     info_host(&w, &i);
     info_registry(&w, &i);
-    info_runtime(&w);
+    info_runtime(&w, &i);
     jsonw_strv(&w, "SecurityOptions", i.security_options);
     jsonw_strv(&w, "Warnings", i.warnings);
     jsonw_end(&w);

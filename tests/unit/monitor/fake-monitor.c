@@ -104,7 +104,8 @@ static int fake_exec(const struct stage_exec *p, struct stage_result *ret, struc
     return start(command, &p->io, -EBADF, p->status_fd, ret, e);
 }
 
-static int fake_signal_all(const char *cgroup_path, int sig, struct error *e)
+static int fake_signal(const char *id, const char *bundle, const char *cgroup_path, int sig,
+                       bool all)
 {
     return 0;
 }
@@ -127,13 +128,16 @@ static int fake_mounts(pid_t init_pid, const struct stage_mount *mounts, size_t 
     return fs_write_atomic(AT_FDCWD, "mounts", buf_str(&text), text.len, 0600, FS_NO_SYNC);
 }
 
-static const struct monitor_driver fake = {"fake", fake_create, fake_exec, fake_signal_all,
-                                           fake_mounts};
+static const struct monitor_driver fake = {.name = "fake",
+                                           .create = fake_create,
+                                           .exec = fake_exec,
+                                           .signal = fake_signal,
+                                           .mounts = fake_mounts};
 
 int main(int argc, char **argv)
 {
     /* By its name, since a monitor gets no environment. */
     if (argc > 1 && strcmp(argv[1], "small") == 0)
         monitor_limits = (struct monitor_limits){.spill = 1 << 20, .stuck_ns = 500 * 1000000LL};
-    return monitor_main(argc, argv, &fake);
+    return monitor_main(argc, argv, &fake, NULL);
 }
