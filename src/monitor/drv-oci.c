@@ -37,6 +37,7 @@
 #include "monitor/drv-common.h"
 #include "monitor/drv-oci.h"
 #include "oci/spec.h"
+#include "runtime/runtime.h"
 #include "sys/cgroup.h"
 #include "sys/overlay.h"
 
@@ -181,9 +182,12 @@ static int call_run(const struct call *c, const char *what, struct error *e)
     if (said) {
         enum error_code code = code_of(said);
         /* In the words by which docker's command line knows the case. */
-        const char *words = code == ERR_COMMAND_NOT_FOUND && !strstr(said, "executable file")
-                                ? "executable file not found in $PATH: "
-                                : "";
+        const char *words = "";
+
+        if (code == ERR_COMMAND_NOT_FOUND && !strstr(said, "executable file"))
+            words = "exec: executable file not found in $PATH: ";
+        else if (code == ERR_COMMAND_NOT_EXECUTABLE && !strstr(said, "exec: "))
+            words = "exec: ";
 
         return error_set(e, code, "%s %s: %s%s", c->argv[0], what, words, said);
     }
@@ -268,6 +272,25 @@ static int mount_root(const struct oci_spec *spec, struct error *e)
         return 0;
     so = (struct sys_overlay){o->lower, o->upper, o->work, o->options};
     return sys_overlay_mount(&so, spec->root->path, e);
+}
+
+/* Names of users and groups are ours to look up: runtimes take numbers. */
+static int resolve_user(const char *root, struct oci_process *process, struct error *e)
+{
+    AUTOFD int fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd < 0)
+        return error_set_errno(e, errno, "cannot open %s", root);
+    return runtime_resolve_user(fd, process, e);
+}
+
+static int write_json(const char *path, const struct json_desc *desc, const void *what,
+                      struct error *e)
+{
+    AUTOFREE char *text = json_print_str(desc, what);
+    int r = fs_write_atomic(AT_FDCWD, path, text, strlen(text), 0600, FS_NO_SYNC);
+
+    return r < 0 ? error_set_errno(e, r, "cannot write %s", path) : 0;
 }
 
 static void run_kill(const char *bundle, const char *id, int sig, bool all)
@@ -374,6 +397,10 @@ static int oci_create(const struct stage_create *p, struct stage_result *ret, st
 
     if (r == 0)
         r = mount_root(&spec, e);
+    if (r == 0)
+        r = resolve_user(spec.root->path, spec.process, e);
+    if (r == 0)
+        r = write_json("config.json", &oci_spec_json, &spec, e);
     if (r < 0)
         return r;
     r = run_create(p, &ret->pid, e);
@@ -400,13 +427,17 @@ static int oci_exec(const struct stage_exec *p, struct stage_result *ret, struct
     AUTOFREE char *process = xasprintf("%s/%s.json", p->bundle, tag);
     AUTOFREE char *socket = xasprintf("%s.sock", tag);
     AUTOFD int console = -EBADF;
+    struct oci_process what = {0}; /* never freed: the stage ends */
     int r = call_init(&c, p->bundle, tag, e);
 
+    if (r == 0)
+        r = json_parse(&oci_process_json, p->process_json, p->process_len, &what, e);
+    if (r == 0)
+        r = resolve_user("rootfs", &what, e);
+    if (r == 0)
+        r = write_json(process, &oci_process_json, &what, e);
     if (r < 0)
         return r;
-    r = fs_write_atomic(AT_FDCWD, process, p->process_json, p->process_len, 0600, FS_NO_SYNC);
-    if (r < 0)
-        return error_set_errno(e, r, "cannot write %s", process);
     strv_push(&c.argv, "exec");
     strv_push(&c.argv, "--detach");
     strv_push(&c.argv, "--process");

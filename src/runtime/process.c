@@ -282,6 +282,26 @@ int process_prepare(struct process_plan *plan, int rootfd, struct error *e)
     return r;
 }
 
+int runtime_resolve_user(int rootfd, struct oci_process *p, struct error *e)
+{
+    struct process_user user = {0};
+    int r = user_lookup(rootfd, &p->user, &user, e);
+
+    if (r < 0)
+        return r;
+    p->user.uid = user.uid;
+    p->user.gid = user.gid;
+    p->user.additional_gids.len = 0;
+    for (size_t i = 0; i < user.ngroups; i++)
+        oci_user_add_gid(&p->user, user.groups[i]);
+    str_replace(&p->user.username, NULL);
+    strv_free(take_ptr(p->user.group_names));
+    if (str_is_empty(env_get(p->env, "HOME")))
+        strv_pushf(&p->env, "HOME=%s", str_is_empty(user.home) ? "/" : user.home);
+    process_user_done(&user);
+    return 0;
+}
+
 /* --- terminal and streams ------------------------------------------------------------------ */
 
 /* A pty of the container's own devpts; the master goes to whoever serves the console. */

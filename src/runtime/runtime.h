@@ -158,6 +158,12 @@ int runtime_run_hooks(const struct oci_spec *spec, enum runtime_hook kind, const
                       const char *bundle, pid_t pid, const char *status,
                       struct error *e) MUST_CHECK;
 
+/*
+ * What the specification has no words for - user and groups by name, HOME from the user data base -
+ * looked up below rootfd and written into p as numbers and variables, for runtimes of others.
+ */
+int runtime_resolve_user(int rootfd, struct oci_process *p, struct error *e) MUST_CHECK;
+
 /* The specification's state document ({"ociVersion", "id", "status", "pid", "bundle",
  * "annotations"}), the caller frees it. */
 char *runtime_state_json(const struct oci_spec *spec, const char *id, const char *bundle, pid_t pid,

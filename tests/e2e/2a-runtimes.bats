@@ -46,7 +46,7 @@ basics() {
 @test "output, input, exit code, user, environment, folder, host name, bind mount" { each_runtime basics; }
 
 no_command() {
-    run prun --rm busybox /no/such/command
+    run -127 prun --rm busybox /no/such/command
     is "$status" 127
     one_line "$RT|pouch-lxc"
     run prun --rm busybox /etc/passwd
@@ -54,7 +54,7 @@ no_command() {
 }
 @test "a command that is missing or not executable: 127 and 126" { each_runtime no_command runc crun lxc; }
 no_command_runsc() {
-    run prun --rm busybox /no/such/command
+    run -127 prun --rm busybox /no/such/command
     is "$status" 127
 }
 @test "gVisor: a command that is missing: 127" { each_runtime no_command_runsc runsc; }
@@ -77,20 +77,21 @@ executed() {
     is "$status" 9
     is "$(echo line | pouch exec -i box cat)" line
     is "$(pouch exec -u 1000 -w /tmp -e A=1 box sh -c 'id -u; pwd; echo $A')" $'1000\n/tmp\n1'
-    run pouch exec box /no/such/command
+    run -127 pouch exec box /no/such/command
     is "$status" 127
     has "$(pouch top box)" 'sleep 600|runsc'
 }
 @test "exec: output, input, exit code, user, folder" { each_runtime executed; }
 
 terminal() {
-    tty run -it --rm --network none --runtime "$RT" busybox sh <<'EOF'
-expect #
-send test -t 0 && test -t 1 && echo is''-tty
+    run tty run -it --rm --network none --runtime "$RT" busybox sh <<'EOF'
+expect # 
+send test -t 0 && test -t 1 && echo is''-tty; stty size\r
 expect is-tty
-send exit 3
-status 3
+expect 24 80
+send exit 3\r
 EOF
+    is "$status" 3
 }
 @test "a terminal" { each_runtime terminal; }
 
