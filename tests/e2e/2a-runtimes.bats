@@ -19,7 +19,7 @@ teardown_file() { file_down; }
 each_runtime() {
     local function=$1 one
     shift
-    [ $# -gt 0 ] || set -- runc crun runsc
+    [ $# -gt 0 ] || set -- runc crun runsc lxc
     for one in "$@"; do
         RT=$one
         echo "# $function with $RT"
