@@ -35,7 +35,7 @@ static const struct {
     const char *name, *program;
     bool ours;
 } well_known[] = {
-    {"runc", "runc", false}, {"crun", "crun", false},    {"runsc", "runsc", false},
+    {"runc", "runc", false},         {"crun", "crun", false},    {"runsc", "runsc", false},
     {"kata", "kata-runtime", false}, {"lxc", "pouch-lxc", true},
 };
 
@@ -117,8 +117,10 @@ static int check_config(const struct runtime_config *r, struct error *e)
         return error_set(e, ERR_INVALID, "runtime name \"%s\" is Pouch's own", r->key);
     for (const char *p = r->key; *p; p++)
         if (!strchr("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-", *p))
-            return error_set(e, ERR_INVALID, "runtime name \"%s\" has a character that is not a "
-                                             "letter, a digit or one of _.-", r->key);
+            return error_set(e, ERR_INVALID,
+                             "runtime name \"%s\" has a character that is not a "
+                             "letter, a digit or one of _.-",
+                             r->key);
     if (!r->key[0] || r->key[0] == '.' || r->key[0] == '-')
         return error_set(e, ERR_INVALID, "runtime name \"%s\" must begin with a letter or digit",
                          r->key);
@@ -166,8 +168,9 @@ int foreign_validate(const struct engine *en, const struct host_config *hc, stru
                          hc->runtime, RUNTIME_NATIVE, *known ? ", " : "", known);
     }
     if (hc->init.value)
-        return error_set(e, ERR_INVALID, "--init works with the runtime \"" RUNTIME_NATIVE
-                                         "\" only, not with %s", hc->runtime);
+        return error_set(e, ERR_INVALID,
+                         "--init works with the runtime \"" RUNTIME_NATIVE "\" only, not with %s",
+                         hc->runtime);
     return 0;
 }
 

@@ -261,6 +261,8 @@ static int prepare_foreign(struct start_context *ctx, struct error *e)
     struct engine *en = ctx->c->en;
     int r = foreign_seccomp(en, &ctx->def->host_config, &ctx->spec->linux->seccomp, e);
 
+    /* What is asked for is in the oldest version; older runtimes refuse newer ones. */
+    str_replace(&ctx->spec->oci_version, "1.0.2");
     return r < 0 ? r : foreign_prepare(en, ctx->def, ctx->bundle, e);
 }
 

@@ -80,9 +80,9 @@ static int add_rlimits(struct lxc_container *c, const struct oci_process *p, str
     int r = 0;
 
     for (size_t i = 0; r == 0 && i < p->rlimits.len; i++) {
-        AUTOFREE char *key = xasprintf("lxc.prlimit.%s",
-                                       str_has_prefix(l[i].type, "RLIMIT_") ? l[i].type + 7
-                                                                            : l[i].type);
+        AUTOFREE char *key = xasprintf("lxc.prlimit.%s", str_has_prefix(l[i].type, "RLIMIT_")
+                                                             ? l[i].type + 7
+                                                             : l[i].type);
         for (char *s = key; *s; s++)
             *s = (char)tolower((unsigned char)*s);
         r = setf(c, e, key, "%llu:%llu", (unsigned long long)l[i].soft,
@@ -137,8 +137,8 @@ static char *escape(const char *path)
 /* LXC mounts these itself. */
 static bool is_basic(const char *dest)
 {
-    static const char *const basic[] = {"/proc", "/sys", "/dev", "/dev/pts", "/sys/fs/cgroup",
-                                        NULL};
+    static const char *const basic[] = {"/proc",    "/sys",           "/dev",
+                                        "/dev/pts", "/sys/fs/cgroup", NULL};
 
     return strv_contains((char *const *)basic, dest);
 }
@@ -213,7 +213,8 @@ static int add_namespaces(struct lxc_container *c, const struct oci_spec *s, str
     int r = 0;
 
     if (oci_spec_namespace(s, "user") || oci_spec_namespace(s, "time"))
-        return error_set(e, ERR_NOT_SUPPORTED, "user and time namespaces are not supported with LXC");
+        return error_set(e, ERR_NOT_SUPPORTED,
+                         "user and time namespaces are not supported with LXC");
     strv_push(&make, "mnt");
     for (size_t i = 0; r == 0 && i < ARRAY_SIZE(names); i++) {
         const struct oci_namespace *ns = oci_spec_namespace(s, names[i].oci);
@@ -303,9 +304,8 @@ static int add_root(struct lxc_container *c, const struct options *o, const stru
                     struct error *e)
 {
     AUTOFREE char *mount = state_path(o, "root");
-    AUTOFREE char *path = s->root->path[0] == '/'
-                              ? xstrdup(s->root->path)
-                              : xasprintf("%s/%s", o->bundle, s->root->path);
+    AUTOFREE char *path = s->root->path[0] == '/' ? xstrdup(s->root->path)
+                                                  : xasprintf("%s/%s", o->bundle, s->root->path);
     int r;
 
     if (mkdir(mount, 0755) < 0)

@@ -191,7 +191,8 @@ static int failed(const struct options *o, pid_t pid, struct error *e)
     (void)waitpid(pid, NULL, 0);
     if (fs_read_file(AT_FDCWD, path, 4096, &text, NULL) == 0)
         return error_set(e, ERR_INTERNAL, "%s", text);
-    return error_set(e, ERR_INTERNAL, "the container's keeper ended before the container was set up");
+    return error_set(e, ERR_INTERNAL,
+                     "the container's keeper ended before the container was set up");
 }
 
 /* The hook writes one byte; or the keeper ends. */
@@ -215,8 +216,7 @@ static int wait_ready(const struct options *o, int ready, pid_t pid, struct erro
     return failed(o, pid, e);
 }
 
-int keeper_start(const struct options *o, const struct oci_spec *s, pid_t *ret_pid,
-                 struct error *e)
+int keeper_start(const struct options *o, const struct oci_spec *s, pid_t *ret_pid, struct error *e)
 {
     AUTOFREE char *path = state_path(o, FILE_READY);
     AUTOFD int ready = -EBADF;

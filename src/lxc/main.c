@@ -20,10 +20,10 @@
 #include "lxc/lxc.h"
 #include "sys/cgroup.h"
 
-#define DEFAULT_ROOT   "/run/pouch-lxc"
-#define GATE_WAIT_NS   (10 * NSEC_PER_SEC)
-#define FILE_STARTED   "started"
-#define FILE_BUNDLE    "bundle"
+#define DEFAULT_ROOT "/run/pouch-lxc"
+#define GATE_WAIT_NS (10 * NSEC_PER_SEC)
+#define FILE_STARTED "started"
+#define FILE_BUNDLE  "bundle"
 
 char *state_path(const struct options *o, const char *file)
 {
@@ -60,8 +60,7 @@ static char *read_state(const struct options *o, const char *file)
     return fs_read_file(AT_FDCWD, path, 8192, &text, NULL) < 0 ? NULL : text;
 }
 
-static int write_state(const struct options *o, const char *file, const char *text,
-                       struct error *e)
+static int write_state(const struct options *o, const char *file, const char *text, struct error *e)
 {
     AUTOFREE char *path = state_path(o, file);
     int r = fs_write_atomic(AT_FDCWD, path, text, strlen(text), 0600, FS_NO_SYNC);
@@ -326,7 +325,7 @@ static const struct {
     size_t place;
     bool value;
 } flags[] = {
-#define VALUE(member) offsetof(struct options, member), true
+#define VALUE(member)  offsetof(struct options, member), true
 #define SWITCH(member) offsetof(struct options, member), false
     {"--root", VALUE(root)},
     {"--log", VALUE(log)},
@@ -384,8 +383,7 @@ static int parse_one(struct options *o, char ***argv, struct error *e)
 static void report(const struct options *o, const struct error *e)
 {
     AUTO(buf) struct buf b = BUF_INIT(1 << 16);
-    AUTOFD int fd = o->log ? open(o->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644)
-                           : -EBADF;
+    AUTOFD int fd = o->log ? open(o->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644) : -EBADF;
 
     (void)fprintf(stderr, "pouch-lxc: %s\n", error_message(e));
     if (fd < 0)

@@ -166,6 +166,10 @@ static int run_mounts(struct mon *m, const struct msg_in *in, struct error *e)
     for (size_t i = 0; i < p.n; i++)
         list[i] = (struct stage_mount){p.ops[i], msg_string(in, 3 * i), msg_string(in, 3 * i + 1),
                                        strv_split(msg_string(in, 3 * i + 2), ",", false)};
+    if (!m->driver->mounts)
+        return error_set(e, ERR_NOT_SUPPORTED,
+                         "mounts of a running container can be changed with the runtime \"pouch\" "
+                         "only: stop it first");
     return m->driver->mounts(m->init->pid, list, p.n, e);
 }
 
