@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/portspec.h"
@@ -277,6 +278,7 @@ static int put_config(struct jsonw *w, const struct create_options *o, const cha
     }
     put_str(w, "StopSignal", o->stop_signal);
     put_int(w, "StopTimeout", o->stop_timeout);
+    put_int(w, "NetPriority", o->net_priority);
     put_str(w, "MacAddress", o->mac);
     r = put_env(w, o, e);
     if (r == 0)
@@ -323,12 +325,16 @@ static void put_resources(struct jsonw *w, const struct create_options *o)
     put_int(w, "Memory", o->memory);
     put_int(w, "MemorySwap", o->memory_swap);
     put_int(w, "MemoryReservation", o->memory_reservation);
+    put_int(w, "MemoryHigh", o->memory_high);
+    put_int(w, "MemoryLow", o->memory_low);
+    put_int(w, "MemoryMin", o->memory_min);
     put_int(w, "MemorySwappiness", o->memory_swappiness);
     put_int(w, "ShmSize", o->shm_size);
     put_int(w, "NanoCpus", o->cpus);
     put_int(w, "CpuShares", o->cpu_shares);
     put_int(w, "CpuPeriod", o->cpu_period);
     put_int(w, "CpuQuota", o->cpu_quota);
+    put_int(w, "CpuBurst", o->cpu_burst);
     put_int(w, "CpuRealtimePeriod", o->cpu_rt_period);
     put_int(w, "CpuRealtimeRuntime", o->cpu_rt_runtime);
     put_str(w, "CpusetCpus", o->cpuset_cpus);
@@ -336,6 +342,7 @@ static void put_resources(struct jsonw *w, const struct create_options *o)
     put_int(w, "PidsLimit", o->pids_limit);
     put_int(w, "BlkioWeight", o->blkio_weight);
     put_int(w, "OomScoreAdj", o->oom_score_adj);
+    put_str(w, "IntelRdtL3Cbm", o->intel_rdt_l3_cbm);
     put_true(w, "OomKillDisable", o->oom_kill_disable);
     put_str(w, "CgroupParent", o->cgroup_parent);
 }
@@ -391,7 +398,14 @@ static int put_security(struct jsonw *w, const struct create_options *o, struct 
     put_str(w, "PidMode", o->pid);
     put_str(w, "IpcMode", o->ipc);
     put_str(w, "UTSMode", o->uts);
-    put_str(w, "UsernsMode", o->userns);
+    if (o->userns && (STREQ(o->userns, "keep") || STREQ(o->userns, "keep-id"))) {
+        /* Whose id? The daemon cannot know who sits here. */
+        AUTOFREE char *keep = xasprintf("keep:%u:%u", getuid(), getgid());
+
+        put_str(w, "UsernsMode", keep);
+    } else {
+        put_str(w, "UsernsMode", o->userns);
+    }
     put_str(w, "CgroupnsMode", o->cgroupns);
     return 0;
 }

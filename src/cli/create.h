@@ -26,6 +26,8 @@ struct create_options {
     struct opt_int stop_timeout;
     /* resources */
     struct opt_int memory, memory_swap, memory_reservation, memory_swappiness, shm_size;
+    struct opt_int memory_high, memory_low, memory_min, cpu_burst, net_priority;
+    char *intel_rdt_l3_cbm;
     struct opt_int cpus, cpu_shares, cpu_period, cpu_quota, cpu_rt_period, cpu_rt_runtime;
     char *cpuset_cpus, *cpuset_mems;
     struct opt_int pids_limit, blkio_weight, oom_score_adj;

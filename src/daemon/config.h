@@ -25,6 +25,8 @@ struct daemon_config {
     char **insecure_registries;
     char **labels;
     bool no_new_privileges;
+    char *userns;
+    char **userns_pool;     /* "FIRST:SIZE" */
     char **default_ulimits; /* "nofile=1024:2048" */
     bool tls;
     bool tlsverify;

@@ -120,6 +120,8 @@ static int engine_of_config(const struct daemon_config *c, struct engine **ret, 
         .enable_lxcfs = c->enable_lxcfs,
         .lxcfs_program = c->lxcfs,
         .lxcfs_home = c->lxcfs_home,
+        .userns = c->userns,
+        .userns_pool = c->userns_pool,
         .debug = log_get_level() == LOG_LEVEL_DEBUG,
     };
     struct ulimit *u;

@@ -14,6 +14,7 @@
 #include "base/strv.h"
 #include "base/time.h"
 #include "engine/engine-priv.h"
+#include "engine/userns.h"
 
 /* Docker's rule: what the container says wins, environment and labels are merged by name. */
 static void merge_image(struct container_config *config, const struct oci_image_config *img)
@@ -199,7 +200,9 @@ static int make_definition(struct engine *en, struct container_config *config,
                         : xstrdup("");
     fill_hostname(en, def);
     r = fill_command(def, e);
-    return r < 0 ? r : parse_mounts(en, def, e);
+    if (r == 0)
+        r = parse_mounts(en, def, e);
+    return r < 0 ? r : userns_assign(en, def, e);
 }
 
 /* The name is reserved: puts the container on disk, on record and into the registry. */
@@ -335,6 +338,7 @@ static int create_checked(struct engine *en, const char *name, const char *platf
     }
     if (r < 0) {
         name_unreserve(en, reserved);
+        userns_release(en, ret->id);
         return r;
     }
     return check_image_still_there(en, *ret_container, e);

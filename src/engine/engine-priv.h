@@ -48,6 +48,8 @@ struct engine {
     struct json_list runtimes; /* of runtime_config; borrowed */
     char *default_runtime;
     bool no_new_privileges;
+    char *userns;       /* default mode, NULL: the host's */
+    char **userns_pool; /* "FIRST:SIZE" */
     bool debug;
 
     struct store *store;
@@ -380,6 +382,7 @@ struct start_context {
     pid_t ipc_pid;
     pid_t pid_pid;
     uint64_t lxcfs_generation; /* whose mounts it gets; 0: none */
+    pid_t userns_pid;
 };
 /* All ports a definition publishes (-P too); port_specs_done(). */
 int start_collect_ports(const struct container_definition *def, struct port_specs *out,

@@ -18,6 +18,7 @@
 #include "engine/lxcfs.h"
 #include "engine/foreign.h"
 #include "engine/recover.h"
+#include "engine/userns.h"
 #include "log/driver.h"
 
 #define WORKER_THREADS 8
@@ -114,6 +115,8 @@ static void copy_params(struct engine *en, const struct engine_params *p)
     en->default_runtime = xstrdup(str_is_empty(p->default_runtime) ? RUNTIME_NATIVE
                                                                    : p->default_runtime);
     en->no_new_privileges = p->no_new_privileges;
+    en->userns = str_is_empty(p->userns) ? NULL : xstrdup(p->userns);
+    en->userns_pool = strv_copy(p->userns_pool);
     en->debug = p->debug;
     en->monitor_program = self_program_path("pouch-monitor");
     for (size_t i = 0; i < p->default_ulimits.len; i++) {
@@ -147,6 +150,10 @@ static int open_parts(struct engine *en, const struct engine_params *p, bool *re
         r = load_meta(en, ret_rebooted, e);
     if (r == 0)
         r = record_migrate(en->store, e);
+    if (r == 0)
+        r = userns_migrate(en->store, e);
+    if (r == 0)
+        r = userns_open(en, e);
     if (r == 0)
         r = rootfs_driver_find(p->rootfs_driver, &en->rootfs, e);
     if (r == 0)
@@ -363,6 +370,8 @@ static void free_engine(struct engine *en)
     strv_free(en->dns_search);
     strv_free(en->dns_options);
     strv_free(en->labels);
+    free(en->userns);
+    strv_free(en->userns_pool);
     free(en->monitor_program);
     (void)pthread_mutex_destroy(&en->mutex);
     free(en);

@@ -50,6 +50,8 @@ struct engine_params {
     bool enable_lxcfs;
     const char *lxcfs_program; /* NULL: lxcfs in PATH */
     const char *lxcfs_home;    /* NULL: below state */
+    const char *userns;               /* default --userns, NULL: host */
+    char **userns_pool;               /* "FIRST:SIZE" of host ids; NULL: /etc/subuid or built in */
     bool debug;
 };
 

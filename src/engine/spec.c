@@ -18,6 +18,8 @@
 #include "base/str.h"
 #include "base/strv.h"
 #include "engine/engine-priv.h"
+#include "engine/isolation.h"
+#include "engine/userns.h"
 #include "oci/spec.h"
 #include "sys/caps.h"
 
@@ -117,8 +119,7 @@ int spec_capabilities(const struct host_config *hc, char ***ret, struct error *e
 
 /* --- security options ------------------------------------------------------------------------ */
 
-/* "seccomp=x" or the older "seccomp:x"; NULL when opt is another option. */
-static const char *option_value(const char *opt, const char *name)
+const char *security_option(const char *opt, const char *name)
 {
     size_t n = strlen(name);
 
@@ -133,29 +134,26 @@ int spec_security(const struct engine *en, const struct host_config *hc, struct 
     for (size_t i = 0; hc->security_opt && hc->security_opt[i]; i++) {
         const char *opt = hc->security_opt[i];
         const char *v;
+        int r = 0;
 
-        if ((v = option_value(opt, "seccomp"))) {
+        if ((v = security_option(opt, "seccomp"))) {
             ret->unconfined = STREQ(v, "unconfined");
             ret->profile = ret->unconfined || STREQ(v, "builtin") ? NULL : v;
         } else if (STREQ(opt, "no-new-privileges")) {
             ret->no_new_privileges = true;
-        } else if ((v = option_value(opt, "no-new-privileges"))) {
+        } else if ((v = security_option(opt, "no-new-privileges"))) {
             ret->no_new_privileges = parse_bool_query(v, true);
-        } else if ((v = option_value(opt, "apparmor"))) {
-            if (!STREQ(v, "unconfined") && *v)
-                return error_set(e, ERR_INVALID,
-                                 "apparmor=%s: AppArmor profiles are not supported by this version "
-                                 "of Pouch; use apparmor=unconfined",
-                                 v);
-        } else if ((v = option_value(opt, "label"))) {
-            if (!STREQ(v, "disable"))
-                return error_set(e, ERR_INVALID,
-                                 "label=%s: SELinux labels are not supported by this version of "
-                                 "Pouch; use label=disable",
-                                 v);
+        } else if ((v = security_option(opt, "apparmor"))) {
+            r = isolation_check_apparmor(v, e);
+        } else if ((v = security_option(opt, "mask")) || (v = security_option(opt, "unmask"))) {
+            r = isolation_check_paths(opt, v, opt[0] == 'u', e);
+        } else if (security_option(opt, "label") || STREQ(opt, "systempaths=unconfined")) {
+            continue; /* isolation.c */
         } else {
             return error_set(e, ERR_INVALID, "invalid --security-opt: \"%s\"", opt);
         }
+        if (r < 0)
+            return r;
     }
     return 0;
 }
@@ -207,6 +205,9 @@ static int fill_process(const struct engine *en, const struct container_definiti
     if (r < 0)
         return r;
     p->no_new_privileges = sec.no_new_privileges;
+    r = isolation_process(hc, p, e);
+    if (r < 0)
+        return r;
     if (privileged && !hc->privileged) {
         struct host_config all = {.privileged = true};
 
@@ -245,6 +246,24 @@ static void add_rlimits(const struct json_list *list, struct json_list *out)
     }
 }
 
+static void add_all_rlimits(const struct engine *en, const struct host_config *hc,
+                            struct json_list *out)
+{
+    struct oci_rlimit *all;
+    size_t n = 0;
+
+    add_rlimits(&en->default_ulimits, out);
+    add_rlimits(&hc->ulimits, out);
+    all = out->items;
+    for (size_t i = 0; i < out->len; i++) {
+        if (STREQ(all[i].type, "RLIMIT_NPROC") && !userns_is_on(hc))
+            free(all[i].type); /* isolation_nproc() says what it becomes */
+        else
+            all[n++] = all[i];
+    }
+    out->len = n;
+}
+
 static void console_size(const char *raw, struct oci_process *p)
 {
     unsigned rows = 0;
@@ -270,8 +289,7 @@ static int init_process(const struct engine *en, const struct container_definiti
     p->env = base_env(def, def->config.tty);
     p->cwd = xstrdup(str_is_empty(def->config.working_dir) ? "/" : def->config.working_dir);
     p->oom_score_adj = (struct opt_int){true, def->host_config.oom_score_adj};
-    add_rlimits(&en->default_ulimits, &p->rlimits);
-    add_rlimits(&def->host_config.ulimits, &p->rlimits);
+    add_all_rlimits(en, &def->host_config, &p->rlimits);
     console_size(def->host_config.console_size, p);
     return 0;
 }
@@ -292,8 +310,7 @@ int spec_exec_process(struct container *c, const struct exec_config *config, cha
         if (str_is_empty(cwd))
             cwd = str_is_empty(def->config.working_dir) ? "/" : def->config.working_dir;
         p.cwd = xstrdup(cwd);
-        add_rlimits(&c->en->default_ulimits, &p.rlimits);
-        add_rlimits(&def->host_config.ulimits, &p.rlimits);
+        add_all_rlimits(c->en, &def->host_config, &p.rlimits);
         *ret_json = json_print_str(&oci_process_json, &p);
     }
     json_free(&oci_process_json, &p);
@@ -680,7 +697,8 @@ int spec_block_io(const struct host_config *hc, struct cgroup_resources *res, st
     return r;
 }
 
-static int add_resources(const struct host_config *hc, struct oci_spec *s, struct error *e)
+static int add_resources(const struct engine *en, const struct host_config *hc, struct oci_spec *s,
+                         struct error *e)
 {
     struct cgroup_resources *res = xcalloc(1, sizeof(*res));
     int r;
@@ -692,6 +710,8 @@ static int add_resources(const struct host_config *hc, struct oci_spec *s, struc
         res->pids = xcalloc(1, sizeof(*res->pids));
         res->pids->limit = hc->pids_limit;
     }
+    isolation_resources(&en->default_ulimits, hc, res);
+    isolation_rdt(hc, s->linux);
     r = spec_block_io(hc, res, e);
     return r < 0 ? r : add_devices(hc, s, res, e);
 }
@@ -705,6 +725,7 @@ static void add_paths(const struct host_config *hc, struct oci_linux *l)
     l->masked_paths = strv_copy(hc->masked_paths ? hc->masked_paths : (char **)default_masked);
     l->readonly_paths = strv_copy(hc->readonly_paths ? hc->readonly_paths
                                                      : (char **)default_readonly);
+    isolation_paths(hc, &l->masked_paths, &l->readonly_paths);
 }
 
 static void add_sysctls(const struct start_context *ctx, const struct host_config *hc,
@@ -761,5 +782,9 @@ int spec_build(struct container *c, const struct start_context *ctx, struct oci_
     for (size_t i = 0; i < hc->annotations.len; i++)
         json_map_set(&s->annotations, hc->annotations.items[i].key, hc->annotations.items[i].value);
     r = init_process(c->en, def, s->process, e);
-    return r < 0 ? r : add_resources(hc, s, e);
+    if (r == 0)
+        r = add_resources(c->en, hc, s, e);
+    if (r == 0)
+        r = isolation_mount_label(hc, s, e);
+    return r < 0 ? r : userns_fill(ctx, s, e);
 }

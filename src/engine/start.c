@@ -22,6 +22,7 @@
 #include "base/time.h"
 #include "engine/engine-priv.h"
 #include "engine/foreign.h"
+#include "engine/userns.h"
 #include "log/driver.h"
 #include "oci/spec.h"
 #include "sys/cgroup.h"
@@ -78,6 +79,8 @@ static int do_resolve(struct start_context *ctx, struct error *e)
         r = join_target(en, hc->ipc_mode, "IPC", &ctx->ipc_pid, e);
     if (r == 0)
         r = join_target(en, hc->pid_mode, "PID", &ctx->pid_pid, e);
+    if (r == 0)
+        r = userns_resolve(ctx, e);
     return r;
 }
 

@@ -34,6 +34,7 @@ static const struct json_field container_config_fields[] = {
     F(container_config, mac_address, "MacAddress", JSON_STR, OMIT),
     F(container_config, on_build, "OnBuild", JSON_STRV, NUL),
     F(container_config, labels, "Labels", JSON_STR_MAP, 0),
+    F(container_config, net_priority, "NetPriority", JSON_INT, OMIT),
     F(container_config, stop_signal, "StopSignal", JSON_STR, OMIT),
     F(container_config, stop_timeout, "StopTimeout", JSON_OPT_INT, OMIT),
     F(container_config, shell, "Shell", JSON_STRV, OMIT),
@@ -92,6 +93,13 @@ static const struct json_field ulimit_fields[] = {
 };
 TABLE(ulimit);
 
+static const struct json_field id_mappings_fields[] = {
+    F(id_mappings, uid_map, "UidMap", JSON_STRV, 0),
+    F(id_mappings, gid_map, "GidMap", JSON_STRV, 0),
+    JSON_END,
+};
+TABLE(id_mappings);
+
 static const struct json_field host_config_fields[] = {
     F(host_config, binds, "Binds", JSON_STRV, NUL),
     F(host_config, container_id_file, "ContainerIDFile", JSON_STR, 0),
@@ -124,6 +132,7 @@ static const struct json_field host_config_fields[] = {
     F(host_config, tmpfs, "Tmpfs", JSON_STR_MAP, OMIT),
     F(host_config, uts_mode, "UTSMode", JSON_STR, 0),
     F(host_config, userns_mode, "UsernsMode", JSON_STR, 0),
+    S(host_config, id_mappings, "IDMappings", JSON_OBJ, OMIT, id_mappings_json),
     F(host_config, shm_size, "ShmSize", JSON_INT, 0),
     F(host_config, sysctls, "Sysctls", JSON_STR_MAP, OMIT),
     F(host_config, runtime, "Runtime", JSON_STR, 0),
@@ -145,16 +154,21 @@ static const struct json_field host_config_fields[] = {
       throttle_device_json),
     F(host_config, cpu_period, "CpuPeriod", JSON_INT, 0),
     F(host_config, cpu_quota, "CpuQuota", JSON_INT, 0),
+    F(host_config, cpu_burst, "CpuBurst", JSON_INT, OMIT),
     F(host_config, cpu_realtime_period, "CpuRealtimePeriod", JSON_INT, 0),
     F(host_config, cpu_realtime_runtime, "CpuRealtimeRuntime", JSON_INT, 0),
     F(host_config, cpuset_cpus, "CpusetCpus", JSON_STR, 0),
     F(host_config, cpuset_mems, "CpusetMems", JSON_STR, 0),
     S(host_config, devices, "Devices", JSON_OBJ_LIST, 0, device_mapping_json),
+    F(host_config, intel_rdt_l3_cbm, "IntelRdtL3Cbm", JSON_STR, OMIT),
     F(host_config, device_cgroup_rules, "DeviceCgroupRules", JSON_STRV, NUL),
     F(host_config, device_requests, "DeviceRequests", JSON_RAW, 0),
     F(host_config, kernel_memory, "KernelMemory", JSON_INT, OMIT),
     F(host_config, kernel_memory_tcp, "KernelMemoryTCP", JSON_INT, OMIT),
     F(host_config, memory_reservation, "MemoryReservation", JSON_INT, 0),
+    F(host_config, memory_high, "MemoryHigh", JSON_INT, OMIT),
+    F(host_config, memory_low, "MemoryLow", JSON_INT, OMIT),
+    F(host_config, memory_min, "MemoryMin", JSON_INT, OMIT),
     F(host_config, memory_swap, "MemorySwap", JSON_INT, 0),
     F(host_config, memory_swappiness, "MemorySwappiness", JSON_OPT_INT, 0),
     F(host_config, oom_kill_disable, "OomKillDisable", JSON_OPT_BOOL, 0),

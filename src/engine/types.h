@@ -35,6 +35,7 @@ struct container_config {
     char *mac_address;
     char **on_build;
     struct json_map labels;
+    int64_t net_priority; /* PouchContainer's: of the packets it sends, 0: not set */
     char *stop_signal;
     struct opt_int stop_timeout; /* seconds */
     char **shell;
@@ -72,6 +73,11 @@ struct ulimit {
     int64_t hard;
     int64_t soft;
 };
+/* The ids of a container's user namespace, "CONTAINER:HOST:SIZE" each; empty: the host's own. */
+struct id_mappings {
+    char **uid_map;
+    char **gid_map;
+};
 struct host_config {
     char **binds;
     char *container_id_file;
@@ -104,6 +110,7 @@ struct host_config {
     struct json_map tmpfs;
     char *uts_mode;
     char *userns_mode;
+    struct id_mappings id_mappings; /* filled in by the engine, as Podman shows them */
     int64_t shm_size;
     struct json_map sysctls;
     char *runtime;
@@ -126,16 +133,21 @@ struct host_config {
     struct json_list blkio_device_write_iops;
     int64_t cpu_period;
     int64_t cpu_quota;
+    int64_t cpu_burst; /* microseconds */
     int64_t cpu_realtime_period;
     int64_t cpu_realtime_runtime;
     char *cpuset_cpus;
     char *cpuset_mems;
     struct json_list devices; /* of device_mapping */
+    char *intel_rdt_l3_cbm;   /* PouchContainer's: an L3 line of resctrl's schemata */
     char **device_cgroup_rules;
     char *device_requests; /* raw */
     int64_t kernel_memory;
     int64_t kernel_memory_tcp;
     int64_t memory_reservation;
+    int64_t memory_high; /* cgroup v2, as the next two */
+    int64_t memory_low;
+    int64_t memory_min;
     int64_t memory_swap; /* 0: twice memory; -1: unlimited */
     struct opt_int memory_swappiness;
     struct opt_bool oom_kill_disable;

@@ -15,6 +15,8 @@
 #include "base/strv.h"
 #include "engine/engine-priv.h"
 #include "engine/foreign.h"
+#include "engine/isolation.h"
+#include "engine/userns.h"
 #include "log/driver.h"
 
 #define MEMORY_MIN (6LL << 20)
@@ -191,8 +193,6 @@ static int check_unsupported(const struct container_config *config, const struct
 {
     if (strv_len(hc->links))
         return unsupported(e, "--link", "use the other container's address or a published port");
-    if (!str_is_empty(hc->userns_mode) && !STREQ(hc->userns_mode, "host"))
-        return unsupported(e, "a user namespace mode", "only --userns=host");
     if (!str_is_empty(hc->isolation) && !STREQ(hc->isolation, "default"))
         return error_set(e, ERR_INVALID, "invalid isolation '%s' on linux", hc->isolation);
     if (hc->storage_opt.len)
@@ -351,6 +351,10 @@ int validate_create(struct engine *en, struct container_config *config, struct h
         r = validate_restart(hc, e);
     if (r == 0)
         r = check_modes(en, config, hc, e);
+    if (r == 0)
+        r = userns_check(en, hc, e);
+    if (r == 0)
+        r = isolation_check(config, hc, warnings, e);
     if (r == 0)
         r = check_ports(config, hc, e);
     if (r == 0)

@@ -149,7 +149,10 @@ static void *legacy_thread(void *data)
 
 int rootfs_mount_detached(const struct rootfs_mount *m, int *ret_fd, struct error *e)
 {
-    const struct sys_overlay o = {m->lower, m->upper, m->work, m->options};
+    const struct sys_overlay o = {.lower = m->lower,
+                                  .upper = m->upper,
+                                  .work = m->work,
+                                  .options = m->options};
     struct legacy_mount legacy = {.overlay = &o, .fd = -EBADF, .error = ERROR_INIT};
     struct error why = ERROR_INIT;
     pthread_t thread;

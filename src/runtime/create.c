@@ -90,13 +90,12 @@ static void warn_labels(const struct oci_spec *s, char ***warnings)
 {
     const char *profile = s->process->apparmor_profile;
 
-    if (!str_is_empty(profile) && !STREQ(profile, "unconfined") &&
-        access("/sys/kernel/security/apparmor", F_OK) < 0)
+    if (!str_is_empty(profile) && !STREQ(profile, "unconfined") && !process_lsm_is_on("apparmor"))
         strv_pushf(warnings, "AppArmor profile %s: not applied, the host has no AppArmor", profile);
-    if (!str_is_empty(s->process->selinux_label) && access("/sys/fs/selinux", F_OK) < 0)
+    if (!str_is_empty(s->process->selinux_label) && !process_lsm_is_on("selinux"))
         strv_pushf(warnings, "SELinux label %s: not applied, the host has no SELinux",
                    s->process->selinux_label);
-    if (!str_is_empty(s->linux->mount_label) && access("/sys/fs/selinux/enforce", F_OK) < 0)
+    if (!str_is_empty(s->linux->mount_label) && !process_lsm_is_on("selinux"))
         strv_pushf(warnings, "mount label %s: not applied, the host has no SELinux",
                    s->linux->mount_label);
 }
@@ -139,16 +138,17 @@ static int enter_pid_namespace(const struct oci_spec *s, int *ret_old, struct er
 
 /* --- user namespace ------------------------------------------------------------------------ */
 
-/* Maps, and the root mount made with the stage's rights, its ids shifted into the namespace. */
+/* Maps of a new user namespace, and the root mount made with the stage's rights, its ids shifted into the namespace. */
 static int answer_maps(const struct runtime_create *p, pid_t pid, int sync, struct error *e)
 {
     const struct oci_linux *l = p->spec->linux;
+    bool joined = !str_is_empty(oci_spec_namespace(p->spec, "user")->path);
     AUTOFD int userns = -EBADF;
     AUTOFD int root = -EBADF;
     char path[64];
-    int r = idmap_write(pid, "uid_map", &l->uid_mappings, e);
+    int r = joined ? 0 : idmap_write(pid, "uid_map", &l->uid_mappings, e);
 
-    if (r == 0)
+    if (r == 0 && !joined)
         r = idmap_write(pid, "gid_map", &l->gid_mappings, e);
     if (r < 0)
         return r;
@@ -156,7 +156,10 @@ static int answer_maps(const struct runtime_create *p, pid_t pid, int sync, stru
     userns = open(path, O_RDONLY | O_CLOEXEC);
     if (userns < 0)
         return error_set_errno(e, errno, "cannot open the container's user namespace");
-    root = rootfs_open_root(p, userns, e);
+    if (p->flags & RUNTIME_CLONE_PARENT) /* the streams are the monitor's own */
+        userns_give_streams(&p->io, pid);
+    userns_raise_limits(p->spec->process, pid);
+    root = rootfs_open_root(p, userns, pid, e);
     if (root < 0)
         return root;
     return sync_answer(sync, 0, root, e);
@@ -293,14 +296,92 @@ static int make_cgroup(const struct runtime_create *p, struct runtime_created *c
     return err;
 }
 
+/* The pid that a pidfd stands for, as this process sees it. */
+static pid_t pid_of_pidfd(int pidfd)
+{
+    AUTOFREE char *text = NULL;
+    const char *at;
+    char path[64];
+    size_t len = 0;
+    int64_t pid = -1;
+
+    (void)snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", pidfd);
+    if (fs_read_file(AT_FDCWD, path, 4096, &text, &len) < 0 || !(at = strstr(text, "\nPid:")))
+        return -1;
+    return sscanf(at + 5, "%" SCNd64, &pid) == 1 ? (pid_t)pid : -1;
+}
+
+/*
+ * A child of the stage joins the user namespace and makes init there: all the other namespaces
+ * are owned by the user namespace of who makes them. Init gets the stage's parent as its own, like
+ * the child (CLONE_PARENT); its pid comes by its pidfd, as the child may be in another pid
+ * namespace.
+ */
+static int clone_joined(const struct runtime_create *p, const char *userns, uint64_t flags,
+                        int *cgroup, struct init_args *args, struct runtime_created *c,
+                        struct error *e)
+{
+    uint64_t own = p->flags & RUNTIME_CLONE_PARENT;
+    AUTOFD int ns = open(userns, O_RDONLY | O_CLOEXEC);
+    AUTOFD int pidfd = -EBADF;
+    AUTOFD int ours = -EBADF;
+    struct sync_msg msg = {.type = 0};
+    int sync[2], none = -EBADF;
+    pid_t helper;
+    int r;
+
+    if (ns < 0)
+        return error_set_errno(e, errno, "cannot open user namespace %s", userns);
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sync) < 0)
+        return error_set_errno(e, errno, "cannot make a socket pair");
+    ours = sync[0];
+    helper = process_clone(own ? CLONE_PARENT : 0, &none, &pidfd);
+    if (helper == 0) {
+        struct error why = ERROR_INIT;
+        pid_t pid = -1;
+
+        if (setns(ns, CLONE_NEWUSER) < 0) {
+            (void)!error_set_errno(&why, errno, "cannot join user namespace %s", userns);
+        } else {
+            pid = process_clone(flags | CLONE_PARENT, cgroup, &c->pidfd);
+            if (pid == 0)
+                init_run(args);
+            if (pid < 0)
+                (void)!error_set_errno(&why, pid, "cannot clone the container's init");
+        }
+        (void)!sync_send(sync[1], pid < 0 ? SYNC_ERROR : SYNC_GO_ON, pid < 0 ? &why : NULL, NULL,
+                         pid < 0 ? -EBADF : c->pidfd);
+        _exit(0);
+    }
+    close(sync[1]);
+    if (helper < 0)
+        return error_set_errno(e, helper, "cannot clone the container's init");
+    r = sync_recv(ours, &msg, &c->pidfd);
+    if (!own)
+        while (waitpid(helper, NULL, 0) < 0 && errno == EINTR)
+            continue;
+    if (r == 1 && msg.type == SYNC_ERROR)
+        return status_to_error(&msg.status, e);
+    c->pid = r == 1 && c->pidfd >= 0 ? pid_of_pidfd(c->pidfd) : -ESRCH;
+    return c->pid > 0 ? 0 : error_set(e, ERR_INTERNAL, "the container's init has gone");
+}
+
 static int clone_init(const struct runtime_create *p, struct runtime_created *c, int sync[2],
                       struct error *e)
 {
+    const struct oci_namespace *user = oci_spec_namespace(p->spec, "user");
     struct cgroup_join join = {.n = 0};
     uint64_t unshare = new_namespaces(p->spec);
     /* The root of a cgroup namespace is where the process stands when it makes it, and the clocks of
      * a time namespace are set before it is entered: init makes these two. */
     uint64_t flags = unshare & ~(uint64_t)(CLONE_NEWCGROUP | CLONE_NEWTIME);
+    struct init_args args = {
+        .p = p,
+        .cgroup_path = c->cgroup_path,
+        .join = &join,
+        .sync = sync[1],
+        .unshared = unshare,
+    };
     AUTOFD int cgroup = cgroup_open_unified(c->cgroup_path);
     AUTOFD int old_pid_ns = -EBADF;
     int r = cgroup_join_open(c->cgroup_path, false, &join, e);
@@ -313,21 +394,18 @@ static int clone_init(const struct runtime_create *p, struct runtime_created *c,
     }
     if (p->flags & RUNTIME_CLONE_PARENT)
         flags |= CLONE_PARENT;
-    c->pid = process_clone(flags, &cgroup, &c->pidfd);
-    if (c->pid == 0) {
-        struct init_args args = {
-            .p = p,
-            .cgroup_path = c->cgroup_path,
-            .join = &join,
-            .sync = sync[1],
-            .unshared = unshare,
-        };
-
-        init_run(&args);
+    if (user && !str_is_empty(user->path)) {
+        r = clone_joined(p, user->path, flags, &cgroup, &args, c, e);
+    } else {
+        c->pid = process_clone(flags, &cgroup, &c->pidfd);
+        if (c->pid == 0)
+            init_run(&args);
     }
     cgroup_join_done(&join);
     if (old_pid_ns >= 0)
         (void)setns(old_pid_ns, CLONE_NEWPID);
+    if (r < 0)
+        return r;
     if (c->pid < 0)
         return error_set_errno(e, c->pid, "cannot clone the container's init%s",
                                c->pid == -EAGAIN ? " (process limit reached?)" : "");

@@ -16,6 +16,7 @@
 
 #include "base/alloc.h"
 #include "base/strv.h"
+#include "base/str.h"
 #include "runtime/runtime-priv.h"
 
 static const struct {
@@ -87,6 +88,7 @@ struct exec_args {
     int rdt[RDT_FDS];
     int sync;
     bool userns;
+    bool apparmor, selinux; /* the host runs them, and the process is to have a label */
 };
 
 static int set_up(const struct exec_args *a, struct process_plan *plan, struct error *e)
@@ -138,6 +140,8 @@ static void exec_run(const struct exec_args *a)
         .listener = a->listener,
         .status_fd = p->status_fd,
         .warn_fd = a->sync,
+        .apparmor = a->apparmor,
+        .selinux = a->selinux,
     };
     int keep[CGROUP_JOIN_MAX + 8], last[2];
     size_t n = 0;
@@ -246,6 +250,8 @@ int runtime_exec(const struct runtime_exec *p, pid_t *ret_pid, char ***warnings,
     if (init < 0 && errno == ESRCH)
         return error_set(e, ERR_CONFLICT, "the container's init (process %d) has ended",
                          p->init_pid);
+    a.apparmor = !str_is_empty(p->process->apparmor_profile) && process_lsm_is_on("apparmor");
+    a.selinux = !str_is_empty(p->process->selinux_label) && process_lsm_is_on("selinux");
     r = differing_namespaces(p->init_pid, &flags, &a.userns, e);
     if (r == 0)
         r = notify_connect(p->seccomp_listener, p->spec, &listener, e);
@@ -261,6 +267,11 @@ int runtime_exec(const struct runtime_exec *p, pid_t *ret_pid, char ***warnings,
     if (r == 0 && p->process->exec_cpu_affinity)
         r = attributes_set_affinity(p->process->exec_cpu_affinity->initial,
                                     "process.execCPUAffinity.initial", e);
+    if (r == 0 && a.userns) {
+        if (p->flags & RUNTIME_CLONE_PARENT) /* the streams are the monitor's own */
+            userns_give_streams(&p->io, p->init_pid);
+        userns_raise_limits(p->process, 0);
+    }
     /* From here on the container could look at this process. */
     if (r == 0 && prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
         r = error_set_errno(e, errno, "cannot become undumpable");

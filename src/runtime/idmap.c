@@ -131,11 +131,27 @@ bool idmap_is_wanted(const struct oci_mount *m, bool *ret_recursive)
     return recursive || m->uid_mappings.len || strv_contains(m->options, "idmap");
 }
 
+/* The user namespace whose mappings a mount gets; -EBADF: none. */
+static int userns_of_mount(const struct runtime_create *p, const struct oci_mount *m, pid_t pid,
+                           int *ret, struct error *e)
+{
+    const struct oci_linux *l = p->spec->linux;
+
+    if (!idmap_is_wanted(m, NULL))
+        return 0;
+    if (m->uid_mappings.len &&
+        !(l->uid_mappings.len && same_maps(&m->uid_mappings, &l->uid_mappings) &&
+          same_maps(&m->gid_mappings, &l->gid_mappings)))
+        *ret = make_userns(&m->uid_mappings, &m->gid_mappings, e);
+    else
+        *ret = container_userns(p, pid, e);
+    return *ret < 0 ? *ret : 0;
+}
+
 int idmap_open_mount(const struct runtime_create *p, pid_t pid, size_t i, struct error *e)
 {
     const struct oci_mount *m = (const struct oci_mount *)p->spec->mounts.items + i;
     CLEANUP(mount_options_done) struct mount_options o = {0};
-    const struct oci_linux *l = p->spec->linux;
     AUTOFREE char *path = NULL;
     AUTOFD int userns = -EBADF;
     AUTOFD int source = -EBADF;
@@ -143,17 +159,13 @@ int idmap_open_mount(const struct runtime_create *p, pid_t pid, size_t i, struct
     bool recursive = false;
     int r;
 
-    if (i >= p->spec->mounts.len || !idmap_is_wanted(m, &recursive))
-        return error_set(e, ERR_INTERNAL, "init asked for a mount that has no id mappings");
+    if (i >= p->spec->mounts.len)
+        return error_set(e, ERR_INTERNAL, "init asked for a mount that is not there");
+    (void)idmap_is_wanted(m, &recursive);
     mount_options_parse(m->options, &o);
-    if (m->uid_mappings.len &&
-        !(l->uid_mappings.len && same_maps(&m->uid_mappings, &l->uid_mappings) &&
-          same_maps(&m->gid_mappings, &l->gid_mappings)))
-        userns = make_userns(&m->uid_mappings, &m->gid_mappings, e);
-    else
-        userns = container_userns(p, pid, e);
-    if (userns < 0)
-        return take_fd(userns);
+    r = userns_of_mount(p, m, pid, &userns, e);
+    if (r < 0)
+        return r;
     path = rootfs_bind_source(p, m, e);
     if (!path)
         return -EINVAL;
@@ -161,12 +173,19 @@ int idmap_open_mount(const struct runtime_create *p, pid_t pid, size_t i, struct
     if (source < 0)
         return error_set_errno(e, errno, "cannot bind mount %s on %s", path, m->destination);
     fd = mount_clone_open(source, "", o.bind_rec);
-    r = fd < 0 ? fd : mount_set_idmap(fd, userns, recursive);
+    if (fd == -EINVAL)
+        fd = shift_open_foreign(path, o.bind_rec);
+    if (fd < 0)
+        return error_set_errno(e, fd, "cannot bind mount %s on %s", path, m->destination);
+    r = userns >= 0 ? mount_set_idmap(fd, userns, recursive) : 0;
     if (r < 0)
         return error_set_errno(e, r, "cannot shift the ids of %s for the mount of %s%s", path,
                                m->destination,
                                r == -EINVAL || r == -ENOSYS || r == -EOPNOTSUPP
                                    ? " (its file system, or the kernel, has no idmapped mounts)"
                                    : "");
-    return take_fd(fd);
+    /* A namespace with fewer rights may not take these away any more. */
+    r = mount_set_attr(fd, 0, o.attr_clear & ~o.attr_set & (MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC),
+                       false);
+    return r < 0 ? error_set_errno(e, r, "cannot set mount options of %s", path) : take_fd(fd);
 }

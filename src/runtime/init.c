@@ -54,16 +54,15 @@ static void close_unneeded(const struct init_args *a)
     process_close_others(keep, n);
 }
 
-/* Namespaces of the specification that have a path; pid was entered by the stage. */
-static int join_namespaces(const struct oci_linux *l, bool user, struct error *e)
+/* Namespaces of the specification that have a path; pid and user were entered by the stage. */
+static int join_namespaces(const struct oci_linux *l, struct error *e)
 {
     const struct oci_namespace *ns = l->namespaces.items;
 
     for (size_t i = 0; i < l->namespaces.len; i++) {
         AUTOFD int fd = -EBADF;
 
-        if (str_is_empty(ns[i].path) || STREQ(ns[i].type, "pid") ||
-            STREQ(ns[i].type, "user") != user)
+        if (str_is_empty(ns[i].path) || STREQ(ns[i].type, "pid") || STREQ(ns[i].type, "user"))
             continue;
         fd = open(ns[i].path, O_RDONLY | O_CLOEXEC);
         if (fd < 0)
@@ -132,12 +131,10 @@ static int become(const struct init_args *a, struct process_plan *plan, struct r
         return error_set_errno(e, errno, "cannot make a cgroup namespace");
     err = process_set_oom_score(plan, e);
     if (err == 0)
-        err = join_namespaces(l, true, e);
-    if (err == 0)
-        err = join_namespaces(l, false, e);
+        err = join_namespaces(l, e);
     if (err == 0 && a->unshared & CLONE_NEWTIME)
         err = enter_time_namespace(l, e);
-    if (err == 0 && a->unshared & CLONE_NEWUSER)
+    if (err == 0 && r->userns)
         err = sync_ask(a->sync, SYNC_NEED_MAPS, NULL, &r->root_mount, e);
     if (err == 0)
         err = rootfs_open(r, e);
@@ -213,6 +210,9 @@ void init_run(const struct init_args *a)
         .status_fd = p->status_fd,
         .warn_fd = a->sync,
         .create_cwd = true,
+        .apparmor = !str_is_empty(p->spec->process->apparmor_profile) &&
+                    process_lsm_is_on("apparmor"),
+        .selinux = !str_is_empty(p->spec->process->selinux_label) && process_lsm_is_on("selinux"),
         .mini_init = p->spec->pouch && p->spec->pouch->init,
     };
     struct rootfs r = {

@@ -125,7 +125,7 @@ void process_close_others(int *keep, size_t n)
 
 /* --- preparing ----------------------------------------------------------------------------- */
 
-static int rlimit_number(const char *name)
+int process_rlimit_number(const char *name)
 {
     static const struct {
         const char *name;
@@ -165,7 +165,7 @@ static int prepare_rlimits(struct process_plan *plan, struct error *e)
         return 0;
     plan->rlimits = xcalloc(list->len, sizeof(*plan->rlimits));
     for (size_t i = 0; i < list->len; i++) {
-        int number = rlimit_number(want[i].type);
+        int number = process_rlimit_number(want[i].type);
         struct rlimit now, set = {want[i].soft, want[i].hard};
 
         if (number < 0)
@@ -395,22 +395,35 @@ int process_setup_io(struct process_plan *plan, int rootfd, int *ret_console, st
 
 /* --- the last steps ------------------------------------------------------------------------ */
 
+bool process_lsm_is_on(const char *name)
+{
+    AUTOFREE char *text = NULL;
+    size_t len = 0;
+
+    if (STREQ(name, "selinux"))
+        return access("/sys/fs/selinux/enforce", F_OK) == 0;
+    return fs_read_file(AT_FDCWD, "/sys/module/apparmor/parameters/enabled", 16, &text, &len) ==
+               0 &&
+           text[0] == 'Y';
+}
+
+/* The container's /proc is ours: it was mounted by the runtime, or nothing is written. */
 static int set_labels(const struct process_plan *plan, struct error *e)
 {
     const struct oci_process *p = plan->process;
 
-    if (!str_is_empty(p->apparmor_profile) && !STREQ(p->apparmor_profile, "unconfined") &&
-        access("/sys/kernel/security/apparmor", F_OK) == 0) {
+    if (plan->apparmor && !str_is_empty(p->apparmor_profile) &&
+        !STREQ(p->apparmor_profile, "unconfined")) {
         AUTOFREE char *text = xasprintf("exec %s", p->apparmor_profile);
         int r = fs_write_existing(AT_FDCWD, "/proc/thread-self/attr/apparmor/exec", text);
 
         if (r == -ENOENT)
             r = fs_write_existing(AT_FDCWD, "/proc/thread-self/attr/exec", text);
         if (r < 0)
-            return error_set_errno(e, r, "cannot apply AppArmor profile \"%s\"",
-                                   p->apparmor_profile);
+            return error_set_errno(e, r, "cannot apply AppArmor profile \"%s\"%s",
+                                   p->apparmor_profile, r == -ENOENT ? " (is it loaded?)" : "");
     }
-    if (!str_is_empty(p->selinux_label) && access("/sys/fs/selinux", F_OK) == 0) {
+    if (plan->selinux && !str_is_empty(p->selinux_label)) {
         int r = fs_write_existing(AT_FDCWD, "/proc/thread-self/attr/exec", p->selinux_label);
 
         if (r < 0)
@@ -608,7 +621,8 @@ static int finish(struct process_plan *plan, struct error *e)
         (void)syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, name, 0, 0, 0);
     }
     for (size_t i = 0; i < p->rlimits.len; i++)
-        if (setrlimit((__rlimit_resource_t)rlimit_number(limits[i].type), &plan->rlimits[i]) < 0)
+        if (setrlimit((__rlimit_resource_t)process_rlimit_number(limits[i].type),
+                      &plan->rlimits[i]) < 0)
             return error_set_errno(e, errno, "cannot set %s", limits[i].type);
     umask(p->user.umask.set ? (mode_t)(p->user.umask.value & 0777) : 0022);
     r = enter_cwd(p->cwd, false, &in_cwd, e);

@@ -41,7 +41,10 @@ char *rootfs_path(const struct runtime_create *p)
 
 static struct sys_overlay overlay_of(const struct oci_overlay *o)
 {
-    return (struct sys_overlay){o->lower, o->upper, o->work, o->options};
+    return (struct sys_overlay){.lower = o->lower,
+                                .upper = o->upper,
+                                .work = o->work,
+                                .options = o->options};
 }
 
 /* Do the files in this folder belong to the container's users already (a layer shifted when it was
@@ -59,86 +62,22 @@ static bool is_shifted(const struct oci_linux *l, const char *path)
     return false;
 }
 
-/* A detached view of a folder with its ids shifted into the user namespace. */
-static int open_shifted(const char *path, int userns_fd, struct error *e)
-{
-    AUTOFD int fd = mount_clone_open(AT_FDCWD, path, false);
-    int r = fd < 0 ? fd : mount_set_idmap(fd, userns_fd, false);
-
-    if (r < 0)
-        return error_set_errno(e, r,
-                               "cannot shift the ids of %s into the user namespace (idmapped "
-                               "mounts need Linux 5.12 and a file system that knows them)",
-                               path);
-    return take_fd(fd);
-}
-
-/* The host's id of root of the container. */
-static uint64_t host_root(const struct json_list *mappings)
-{
-    const struct oci_id_mapping *m = mappings->items;
-
-    for (size_t i = 0; i < mappings->len; i++)
-        if (m[i].container_id == 0)
-            return m[i].host_id;
-    return 0;
-}
-
-/*
- * An overlay whose layers are shifted: each layer as an idmapped detached mount (Linux 6.15;
- * before that overlayfs takes attached mounts only). The upper folder is not shifted - overlayfs
- * writes to it as the host's root -, so that its files have the namespace's ids on disk; its own
- * owner becomes root of the container.
- */
-static int open_shifted_overlay(const struct oci_spec *s, int userns_fd, struct error *e)
-{
-    const struct oci_overlay *o = s->pouch->overlay;
-    AUTOPTR(strv) char **lower = NULL;
-    struct sys_overlay so = overlay_of(o);
-    int fds[256], fd = -EBADF, r = 0;
-    size_t n = 0, layers = strv_len(o->lower);
-
-    if (layers > ARRAY_SIZE(fds))
-        return error_set(e, ERR_INVALID, "too many layers for a user namespace (%zu)", layers);
-    if (o->upper && !is_shifted(s->linux, o->upper) &&
-        lchown(o->upper, (uid_t)host_root(&s->linux->uid_mappings),
-               (gid_t)host_root(&s->linux->gid_mappings)) < 0)
-        return error_set_errno(e, errno, "cannot give %s to the container's root", o->upper);
-    while (n < layers && r == 0) {
-        fd = open_shifted(o->lower[n], userns_fd, e);
-        r = fd < 0 ? fd : 0;
-        if (r == 0) {
-            strv_pushf(&lower, "/proc/self/fd/%d", fd);
-            fds[n++] = fd;
-        }
-    }
-    so.lower = lower;
-    fd = -EBADF;
-    if (r == 0)
-        r = sys_overlay_open(&so, &fd, e);
-    while (n > 0)
-        close(fds[--n]);
-    return r < 0 ? r : fd;
-}
-
-int rootfs_open_root(const struct runtime_create *p, int userns_fd, struct error *e)
+int rootfs_open_root(const struct runtime_create *p, int userns_fd, pid_t pid, struct error *e)
 {
     const struct oci_overlay *o = p->spec->pouch ? p->spec->pouch->overlay : NULL;
     AUTOFREE char *path = rootfs_path(p);
-    const char *probe = o && o->lower && o->lower[0] ? o->lower[0] : path;
-    bool shift = userns_fd >= 0 && !is_shifted(p->spec->linux, probe);
     int fd = -EBADF;
 
-    if (o && shift)
-        return open_shifted_overlay(p->spec, userns_fd, e);
+    if (o && userns_fd >= 0)
+        return shift_open_overlay(p, userns_fd, pid, e);
     if (o) {
         struct sys_overlay so = overlay_of(o);
         int r = sys_overlay_open(&so, &fd, e);
 
         return r < 0 ? r : fd;
     }
-    if (shift)
-        return open_shifted(path, userns_fd, e);
+    if (userns_fd >= 0 && !is_shifted(p->spec->linux, path))
+        return shift_open_folder(path, userns_fd, e);
     fd = mount_clone_open(AT_FDCWD, path, true);
     if (fd < 0)
         return error_set_errno(e, fd, "cannot open the root file system %s", path);
@@ -178,7 +117,8 @@ static int mount_root(struct rootfs *r, struct error *e)
     }
     if (target < 0)
         return error_set_errno(e, errno, "cannot open the root file system %s", path);
-    r->rootfd = r->root_mount >= 0 ? take_fd(r->root_mount) : rootfs_open_root(r->p, -EBADF, &why);
+    r->rootfd = r->root_mount >= 0 ? take_fd(r->root_mount)
+                                   : rootfs_open_root(r->p, -EBADF, 0, &why);
     if (r->rootfd == -EOPNOTSUPP || r->rootfd == -ENOSYS)
         return mount_root_classic(r, path, e);
     if (r->rootfd < 0) {
@@ -569,37 +509,37 @@ static int open_one_source(struct rootfs *r, size_t i, struct error *e)
     CLEANUP(mount_options_done) struct mount_options o = {0};
     struct mount_source *s = &r->sources[i];
     AUTOFD int source = -EBADF;
-    bool propagates;
+    bool propagates, foreign;
 
-    if (idmap_is_wanted(m, NULL)) {
-        uint32_t index = (uint32_t)i;
-        int err = sync_ask(r->sync, SYNC_NEED_MOUNT, &index, &s->fd, e);
-
-        s->detached = true;
-        return err;
-    }
     mount_options_parse(m->options, &o);
     propagates = o.propagation & (MS_SHARED | MS_SLAVE);
-    if (!o.bind || o.remount || o.copy_symlink || (!propagates && !r->userns))
+    foreign = m->source && str_has_prefix(m->source, "/proc/");
+    if (!o.bind || o.remount || o.copy_symlink)
+        return 0;
+    if (r->userns || idmap_is_wanted(m, NULL)) {
+        uint32_t index = (uint32_t)i;
+
+        s->detached = true;
+        return sync_ask(r->sync, SYNC_NEED_MOUNT, &index, &s->fd, e);
+    }
+    if (!propagates && !foreign)
         return 0;
     source = open_bind_source(r, m, e);
     if (source < 0)
         return source;
-    if (propagates) {
-        s->fd = mount_clone_open(source, "", o.bind_rec);
-        s->detached = s->fd >= 0;
-        if (s->fd < 0 && s->fd != -ENOSYS)
-            return error_set_errno(e, s->fd, "cannot bind mount %s", m->source);
-    }
-    if (!s->detached)
+    s->fd = mount_clone_open(source, "", o.bind_rec);
+    if (s->fd == -EINVAL && foreign)
+        s->fd = shift_open_foreign(m->source, o.bind_rec);
+    s->detached = s->fd >= 0;
+    if (s->fd == -ENOSYS)
         s->fd = take_fd(source);
-    return 0;
+    return s->fd < 0 ? error_set_errno(e, s->fd, "cannot bind mount %s", m->source) : 0;
 }
 
 /*
  * Bind sources whose propagation matters are cloned while the mounts of the host still are what
- * they were: after that, everything is made private. In a user namespace all are opened, as root
- * of the container may not be able to walk to them. Idmapped ones come from the stage.
+ * they were: after that, everything is made private. In a user namespace all come from the stage,
+ * as root of the container may not be able to walk to them; idmapped ones always do.
  */
 static int open_sources(struct rootfs *r, struct error *e)
 {

@@ -73,6 +73,8 @@ struct process_plan {
     int warn_fd;     /* sync socket for warnings, -EBADF when done with */
     bool mini_init;  /* stay as pid 1 and run the program as a child */
     bool create_cwd; /* a missing working directory is made */
+    bool apparmor;   /* the host runs it; looked up before its root is left */
+    bool selinux;
     struct process_user user;
     struct caps_sets caps;
     char **env;             /* with HOME and TERM filled in */
@@ -95,6 +97,9 @@ void process_user_done(struct process_user *u);
 /* Everything that can be found out beforehand, so that it can be warned or refused about. */
 int process_prepare(struct process_plan *plan, int rootfd, struct error *e) MUST_CHECK;
 /* Early, while /proc is the host's. */
+int process_rlimit_number(const char *name); /* of "RLIMIT_…"; -EINVAL */
+/* Does the host run this security module, "apparmor" or "selinux"? Before its root is left. */
+bool process_lsm_is_on(const char *name);
 int process_set_oom_score(struct process_plan *plan, struct error *e) MUST_CHECK;
 /* Ends by exec, or by telling status_fd why not; never returns. */
 void process_exec(struct process_plan *plan) __attribute__((noreturn));
@@ -145,7 +150,8 @@ int dev_populate(struct rootfs *r, struct error *e) MUST_CHECK;
 int dev_console(struct rootfs *r, int console, struct error *e) MUST_CHECK;
 /* The detached root mount of the specification (overlay or a folder). fd or -errno; -EOPNOTSUPP
  * when it can only be mounted in place. */
-int rootfs_open_root(const struct runtime_create *p, int userns_fd, struct error *e) MUST_CHECK;
+int rootfs_open_root(const struct runtime_create *p, int userns_fd, pid_t pid,
+                     struct error *e) MUST_CHECK;
 char *rootfs_path(const struct runtime_create *p);
 /* May this be mounted there? Only files that stand for resources may be replaced in /proc. source:
  * -EBADF for a new file system, of this type. */
@@ -163,9 +169,25 @@ int idmap_write(pid_t pid, const char *file, const struct json_list *list,
 bool idmap_is_wanted(const struct oci_mount *m, bool *ret_recursive);
 /* Refuses what cannot be: mappings on other than bind mounts, none to be had. */
 int idmap_check(const struct oci_spec *s, struct error *e) MUST_CHECK;
-/* The source of mounts[i] as a detached mount with its ids shifted; pid: of init. */
+/* The source of mounts[i], a bind mount, as a detached mount, its ids shifted when that is asked
+ * for; pid: of init. */
 int idmap_open_mount(const struct runtime_create *p, pid_t pid, size_t i,
                      struct error *e) MUST_CHECK;
+
+/* --- shift.c: with the host's rights ------------------------------------------------------- */
+
+/* The host's id of id 0 in a map of process pid ("uid_map", "gid_map"); -ENOENT: it has none. */
+int userns_host_id(pid_t pid, const char *file, uint64_t *ret) MUST_CHECK;
+/* Pipes and terminals of ours become those of the root of pid's user namespace. */
+void userns_give_streams(const struct runtime_io *io, pid_t pid);
+/* Hard limits of pid that are below what the process is to get are raised. */
+void userns_raise_limits(const struct oci_process *process, pid_t pid);
+/* The root with shifted ids as a detached mount; pid is in the user namespace. fd or -errno. */
+int shift_open_overlay(const struct runtime_create *p, int userns_fd, pid_t pid,
+                       struct error *e) MUST_CHECK;
+int shift_open_folder(const char *path, int userns_fd, struct error *e) MUST_CHECK;
+/* A detached copy of the mount at "/proc/PID/root/…", which only PID's mount namespace can give. */
+int shift_open_foreign(const char *path, bool rec) MUST_CHECK;
 
 /* --- hooks.c ------------------------------------------------------------------------------- */
 

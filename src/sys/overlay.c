@@ -5,13 +5,16 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/strv.h"
+#include "sys/caps.h"
 
 /* fsconfig(2) takes strings of up to 255 bytes. */
 #define FSCONFIG_STRING_MAX 255
@@ -103,6 +106,58 @@ static bool takes_any_option(int fs)
     return fsconfig(fs, FSCONFIG_SET_FLAG, "pouch_no_such_option", NULL, 0) == 0;
 }
 
+/*
+ * File system ids of the thread, with all capabilities it has: the kernel takes those over files
+ * away from an fsuid that is not 0. It also forgets the death signal and makes the process
+ * undumpable, which its parent and /proc would notice.
+ */
+struct fs_ids {
+    bool changed;
+    int dumpable, death_signal;
+};
+
+static void raise_caps(void)
+{
+    struct caps_sets caps = {.permitted = 0};
+
+    if (caps_get(&caps) == 0)
+        (void)!caps_set(caps.permitted, caps.permitted, caps.inheritable);
+}
+
+static void fs_ids_set(const struct sys_overlay *o, struct fs_ids *ret)
+{
+    *ret = (struct fs_ids){.changed = o->as_ids};
+    if (!o->as_ids)
+        return;
+    ret->dumpable = prctl(PR_GET_DUMPABLE, 0, 0, 0, 0);
+    (void)prctl(PR_GET_PDEATHSIG, &ret->death_signal, 0, 0, 0);
+    (void)setfsgid(o->gid);
+    (void)setfsuid(o->uid);
+    raise_caps();
+}
+
+static void fs_ids_done(const struct fs_ids *ids)
+{
+    if (!ids->changed)
+        return;
+    (void)setfsuid(geteuid());
+    (void)setfsgid(getegid());
+    raise_caps();
+    (void)prctl(PR_SET_PDEATHSIG, ids->death_signal, 0, 0, 0);
+    (void)prctl(PR_SET_DUMPABLE, ids->dumpable == 1, 0, 0, 0);
+}
+
+static int create_superblock(int fs, const struct sys_overlay *o, struct error *e)
+{
+    struct fs_ids ids;
+    int errnum;
+
+    fs_ids_set(o, &ids);
+    errnum = fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0 ? errno : 0;
+    fs_ids_done(&ids);
+    return errnum ? fail_fs(fs, "create", errnum, e) : 0;
+}
+
 int sys_overlay_open(const struct sys_overlay *o, int *ret_fd, struct error *e)
 {
     AUTOFD int fs = -EBADF;
@@ -141,8 +196,9 @@ int sys_overlay_open(const struct sys_overlay *o, int *ret_fd, struct error *e)
             return r;
     }
     (void)fsconfig(fs, FSCONFIG_SET_STRING, "source", "overlay", 0);
-    if (fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
-        return fail_fs(fs, "create", errno, e);
+    r = create_superblock(fs, o, e);
+    if (r < 0)
+        return r;
     fd = fsmount(fs, FSMOUNT_CLOEXEC, 0);
     if (fd < 0)
         return fail_fs(fs, "fsmount", errno, e);
@@ -184,6 +240,7 @@ int sys_overlay_mount_legacy(const struct sys_overlay *o, const char *target, st
     AUTO(path_fds) struct path_fds fds = {.len = 0};
     AUTO(buf) struct buf data = BUF_INIT((size_t)sysconf(_SC_PAGESIZE) - 1);
     const char *before = "lowerdir=";
+    struct fs_ids ids;
     int r;
 
     if (!o->upper && strv_len(o->lower) == 1) {
@@ -208,9 +265,10 @@ int sys_overlay_mount_legacy(const struct sys_overlay *o, const char *target, st
         if (buf_printf(&data, ",%s", *opt) < 0)
             return error_set(e, ERR_INVALID, "mount overlay: too many layers for one mount");
     }
-    if (mount("overlay", target, "overlay", 0, buf_str(&data)) < 0)
-        return error_set_errno(e, errno, "mount overlay on %s", target);
-    return 0;
+    fs_ids_set(o, &ids);
+    r = mount("overlay", target, "overlay", 0, buf_str(&data)) < 0 ? -errno : 0;
+    fs_ids_done(&ids);
+    return r < 0 ? error_set_errno(e, r, "mount overlay on %s", target) : 0;
 }
 
 int sys_overlay_mount(const struct sys_overlay *o, const char *target, struct error *e)

@@ -6,6 +6,9 @@
  */
 #pragma once
 
+#include <stdbool.h>
+#include <sys/types.h>
+
 #include "base/error.h"
 #include "base/macros.h"
 
@@ -14,6 +17,15 @@ struct sys_overlay {
     const char *upper;    /* NULL: read-only view */
     const char *work;     /* NULL with upper */
     char *const *options; /* "name=value" or "name"; may be NULL */
+    /*
+     * With an idmapped upper folder: the ids overlayfs takes for what it makes by itself (copies
+     * before they get their owner, whiteouts). It remembers those of the process that mounts, and
+     * the host's root has no place in the folder's map. Changes the calling thread's fsuid and
+     * fsgid and puts them back: for single-threaded processes.
+     */
+    bool as_ids;
+    uid_t uid;
+    gid_t gid;
 };
 
 /*

@@ -61,6 +61,7 @@ struct mode {
     bool label; /* z or Z: for SELinux hosts, taken and without effect elsewhere */
     bool no_copy;
     bool copy_set;
+    bool idmap;              /* shown with the ids of the container's user namespace */
     const char *propagation; /* from the table, or NULL */
 };
 
@@ -76,6 +77,8 @@ static bool parse_mode_word(const char *word, struct mode *m, bool *access_set, 
     }
     if (STREQ(word, "z") || STREQ(word, "Z"))
         return !m->label && (m->label = true);
+    if (STREQ(word, "idmap"))
+        return !m->idmap && (m->idmap = true);
     if (STREQ(word, "nocopy") || STREQ(word, "copy")) {
         m->no_copy = word[0] == 'n';
         return !m->copy_set && (m->copy_set = true);
@@ -216,6 +219,8 @@ static int fill_bind(struct volume_mount *m, const struct bind_text *t, const st
         m->source = clean_path(t->source);
         m->make_source = true;
         set_bind_options(m, true, mode->propagation ? mode->propagation : "rprivate", read_only);
+        if (mode->idmap)
+            strv_push(&m->options, "idmap");
         return 0;
     }
     if (mode->propagation)
@@ -230,6 +235,8 @@ static int fill_bind(struct volume_mount *m, const struct bind_text *t, const st
     set_volume(m, t->source, driver);
     m->no_copy = mode->no_copy;
     set_bind_options(m, true, "rprivate", read_only);
+    if (mode->idmap)
+        strv_push(&m->options, "idmap");
     return 0;
 }
 

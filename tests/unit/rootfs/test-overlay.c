@@ -335,7 +335,10 @@ static void test_legacy(void **state)
     pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
-        const struct sys_overlay o = {m.lower, m.upper, m.work, m.options};
+        const struct sys_overlay o = {.lower = m.lower,
+                                      .upper = m.upper,
+                                      .work = m.work,
+                                      .options = m.options};
         AUTOFREE char *made = xasprintf("%s/127", target);
         struct error e = ERROR_INIT;
 
@@ -366,7 +369,7 @@ static void test_mount_at(void **state)
     pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
-        const struct sys_overlay o = {m.lower, NULL, NULL, m.options};
+        const struct sys_overlay o = {.lower = m.lower, .options = m.options};
         AUTOFREE char *made = xasprintf("%s/1", target);
 
         if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||

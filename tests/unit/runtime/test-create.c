@@ -366,6 +366,7 @@ static void test_user_namespace_overlay(void **state)
     struct oci_spec s = {0};
     struct oci_overlay *o = xcalloc(1, sizeof(*o));
     AUTOFREE char *made = xasprintf("%s/up/made", p->dir);
+    AUTOFREE char *lower = NULL;
     struct stat st;
 
     need_host();
@@ -375,7 +376,10 @@ static void test_user_namespace_overlay(void **state)
         assert_int_equal(mkdir(dir, 0755), 0);
     }
     assert_int_equal(chmod(p->dir, 0755), 0);
-    make_spec(&s, "touch /made; echo ok");
+    lower = xasprintf("%s/rootfs/changed", p->dir);
+    assert_int_equal(fs_write_atomic(AT_FDCWD, lower, "a", 1, 0644, FS_NO_SYNC), 0);
+    assert_int_equal(chown(lower, 7, 8), 0);
+    make_spec(&s, "touch /made; echo b >>/changed; stat -c '%u %g' /changed; echo ok");
     str_replace(&s.root->path, "mnt");
     s.pouch = xcalloc(1, sizeof(*s.pouch));
     s.pouch->overlay = o;
@@ -383,9 +387,13 @@ static void test_user_namespace_overlay(void **state)
     o->work = xasprintf("%s/wk", p->dir);
     strv_push_take(&o->lower, xasprintf("%s/rootfs", p->dir));
     add_user_namespace(&s);
-    expect(p, &s, 0, "ok\n");
+    expect(p, &s, 0, "7 8\nok\n");
     assert_int_equal(stat(made, &st), 0);
-    assert_int_equal(st.st_uid, 100000);
+    assert_int_equal(st.st_uid, 0); /* the container's own id: no host id is on disk */
+    free(take_ptr(made));
+    made = xasprintf("%s/up/changed", p->dir);
+    assert_int_equal(stat(made, &st), 0); /* a copy of the layer's file */
+    assert_int_equal(st.st_uid, 7);
 }
 
 static void test_mini_init(void **state)
