@@ -66,6 +66,13 @@ def parent_of(pid):
     return 0
 
 
+def started(argv):
+    """The monotonic time, in seconds, at which a command that must succeed was started."""
+    start = time.monotonic()
+    must(argv)
+    return start
+
+
 class Engine:
     """A daemon with a Docker-like command line."""
 
@@ -129,28 +136,48 @@ class Engine:
 
 class Pouch(Engine):
     name = "pouch"
+    bin = POUCH_BIN
+    systemd = ["--rich", "--rich-mode", "systemd"]
+    flags = ()
+    mark = ""
+    bip = "10.213.0.1/20"
+
+    def bridge(self):
+        return "pouchbench0" + self.mark
 
     def start(self, registry):
-        self.spawn([os.path.join(POUCH_BIN, "pouchd"), "--root", self.work + "/root",
+        self.spawn([os.path.join(self.bin, "pouchd"), *self.flags, "--root", self.work + "/root",
                     "--state", self.work + "/run", "--host", "unix://" + self.socket,
-                    "--cgroup-parent", "pouch-bench", "--bridge-name", "pouchbench0",
-                    "--bip", "10.213.0.1/20", "--log-level", "warn"])
+                    "--cgroup-parent", "pouch-bench" + self.mark, "--bridge-name", self.bridge(),
+                    "--bip", self.bip, "--log-level", "warn"])
         self.daemon = self.processes[-1].pid
         self.wait_ready()
 
     def cli(self):
-        return [os.path.join(POUCH_BIN, "pouch"), "-H", "unix://" + self.socket]
+        return [os.path.join(self.bin, "pouch"), "-H", "unix://" + self.socket]
 
     def daemon_pss(self):
         return pss(self.daemon)
 
     def stop(self):
         super().stop()
-        run(["ip", "link", "del", "pouchbench0"])
+        run(["ip", "link", "del", self.bridge()])
+
+
+class Beside(Pouch):
+    """Another build of the same programs: --beside DIR."""
+    name = "other build"
+    mark = "b"
+    bip = "10.215.0.1/20"
 
 
 class Docker(Engine):
     name = "docker"
+    # What systemd needs there: --privileged is the usual advice; it is refused where this machine's
+    # root lacks a capability itself, and these are what it is made of as far as systemd cares.
+    systemd = ["--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined", "--cgroupns=host",
+               "-v", "/sys/fs/cgroup:/sys/fs/cgroup:rw", "--tmpfs", "/run", "--tmpfs", "/run/lock",
+               "--tmpfs", "/tmp", "-e", "container=docker"]
 
     @staticmethod
     def installed():
@@ -168,7 +195,7 @@ class Docker(Engine):
             time.sleep(0.1)
         self.spawn(["dockerd", "--data-root", self.work + "/root", "--exec-root",
                     self.work + "/exec", "-H", "unix://" + self.socket, "-p", self.work + "/pid",
-                    "--containerd", self.work + "/ctd.sock", "--bip", "10.214.0.1/20",
+                    "--containerd", self.work + "/ctd.sock", "--cgroup-parent", "/bench-docker", "--bip", "10.214.0.1/20",
                     "--insecure-registry", registry])
         self.daemon = self.processes[-1].pid
         self.wait_ready()
@@ -238,6 +265,121 @@ class BareShell:
         self.helper.wait()
 
 
+class Systemd:
+    """One Debian with systemd under an engine: started until it says `running`, then stopped."""
+
+    def __init__(self, engine, image, words, extra=()):
+        self.engine, self.image, self.words, self.extra = engine, image, words, extra
+        self.number = 0
+
+    def name(self):
+        return f"systemd{self.number}"
+
+    def start(self):
+        """Milliseconds from `run` until systemd had no job left, by systemd's own clock."""
+        self.number += 1
+        begin = started([*self.engine.cli(), "run", "-d", "--network", "none", "--name", self.name(),
+                         *self.engine.systemd, *self.extra, self.image, *self.words])
+        state = self.inside("systemctl", "is-system-running", "--wait")
+        if state != "running":
+            failed = self.inside("systemctl", "--failed", "--no-legend")
+            raise RuntimeError(f"{self.engine.name}: systemd is '{state}': {failed}")
+        stamp = self.inside("systemctl", "show", "-P", "FinishTimestampMonotonic")
+        return int(stamp) / 1000 - begin * 1000
+
+    def inside(self, *words):
+        """What a command says in the container, once systemd is there to answer it."""
+        end = time.monotonic() + 30
+        while True:
+            done = run([*self.engine.cli(), "exec", self.name(), *words])
+            said = done.stdout.strip()
+            if said not in ("", "offline", "unknown") or time.monotonic() > end:
+                return said
+            if done.returncode == 0 and words[1] == "--failed":
+                return said
+            time.sleep(0.02)
+
+    def stop(self):
+        took = timed([*self.engine.cli(), "stop", self.name()])
+        must([*self.engine.cli(), "rm", "-f", self.name()])
+        return took
+
+
+class Nspawn:
+    """systemd-nspawn on the same files, without a host systemd to register with."""
+
+    name = "nspawn"
+
+    def __init__(self, work, layers):
+        self.root = os.path.join(work, "nspawn")
+        os.mkdir(self.root)
+        for path in layers:
+            must(["tar", "-xf", path, "-C", self.root])
+        for gone in glob.glob(self.root + "/**/.wh.*", recursive=True, include_hidden=True):
+            os.unlink(gone)
+        must(["systemctl", "--root", self.root, "mask", "console-getty.service"])
+        self.process = None
+        self.stamps = os.path.join(self.root, "stamps")
+
+    def start(self):
+        begin = time.monotonic()
+        self.process = subprocess.Popen(
+            ["systemd-nspawn", "-q", "--register=no", "--keep-unit", "--private-network",
+             "--link-journal=no", "--resolv-conf=off", "--timezone=off", "--boot",
+             "--console=passive", "--volatile=no", "--machine=pouchbench", "--directory", self.root],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        end = begin + 30
+        while time.monotonic() < end:
+            if self.process.poll() is not None:
+                raise RuntimeError("systemd-nspawn: " + self.process.stderr.read().decode()[-300:])
+            inside = self.first()
+            if inside:
+                done = run(["nsenter", "-t", inside, "-m", "-p", "-r", "-w", "systemctl",
+                            "is-system-running", "--wait"])
+                if done.stdout.strip() in ("running", "degraded"):
+                    if done.stdout.strip() == "degraded":
+                        raise RuntimeError("systemd-nspawn: systemd is degraded")
+                    stamp = must(["nsenter", "-t", inside, "-m", "-p", "-r", "-w", "systemctl",
+                                  "show", "-P", "FinishTimestampMonotonic"])
+                    return int(stamp) / 1000 - begin * 1000
+            time.sleep(0.02)
+        raise RuntimeError("systemd-nspawn: not running after 30 s")
+
+    def first(self):
+        """The process that is pid 1 inside: the child of nspawn's child, or nspawn's own."""
+        for path in glob.glob("/proc/[0-9]*/status"):
+            try:
+                with open(path, encoding="ascii", errors="replace") as text:
+                    fields = dict(line.split(":", 1) for line in text if ":" in line)
+            except OSError:
+                continue
+            if (fields["Name"].strip() == "systemd" and
+                    fields["PPid"].strip() == str(self.process.pid)):
+                return fields["Pid"].strip()
+        return None
+
+    def stop(self):
+        start = time.perf_counter()
+        self.process.send_signal(signal.SIGTERM)  # it passes SIGRTMIN+3 on
+        self.process.wait(60)
+        took = (time.perf_counter() - start) * 1000
+        self.process.stderr.close()
+        self.process = None
+        return took
+
+    def close(self):
+        if self.process and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        for part in ("payload", "supervisor"):
+            for top in glob.glob(f"/sys/fs/cgroup/*/{part}") + glob.glob(f"/sys/fs/cgroup/{part}"):
+                for folder, _, _ in os.walk(top, topdown=False):
+                    try:
+                        os.rmdir(folder)
+                    except OSError:
+                        pass  # not of this nspawn
+
+
 HELPER = r'''
 import json, os, subprocess, sys, time
 name, work, root = sys.argv[1:]
@@ -273,6 +415,7 @@ class Bench:
         self.registry = None
         self.registry_process = None
         self.reasons = []
+        self.debian = None
 
     # ------------------------------------------------------------ set-up
 
@@ -297,6 +440,9 @@ class Bench:
             kinds.append(Docker)
         else:
             self.reasons.append("docker is not installed (./dev bench --install)")
+        if self.args.beside:
+            Beside.bin = os.path.abspath(self.args.beside)
+            kinds.append(Beside)
         for kind in kinds:
             engine = kind(self.work)
             self.engines.append(engine)
@@ -331,7 +477,7 @@ class Bench:
         if self.registry_process:
             self.registry_process.terminate()
             self.registry_process.wait()
-        for pattern in ("*/bench-*", "bench-*", "*/pouch-bench", "pouch-bench"):
+        for pattern in ("*/bench-*", "bench-*", "*/pouch-bench*", "pouch-bench*"):
             for cgroup in glob.glob("/sys/fs/cgroup/" + pattern):
                 try:
                     os.rmdir(cgroup)
@@ -341,6 +487,20 @@ class Bench:
             print(f"kept: {self.work}")
         else:
             shutil.rmtree(self.work, ignore_errors=True)
+
+    def load_debian(self):
+        """The Debian images, in every engine; Docker 20.10 reads no OCI archive."""
+        if self.debian:
+            return
+        self.debian = must([os.path.join(TOP, "tools", "make-images"), "debian"])
+        for engine in self.engines:
+            archive = os.path.join(self.debian, "debian.oci.tar")
+            if engine.name == "docker":
+                plain = os.path.join(self.work, "debian.docker.tar")
+                must(["skopeo", "copy", "-q", "oci-archive:" + archive,
+                      f"docker-archive:{plain}:debian:latest"])
+                archive = plain
+            engine.ctl("load", "-q", "-i", archive)
 
     # ------------------------------------------------------------ the table
 
@@ -514,14 +674,123 @@ class Bench:
         self.add(f"ps -a, {count} containers", "ms", samples, [(None, 50, "<=")])
         ours.remove_all()
 
-    ROWS = {"run": row_run, "bridge": row_bridge, "exec": row_exec, "rate": row_rate,
+    def row_rich(self):
+        """Debian with systemd: until it runs, what it holds then, until it has stopped."""
+        self.load_debian()
+        kinds = {}
+        for engine in self.engines:
+            words = ["/sbin/init"] if engine.name == "docker" else ["sleep", "infinity"]
+            kinds[engine.name] = Systemd(engine, "debian", words)
+            if engine.name == "docker":
+                # As most images are: none says how its systemd wants to be stopped.
+                kinds["docker, SIGTERM"] = Systemd(engine, "debian", words,
+                                                   ["--stop-signal", "SIGTERM"])
+        if shutil.which("systemd-nspawn"):
+            layers = [os.path.join(self.debian, f"debian-{part}-layer.tar.gz")
+                      for part in ("base", "systemd")]
+            kinds["nspawn"] = Nspawn(self.work, layers)
+        else:
+            self.reasons.append("systemd-nspawn is not installed (./dev bench --install)")
+        starts, stops, beyond = ({name: [] for name in kinds} for _ in range(3))
+        rounds = self.rounds(10)
+        for number in range(rounds + 1):
+            for name, one in list(kinds.items()):
+                if name == "docker, SIGTERM" and number > 1:
+                    continue  # ten seconds each, and always the same ten
+                try:
+                    start = one.start()
+                    held = self.beyond(one) if name in ("pouch", "docker") else None
+                    stop = one.stop()
+                except RuntimeError as err:
+                    if name == "pouch":
+                        raise
+                    self.reasons.append(str(err))
+                    del kinds[name]
+                    continue
+                if number > 0:  # the first is the warm-up
+                    starts[name].append(start)
+                    stops[name].append(stop)
+                    if held is not None:
+                        beyond[name].append(held)
+        if "nspawn" in kinds:
+            kinds["nspawn"].close()
+        full = lambda samples: {name: values for name, values in samples.items() if values}
+        starts.pop("docker, SIGTERM", None)
+        self.add("run until systemd is running", "ms", full(starts), [("docker", 1, "<=")])
+        self.add("stop of a systemd container", "ms", full(stops), [(None, 1500, "<=")])
+        self.add("idle systemd container, engine's part (PSS)", "MiB", full(beyond),
+                 [("docker", 1, "<=")])
+
+    @staticmethod
+    def beyond(one):
+        """MiB that one container holds beyond its own processes: the monitor or shim, and what
+        the engine put inside."""
+        first = int(one.engine.ctl("inspect", "-f", "{{.State.Pid}}", one.name()))
+        total = pss(parent_of(first))
+        inside = os.readlink(f"/proc/{first}/ns/pid")
+        for path in glob.glob("/proc/[0-9]*"):
+            try:
+                if os.readlink(path + "/ns/pid") == inside:
+                    with open(path + "/comm", encoding="utf-8") as text:
+                        if text.read().startswith("pouch-"):
+                            total += pss(int(path[6:]))
+            except OSError:
+                continue
+        return total / 1024
+
+    # What each plugin is asked for with; a daemon that needs a flag for it gets one.
+    PLUGINS = {"lxcfs": ["--enableLxcfs"], "quota": ["--disk-quota", "1g"],
+               "userns": ["--userns", "auto"]}
+
+    def row_plugins(self):
+        """What each plugin adds to a start: with and without in turns, the differences."""
+        engine = self.engines[0]
+        base = [*engine.cli(), "run", "--rm", "--network", "none"]
+        contenders = {"pouch": lambda: timed([*base, "busybox", "true"])}
+        for name, flags in self.PLUGINS.items():
+            tried = run([*base, *flags, "busybox", "true"])
+            if tried.returncode != 0:
+                self.reasons.append(f"{name} is refused here: {tried.stderr.strip()[-200:]}")
+                continue
+            contenders[name] = lambda flags=flags: timed([*base, *flags, "busybox", "true"])
+        samples = self.interleave(contenders, self.rounds(40))
+        for name in contenders:
+            if name != "pouch":
+                self.add(f"a start with {name}, more than without", "ms",
+                         {"pouch": [one - other for one, other in
+                                    zip(samples[name], samples["pouch"])]}, [(None, 2, "<=")])
+
+    ROWS = {"rich": row_rich, "plugins": row_plugins, "run": row_run, "bridge": row_bridge, "exec": row_exec, "rate": row_rate,
             "memory": row_memory, "pull": row_pull, "load": row_load, "ps": row_ps}
+
+
+def own_cgroup_folder():
+    """A tmpfs of our own under the cgroup mounts. A systemd that another engine lets at the
+    machine's remounts that file system itself, read-only, for everybody."""
+    top = "/sys/fs/cgroup"
+    with open("/proc/self/mountinfo", encoding="utf-8") as text:
+        points = [line.split()[4] for line in text]
+    below = [point for point in points if point.startswith(top + "/")]
+    if top not in points or not below:
+        return  # cgroup v2 alone: there is no tmpfs
+    fresh = tempfile.mkdtemp(prefix="pouch-bench-cgroup-")
+    must(["mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", fresh])
+    for name in os.listdir(top):
+        there, here = os.path.join(top, name), os.path.join(fresh, name)
+        if os.path.islink(there):
+            os.symlink(os.readlink(there), here)
+        elif there in below:
+            os.mkdir(here)
+            must(["mount", "--bind", there, here])
+    must(["mount", "--move", fresh, top])
+    os.rmdir(fresh)
 
 
 def isolate():
     """Run this program again inside namespaces of its own."""
     if os.environ.get("POUCH_BENCH_INSIDE"):
         must(["ip", "link", "set", "lo", "up"])
+        own_cgroup_folder()
         return
     os.environ["POUCH_BENCH_INSIDE"] = "1"
     os.execvp("unshare", ["unshare", "--net", "--mount", "--propagation", "private",
@@ -532,6 +801,8 @@ def main():
     parser = argparse.ArgumentParser(prog="./dev bench", description="measure beside other engines")
     parser.add_argument("--rounds", type=int, default=20, help="20 is the full measure")
     parser.add_argument("--without", action="append", default=[], help="leave a contender out")
+    parser.add_argument("--beside", metavar="DIR",
+                        help="another build's programs as one more contender")
     parser.add_argument("--keep", action="store_true", help="keep the work folder")
     parser.add_argument("--list", action="store_true", help="name the rows and end")
     parser.add_argument("rows", nargs="*", metavar="ROW")

@@ -25,7 +25,16 @@ INITS = {
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
 FILES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "images")
-QUIET = {"stdout": sys.stderr, "check": True}
+
+
+def quietly(argv, **kwargs):
+    """Run a command; what it says is shown only when it fails."""
+    done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, errors="replace", check=False,
+                          **kwargs)
+    if done.returncode != 0:
+        print("\n".join(done.stdout.splitlines()[-40:]), file=sys.stderr)
+        raise RuntimeError(f"{' '.join(argv[:10])} ended with status {done.returncode}")
 
 
 def mirror():
@@ -49,16 +58,15 @@ def private_mounts():
 
 def closed(root, argv):
     """Run a command of root that may start nothing that stays, and sees no network."""
-    subprocess.run(["unshare", "--mount", "--pid", "--ipc", "--net", "--fork", "--kill-child",
-                    "chroot", root, *argv],
-                   env={**ENVIRONMENT, "DEBOOTSTRAP_DIR": "/debootstrap"}, **QUIET)
+    quietly(["unshare", "--mount", "--pid", "--ipc", "--net", "--fork", "--kill-child",
+             "chroot", root, *argv], env={**ENVIRONMENT, "DEBOOTSTRAP_DIR": "/debootstrap"})
 
 
 def open_network(root, argv):
     """Run a command of root with this machine's network and what it needs to reach the mirror."""
     proxies = {name: value for name, value in os.environ.items()
                if name.lower() in ("http_proxy", "https_proxy", "no_proxy")}
-    subprocess.run(["chroot", root, *argv], env={**ENVIRONMENT, **proxies}, **QUIET)
+    quietly(["chroot", root, *argv], env={**ENVIRONMENT, **proxies})
 
 
 def write(path, text, mode=0o644):
@@ -70,8 +78,8 @@ def write(path, text, mode=0o644):
 def bootstrap(root):
     """The base, with apt's lists of what else there is."""
     print(f"make-images: debootstrap {SUITE} (a minute or some, once)", file=sys.stderr)
-    subprocess.run(["debootstrap", "--foreign", "--variant=minbase",
-                    "--include=" + ",".join(BASE_PACKAGES), SUITE, root, mirror()], **QUIET)
+    quietly(["debootstrap", "--foreign", "--variant=minbase",
+             "--include=" + ",".join(BASE_PACKAGES), SUITE, root, mirror()])
     # A throw-away system: nothing is lost if the machine fails while it is written.
     write(os.path.join(root, "etc/dpkg/dpkg.cfg.d/unsafe-io"), "force-unsafe-io\n")
     # Packages' scripts run here: nothing that they start may outlive this.
