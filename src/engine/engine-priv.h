@@ -349,6 +349,8 @@ int view_open(struct engine *en, const struct engine_params *p, struct error *e)
 int view_validate(struct engine *en, struct host_config *hc, struct error *e);
 /* A step of the start: lxcfs runs, when it is asked for. */
 int view_prepare(struct start_context *ctx, struct error *e);
+struct monitor_params;
+void view_fill_monitor(const struct start_context *ctx, struct monitor_params *p);
 void view_add_mounts(const struct start_context *ctx, struct oci_spec *s);
 /* It is among the running ones now. */
 void view_started(const struct start_context *ctx);
@@ -383,6 +385,7 @@ struct start_context {
     pid_t pid_pid;
     uint64_t lxcfs_generation; /* whose mounts it gets; 0: none */
     pid_t userns_pid;
+    char *loadavg; /* lxcfs' */
 };
 /* All ports a definition publishes (-P too); port_specs_done(). */
 int start_collect_ports(const struct container_definition *def, struct port_specs *out,

@@ -330,6 +330,7 @@ static int do_monitor(struct start_context *ctx, struct error *e)
         return r;
     if (def->host_config.console_size)
         (void)sscanf(def->host_config.console_size, "[%u,%u]", &size[0], &size[1]);
+    view_fill_monitor(ctx, &p);
     p.rows = size[0];
     p.cols = size[1];
     p.log_max_size = log.max_size;
@@ -429,6 +430,7 @@ static void context_done(struct start_context *ctx)
         json_free(&oci_spec_json, ctx->spec);
     free(ctx->spec);
     free(ctx->cgroup);
+    free(ctx->loadavg);
     strv_free(ctx->warnings);
     free((char *)(uintptr_t)ctx->bundle);
 }

@@ -17,6 +17,7 @@
 #include "base/str.h"
 #include "base/strv.h"
 #include "engine/engine-priv.h"
+#include "engine/foreign.h"
 #include "engine/lxcfs.h"
 #include "oci/spec.h"
 
@@ -49,6 +50,11 @@ int view_validate(struct engine *en, struct host_config *hc, struct error *e)
     hc->enable_lxcfs = true;
     if (!en->lxcfs)
         return missing(e);
+    if (STREQ(hc->view, "full") && runtime_is_foreign(hc->runtime))
+        return error_set(e, ERR_INVALID,
+                         "view \"full\" cannot be had with --runtime %s: only Pouch's own runtime "
+                         "answers system calls; use --view lxcfs",
+                         hc->runtime);
     if (hc->pid_mode && STREQ(hc->pid_mode, "host"))
         return error_set(
             e, ERR_INVALID,
@@ -64,7 +70,10 @@ int view_prepare(struct start_context *ctx, struct error *e)
 
     if (!wants_lxcfs(&ctx->def->host_config))
         return 0;
-    return l ? lxcfs_generation(l, &ctx->lxcfs_generation, e) : missing(e);
+    if (!l)
+        return missing(e);
+    ctx->loadavg = xasprintf("%s/proc/loadavg", lxcfs_home(l));
+    return lxcfs_generation(l, &ctx->lxcfs_generation, e);
 }
 
 /* Its files, ahead of the user's own mounts, which win. */
@@ -86,6 +95,14 @@ void view_add_mounts(const struct start_context *ctx, struct oci_spec *s)
             spec_add_mount(s, ctx->def, target, "bind", source, options);
         free(take_ptr(source));
     }
+}
+
+void view_fill_monitor(const struct start_context *ctx, struct monitor_params *p)
+{
+    const char *view = ctx->def->host_config.view;
+
+    p->full_view = view && STREQ(view, "full");
+    p->view_loadavg = ctx->loadavg;
 }
 
 /* up: bound again, in place of what is there; else what is there is taken away. */

@@ -183,6 +183,9 @@ static void on_create(struct request *r)
         m->log_path = xstrdup(msg_string(&r->in, CREATE_LOG_PATH));
     bpf_fd = take_request_fd(r, p.flags & CREATE_SECCOMP);
     result = choose_driver(m, p.flags);
+    m->view_loadavg = xstrdup(msg_string(&r->in, CREATE_VIEW_LOADAVG));
+    if (result == 0 && p.flags & CREATE_VIEW)
+        result = view_prepare(m);
     if (result == 0)
         result = control_listen(m);
     if (result < 0) {

@@ -28,6 +28,7 @@ struct stage_status {
 struct stage_io {
     int stdin_fd, stdout_fd, stderr_fd; /* all negative with a terminal */
     int console_socket; /* the pty's master is to be sent here (SCM_RIGHTS); negative: no terminal */
+    int view_socket; /* so is the listener of the view of resources (view.c); 0: the kernel's view */
 };
 
 struct stage_create {

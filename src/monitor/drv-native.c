@@ -39,6 +39,7 @@ static int native_create(const struct stage_create *p, struct stage_result *ret,
                                .io = io_of(&p->io),
                                .seccomp_bpf = p->seccomp_bpf,
                                .seccomp_len = p->seccomp_len,
+                               .view_socket = p->io.view_socket,
                                .gate_fd = p->gate_fd,
                                .status_fd = p->status_fd,
                                .flags = RUNTIME_CLONE_PARENT};
@@ -66,6 +67,7 @@ static int native_exec(const struct stage_exec *p, struct stage_result *ret, str
                              .io = io_of(&p->io),
                              .seccomp_bpf = p->seccomp_bpf,
                              .seccomp_len = p->seccomp_len,
+                             .view_socket = p->io.view_socket,
                              .status_fd = p->status_fd,
                              .flags = RUNTIME_CLONE_PARENT};
     int r = json_parse(&oci_process_json, p->process_json, p->process_len, &process, e);

@@ -142,6 +142,9 @@ struct mon {
     struct session *sessions; /* the container's is the last */
     struct session *init;     /* the container's */
     int listen_fd;
+    int view_socket; /* listeners are sent here; 0: the container has the kernel's view */
+    int view_server; /* the other end, until the server has it */
+    char *view_loadavg;
     char *id, *bundle, *container_dir, *cgroup_path, *log_path;
     int oom_fd, oom_count_fd;
     struct source *oom_source;
@@ -259,6 +262,13 @@ extern char io_buffer[IO_SIZE];
 void trim_later(struct mon *m);
 /* Something was done: the same, once nothing happens for two seconds. Cheap. */
 void trim_when_quiet(struct mon *m);
+
+/* --- view.c ------------------------------------------------------------------------------------ */
+
+/* Makes the socket that listeners come by. */
+int view_prepare(struct mon *m) MUST_CHECK;
+/* Forks the process that answers; the container is at its gate. */
+void view_start(struct mon *m);
 
 /* --- exit-file.c ------------------------------------------------------------------------------- */
 

@@ -46,6 +46,10 @@ struct monitor_params {
     unsigned log_max_files;
     const void *seccomp_bpf; /* sock_filter array, or NULL: none */
     size_t seccomp_len;      /* bytes */
+    /* sysinfo(2) and sched_getaffinity(2) tell the container's limits; loadavg: a file that shows
+     * who reads it the load of his own container (lxcfs), or NULL. */
+    bool full_view;
+    const char *view_loadavg;
 };
 
 /*

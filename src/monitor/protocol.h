@@ -50,6 +50,7 @@ enum {
     CREATE_STDIN_ONCE = 1 << 2,
     CREATE_SECCOMP = 1 << 3,
     CREATE_FOREIGN = 1 << 4, /* the runtime of the bundle's RUNTIME_ARGV_FILE */
+    CREATE_VIEW = 1 << 5,    /* system calls that tell resources are answered: view.c */
 };
 enum msg_create_string {
     CREATE_ID,
@@ -58,6 +59,7 @@ enum msg_create_string {
     CREATE_CONTAINER_DIR,
     CREATE_LOG_DRIVER,
     CREATE_LOG_PATH,
+    CREATE_VIEW_LOADAVG, /* lxcfs' proc/loadavg on the host */
 };
 struct msg_create {
     uint32_t flags;

@@ -376,6 +376,8 @@ static void stage_succeeded(struct session *s, const struct msg_in *in, struct m
     s->pid = r->pid;
     if (s == m->init) {
         take_created(m, in, r, fds, nfds);
+        if (m->view_socket > 0)
+            view_start(m);
         s->state = SESSION_GATE;
         r->state = MONITOR_GATE;
         r->monitor = getpid();
@@ -456,6 +458,7 @@ int session_create(struct mon *m, const struct msg_create *p, int bpf_fd, struct
     s->has_stdin = p->flags & CREATE_OPEN_STDIN;
     s->rows = p->rows;
     s->cols = p->cols;
+    child.io.io.view_socket = m->view_socket;
     r = make_stdio(s, false, &child.io.io);
     if (r < 0)
         return r;
@@ -476,6 +479,7 @@ int session_exec(struct mon *m, const char *exec_id, const struct msg_exec *p, i
     s->has_stdin = client_fd >= 0 && (p->attach_flags & MONITOR_STDIN);
     s->rows = p->rows;
     s->cols = p->cols;
+    child.io.io.view_socket = m->view_socket;
     r = make_stdio(s, client_fd < 0, &child.io.io);
     if (r == 0 && client_fd >= 0) {
         r = attacher_add(s, take_fd(client_fd), take_fd(early_fd), p->attach_flags, p->keys,

@@ -138,18 +138,20 @@ static void exec_run(const struct exec_args *a)
         .container = p->spec ? p->spec->linux : NULL,
         .new_userns = a->userns,
         .listener = a->listener,
+        .view_socket = p->view_socket,
         .status_fd = p->status_fd,
         .warn_fd = a->sync,
         .apparmor = a->apparmor,
         .selinux = a->selinux,
     };
-    int keep[CGROUP_JOIN_MAX + 8], last[2];
+    int keep[CGROUP_JOIN_MAX + 9], last[3];
     size_t n = 0;
 
     if (!(p->flags & RUNTIME_NO_PDEATHSIG))
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     keep[n++] = p->status_fd;
     keep[n++] = a->sync;
+    keep[n++] = p->view_socket;
     keep[n++] = io->stdin_fd;
     keep[n++] = io->stdout_fd;
     keep[n++] = io->stderr_fd;
@@ -167,7 +169,8 @@ static void exec_run(const struct exec_args *a)
     plan.warn_fd = -EBADF;
     last[0] = p->status_fd;
     last[1] = plan.listener;
-    process_close_others(last, 2);
+    last[2] = p->view_socket;
+    process_close_others(last, 3);
     process_exec(&plan);
 }
 

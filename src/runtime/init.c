@@ -41,6 +41,7 @@ static void close_unneeded(const struct init_args *a)
     int keep[CGROUP_JOIN_MAX + 10];
     size_t n = 0;
 
+    keep[n++] = a->p->view_socket;
     keep[n++] = a->p->gate_fd;
     keep[n++] = a->p->status_fd;
     keep[n++] = a->sync;
@@ -207,6 +208,7 @@ void init_run(const struct init_args *a)
         .container = p->spec->linux,
         .new_userns = user != NULL,
         .listener = p->seccomp_listener > 0 ? p->seccomp_listener : -EBADF,
+        .view_socket = p->view_socket,
         .status_fd = p->status_fd,
         .warn_fd = a->sync,
         .create_cwd = true,
@@ -225,7 +227,7 @@ void init_run(const struct init_args *a)
         .sync = a->sync,
         .userns = user != NULL,
     };
-    int keep[3] = {p->gate_fd, p->status_fd, -EBADF};
+    int keep[4] = {p->gate_fd, p->status_fd, p->view_socket, -EBADF};
 
     if (!(p->flags & RUNTIME_NO_PDEATHSIG))
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
@@ -240,8 +242,8 @@ void init_run(const struct init_args *a)
     plan.warn_fd = -EBADF;
     if (rootfs_enter(&r, &e) < 0)
         process_die(p->status_fd, &e);
-    keep[2] = plan.listener;
-    process_close_others(keep, 3); /* nothing of the host may be reachable from here on */
+    keep[3] = plan.listener;
+    process_close_others(keep, 4); /* nothing of the host may be reachable from here on */
     wait_at_gate(p->gate_fd);
     if (runtime_run_hooks(p->spec, RUNTIME_HOOK_START_CONTAINER, p->id, p->bundle, getpid(),
                           "created", &e) < 0)

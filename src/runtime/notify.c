@@ -95,35 +95,55 @@ int notify_prepare(struct process_plan *plan, const struct oci_spec *spec, const
     return 0;
 }
 
-int notify_install(struct process_plan *plan, struct error *e)
+/* One message with one descriptor; 0 or -errno. */
+static int send_fd(int sock, const char *text, size_t len, int fd)
 {
-    struct iovec iov = {.iov_base = plan->listener_state};
+    struct iovec iov = {.iov_base = (void *)(uintptr_t)text, .iov_len = len};
     struct msghdr hdr = {.msg_iov = &iov, .msg_iovlen = 1};
     union {
         char bytes[CMSG_SPACE(sizeof(int))];
         struct cmsghdr align;
     } control = {0};
     struct cmsghdr *c;
-    int fd;
+    ssize_t n;
 
-    if (plan->listener < 0) {
-        fd = seccomp_install(plan->seccomp_bpf, plan->seccomp_len, plan->seccomp_flags);
-        return fd < 0 ? error_set_errno(e, fd, "cannot install the seccomp filter") : 0;
-    }
-    iov.iov_len = strlen(plan->listener_state);
     hdr.msg_control = control.bytes;
     hdr.msg_controllen = sizeof(control.bytes);
     c = CMSG_FIRSTHDR(&hdr);
     c->cmsg_level = SOL_SOCKET;
     c->cmsg_type = SCM_RIGHTS;
     c->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(c), &fd, sizeof(int));
+    n = sendmsg(sock, &hdr, MSG_NOSIGNAL);
+    return n < 0 ? -errno : n == (ssize_t)len ? 0 : -EMSGSIZE;
+}
+
+int notify_install(struct process_plan *plan, struct error *e)
+{
+    int fd, r;
+
+    if (plan->listener < 0) {
+        fd = seccomp_install(plan->seccomp_bpf, plan->seccomp_len, plan->seccomp_flags);
+        return fd < 0 ? error_set_errno(e, fd, "cannot install the seccomp filter") : 0;
+    }
     fd = seccomp_install_listener(plan->seccomp_bpf, plan->seccomp_len, plan->seccomp_flags);
     if (fd < 0)
         return error_set_errno(e, fd, "cannot install the seccomp filter with a listener");
-    memcpy(CMSG_DATA(c), &fd, sizeof(int));
     /* From here on system calls may wait for whoever gets this: the socket and the listener are
      * closed by the exec. */
-    if (sendmsg(plan->listener, &hdr, MSG_NOSIGNAL) != (ssize_t)iov.iov_len)
-        return error_set_errno(e, errno, "cannot hand the seccomp listener over");
-    return 0;
+    r = send_fd(plan->listener, plan->listener_state, strlen(plan->listener_state), fd);
+    return r < 0 ? error_set_errno(e, r, "cannot hand the seccomp listener over") : 0;
+}
+
+int notify_install_view(const struct process_plan *plan, struct error *e)
+{
+    int fd, r;
+
+    if (plan->view_socket <= 0)
+        return 0;
+    fd = seccomp_install_view();
+    if (fd < 0)
+        return error_set_errno(e, fd, "cannot answer sysinfo and sched_getaffinity");
+    r = send_fd(plan->view_socket, "view", 4, fd);
+    return r < 0 ? error_set_errno(e, r, "cannot hand the listener of the view over") : 0;
 }

@@ -456,6 +456,10 @@ static int set_rights(struct process_plan *plan, struct error *e)
 
     if (nnp && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
         return error_set_errno(e, errno, "cannot set no_new_privs");
+    /* Before the other filter, which need not allow what this takes. */
+    r = notify_install_view(plan, e);
+    if (r < 0)
+        return r;
     /* Without no_new_privs a filter needs CAP_SYS_ADMIN, so it comes before that goes; with it,
      * it comes last, so that the profile need not allow the steps in between. */
     if (!nnp && plan->seccomp_len) {

@@ -69,6 +69,7 @@ struct process_plan {
     bool new_userns;                   /* ids are those of a user namespace made or joined */
     int listener;                      /* socket that gets the filter's listener, -EBADF: none */
     char *listener_state;              /* what is sent with it */
+    int view_socket;                   /* as in runtime_create */
     int status_fd;
     int warn_fd;     /* sync socket for warnings, -EBADF when done with */
     bool mini_init;  /* stay as pid 1 and run the program as a child */
@@ -223,6 +224,8 @@ int notify_connect(int given, const struct oci_spec *spec, int *ret, struct erro
 /* The process: asks the stage for that socket and writes down what goes with the listener. */
 int notify_prepare(struct process_plan *plan, const struct oci_spec *spec, const char *bundle,
                    pid_t init_pid, struct error *e) MUST_CHECK;
+/* Installs the filter of the container's view of its resources, if there is a socket for it. */
+int notify_install_view(const struct process_plan *plan, struct error *e) MUST_CHECK;
 /* Installs the filter; hands its listener over when there is a socket for it. */
 int notify_install(struct process_plan *plan, struct error *e) MUST_CHECK;
 

@@ -70,6 +70,13 @@ struct runtime_create {
      */
     int seccomp_listener;
     /*
+     * A unix socket (0 or below: none): sysinfo(2) and sched_getaffinity(2) of the container's
+     * processes are answered by whoever has its other end, by the listener of a second filter that
+     * is sent over it (SCM_RIGHTS). Not together with a filter with SCMP_ACT_NOTIFY: the kernel
+     * allows a process one listener.
+     */
+    int view_socket;
+    /*
      * The gate: init blocks in read(gate_fd). One byte: go. End of file: init ends silently.
      * status_fd: the write end of a pipe; init closes it by exec, or writes a runtime_status.
      * Both stay the caller's; init has its own copies.
@@ -105,6 +112,7 @@ struct runtime_exec {
     size_t seccomp_len;
     unsigned seccomp_flags;
     int seccomp_listener; /* as above */
+    int view_socket;      /* as above */
     int status_fd;        /* as above; there is no gate */
     unsigned flags;
 };

@@ -70,6 +70,10 @@ int seccomp_install(const void *bpf, size_t len, unsigned flags) MUST_CHECK;
  * the system calls with SCMP_ACT_NOTIFY arrive, or -errno. */
 int seccomp_install_listener(const void *bpf, size_t len, unsigned flags) MUST_CHECK;
 
+/* Installs a filter of its own that lets somebody else answer sysinfo(2) and sched_getaffinity(2):
+ * its listener, as above. */
+int seccomp_install_view(void) MUST_CHECK;
+
 /* Is SCMP_ACT_NOTIFY among the filter's actions? NULL is none. */
 bool seccomp_notifies(const struct seccomp_filter *f);
 

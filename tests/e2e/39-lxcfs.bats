@@ -120,7 +120,7 @@ runs_anew() { [ "$(lxcfs_pid)" != "$1" ] && kill -0 "$(lxcfs_pid)" 2>/dev/null; 
     done
     wait "$storm"
     [ "$n" -gt 0 ]
-    for i in $(cat "$T/storm"); do within 15 reads_own "$i" 49152; done
+    while read -r i; do within 15 reads_own "$i" 49152; done <"$T/storm"
 }
 
 @test "killed while pouchd is away, and pouchd killed: found, mounted again" {
@@ -242,4 +242,125 @@ pouch_in() { # pouch_in CONTAINER COMMAND...: in its mount namespace, with this 
     run "$POUCH_BIN/pouchd" --lxcfs /usr/bin/lxcfs
     has "$output" 'need --enable-lxcfs'
     pouchd_start --enable-lxcfs
+}
+
+# ---------------------------------------------------------------- --view full
+
+full() { pouch run --rm --network none --view full "${HOST_PROGRAMS[@]}" "$@"; }
+
+@test "full: nproc, free, Python and Node.js size themselves by the limits" {
+    is "$(full -m 100m --cpus 1 busybox /usr/bin/nproc)" 1
+    is "$(full -m 100m --cpus 0.5 busybox nproc)" 1
+    is "$(full -m 100m busybox /usr/bin/nproc)" "$(nproc)"
+    is "$(full --cpuset-cpus 1 busybox /usr/bin/nproc)" 1
+    # busybox' free asks sysinfo(2), procps' reads /proc
+    is "$(full -m 100m busybox free -k | awk '/^Mem/{print $2}')" 102400
+    is "$(full -m 100m busybox /usr/bin/free -k | awk '/^Mem/{print $2}')" 102400
+    is "$(full -m 100m --memory-swap 100m busybox free -k | awk '/^Swap/{print $2}')" 0
+    is "$(full -m 100m --cpus 1 busybox /usr/bin/python3 -c '
+import os
+print(os.cpu_count(), len(os.sched_getaffinity(0)), len(os.sched_getaffinity(os.getpid())),
+      os.sysconf("SC_NPROCESSORS_ONLN"), os.sysconf("SC_PHYS_PAGES") * 4096)')" '1 1 1 1 104857600'
+    is "$(full -m 200m --cpus 1 busybox /usr/bin/python3 -c '
+import threading
+print(len(__import__("os").sched_getaffinity(threading.get_native_id())))')" 1
+    type node >/dev/null 2>&1 || skip "the test with Node.js needs the package nodejs"
+    is "$(full -m 300m --cpus 1 busybox "$(readlink -f "$(type -P node)")" -e '
+const os = require("os"); console.log(os.cpus().length, os.totalmem(), (os.availableParallelism || (() => 1))())')" '1 314572800 1'
+}
+
+# The JVM reads cgroups itself; with a Java on this machine it is shown with the view, too.
+@test "full: a JVM" {
+    local java
+    java=$(readlink -f "$(type -P java)") || skip "the test with a JVM needs a package with java"
+    # a quarter of the memory, also for one that looks at no cgroup
+    is "$(full -m 1g --cpus 1 busybox "$java" -XX:-UseContainerSupport -XX:+PrintFlagsFinal -version 2>&1 |
+        awk '/ MaxHeapSize /{print $4}')" 268435456
+}
+
+@test "full: without it the host's values; changed limits are told at once, in execs too" {
+    is "$(pouch run --rm --network none --view lxcfs --cpus 1 busybox nproc)" "$(nproc)"
+    pouch run -d --name live --network none --view full -m 100m --cpus 1 "${HOST_PROGRAMS[@]}" busybox sleep 1000 >/dev/null
+    is "$(pouch exec live nproc)" 1
+    is "$(pouch exec -u 1000 live nproc)" 1
+    is "$(pouch exec --privileged live nproc)" 1
+    pouch update -m 64m --memory-swap 64m --cpus "$(nproc)" live >/dev/null
+    is "$(pouch exec live nproc)" "$(nproc)"
+    is "$(pouch exec live free -k | awk '/^Mem/{print $2}')" 65536
+    # with an engine killed meanwhile
+    pouchd_kill
+    pouchd_start --enable-lxcfs
+    is "$(pouch exec live free -k | awk '/^Mem/{print $2}')" 65536
+    pouch restart -t 0 live >/dev/null
+    is "$(pouch exec live free -k | awk '/^Mem/{print $2}')" 65536
+}
+
+@test "full: uptime, load and processes are the container's" {
+    pouch run -d --name busy --network none --view full "${HOST_PROGRAMS[@]}" busybox sh -c 'sleep 1000 & sleep 1000 & wait' >/dev/null
+    local out
+    out=$(pouch exec busy /usr/bin/python3 -c '
+import ctypes
+class S(ctypes.Structure):
+    _fields_ = [("uptime", ctypes.c_long), ("loads", ctypes.c_ulong * 3), ("ram", ctypes.c_ulong * 6), ("procs", ctypes.c_ushort)]
+b = (ctypes.c_char * 256)()
+assert ctypes.CDLL(None).sysinfo(b) == 0
+s = S.from_buffer(b)
+print(s.uptime, s.procs)')
+    [ "${out% *}" -lt 30 ]
+    is "${out#* }" 4
+}
+
+# Callers that mean harm: wrong addresses, wrong lengths, dying in the middle, many at once.
+@test "full: hostile callers get an errno, and the others their answers" {
+    pouch run -d --name target --network none --view full -m 200m --cpus 1 "${HOST_PROGRAMS[@]}" busybox sleep 1000 >/dev/null
+    run pouch exec target /usr/bin/python3 -c '
+import ctypes, errno, os, mmap, signal, sys, threading
+libc = ctypes.CDLL(None, use_errno=True)
+def call(nr, *args):
+    ctypes.set_errno(0)
+    r = libc.syscall(ctypes.c_long(nr), *[ctypes.c_void_p(a) for a in args])
+    return r if r >= 0 else -ctypes.get_errno()
+SYSINFO, AFFINITY = (99, 204) if os.uname().machine == "x86_64" else (179, 123)
+for address in (0, 1, 8, 0xffffffffffffff00, 0x7fffffffffff, 0x8000000000000000, 0xffff888000000000):
+    assert call(SYSINFO, address) == -errno.EFAULT, hex(address)
+    assert call(AFFINITY, 0, 128, address) == -errno.EFAULT, hex(address)
+buf = ctypes.create_string_buffer(1 << 16)
+a = ctypes.addressof(buf)
+assert call(AFFINITY, 0, 0, a) == -errno.EINVAL
+assert call(AFFINITY, 0, 3, a) == -errno.EINVAL
+n = call(AFFINITY, 0, 128, a)
+assert n > 0 and n == call(AFFINITY, 0, 0xfffffff8, a), n
+assert call(AFFINITY, 0x7fffffff, 128, a) == -errno.ESRCH
+# a page that ends in the middle of the answer
+m = mmap.mmap(-1, 8192)
+base = ctypes.addressof(ctypes.c_char.from_buffer(m))
+libc.mprotect(ctypes.c_void_p(base + 4096), 4096, 0)
+call(SYSINFO, base + 4096 - 40)
+# callers that are killed while they ask, and many at once
+def child():
+    pid = os.fork()
+    if pid == 0:
+        while True:
+            call(SYSINFO, a)
+    return pid
+pids = [child() for _ in range(20)]
+for p in pids:
+    os.kill(p, signal.SIGKILL)
+for p in pids:
+    os.waitpid(p, 0)
+def many():
+    for _ in range(50):
+        assert call(SYSINFO, a) == 0
+threads = [threading.Thread(target=many) for _ in range(30)]
+for t in threads: t.start()
+for t in threads: t.join()
+# signals during the call
+signal.signal(signal.SIGALRM, lambda *_: None)
+signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+for _ in range(300):
+    assert call(SYSINFO, a) in (0, -errno.EINTR)
+print("done")'
+    is "$output" 'done'
+    is "$(pouch exec target nproc)" 1
+    pouch logs target >/dev/null
 }
