@@ -160,6 +160,7 @@ const char *jstr(const struct json_value *obj, const char *key);
     X(rm)                                                                                          \
     X(rmi)                                                                                         \
     X(run)                                                                                         \
+    X(stats)                                                                                       \
     X(start)                                                                                       \
     X(stop)                                                                                        \
     X(tag)                                                                                         \

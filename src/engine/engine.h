@@ -25,6 +25,7 @@
 #include "image/image.h"
 #include "log/json-file.h"
 #include "network/network.h"
+#include "sys/cgroup.h"
 #include "volume/volume.h"
 
 struct engine;
@@ -319,6 +320,31 @@ void event_reader_free(struct event_reader *r);
 void event_free(struct engine_event *ev);
 
 /* --- The engine itself ---------------------------------------------------------------------------- */
+
+/* --- What a container uses ---------------------------------------------------------------------- */
+
+struct network_stats {
+    char name[16];
+    uint64_t rx_bytes, rx_packets, rx_errors, rx_dropped;
+    uint64_t tx_bytes, tx_packets, tx_errors, tx_dropped;
+};
+struct container_stats {
+    char id[65];
+    char *name;
+    bool running; /* false: the rest is zero */
+    int64_t read_ns;
+    struct cgroup_stats cgroup;
+    uint64_t system_ns; /* processor time of the whole host since boot */
+    int64_t ncpu;
+    uint64_t mem_limit; /* the cgroup's, or the host's memory */
+    struct network_stats *networks;
+    size_t nnetworks;
+};
+/* One sample. A container that does not run has one too. */
+int engine_stats(struct engine *en, const char *ref, struct container_stats *ret, struct error *e);
+void container_stats_done(struct container_stats *s);
+
+/* --- The engine itself -------------------------------------------------------------------------- */
 
 struct engine_info {
     char id[65];

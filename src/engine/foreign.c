@@ -167,6 +167,11 @@ int foreign_validate(const struct engine *en, const struct host_config *hc, stru
                          "pouchd --add-runtime)",
                          hc->runtime, RUNTIME_NATIVE, *known ? ", " : "", known);
     }
+    if (!str_is_empty(hc->userns_mode) && !STREQ(hc->userns_mode, "host"))
+        return error_set(e, ERR_INVALID,
+                         "--userns %s works with the runtime \"" RUNTIME_NATIVE
+                         "\" only, not with %s",
+                         hc->userns_mode, hc->runtime);
     if (hc->init.value)
         return error_set(e, ERR_INVALID,
                          "--init works with the runtime \"" RUNTIME_NATIVE "\" only, not with %s",

@@ -132,3 +132,30 @@ settled() { [ "$(pouch inspect -f '{{.State.Status}}' "$1")" = exited ]; }
     pouch ps -q | xargs -P 4 -n 10 "$POUCH_BIN/pouch" -H "unix://$SOCK" rm -f >/dev/null
     is "$(pouch ps -aq)" ''
 }
+
+used() {
+    local id line
+    id=$(ctl run -d --name busy -m 64m --network none busybox sh -c 'while :; do :; done')
+    ctl run -d --name idle --network none busybox sleep 60 >/dev/null
+    within 15 eval 'ctl stats --no-stream --format "{{.CPUPerc}}" busy | awk "{exit !(\$1 + 0 > 20)}"'
+    line=$(ctl stats --no-stream --format '{{.ID}} {{.Name}} {{.PIDs}} {{.MemUsage}}' busy)
+    has "$line" "^${id:0:12} busy 1 [0-9.]+[kKMG]iB / 64MiB\$"
+    has "$(ctl stats --no-stream)" 'NAME +CPU % +MEM USAGE / LIMIT +MEM % +NET I/O +BLOCK I/O +PIDS'
+    has "$(ctl stats --no-stream --format '{{.Name}} {{.CPUPerc}}' idle)" '^idle 0\.'
+    run ctl stats --no-stream nobody
+    is "$status" 1
+    has "$output" 'No such container: nobody'
+    ctl stop -t 0 idle >/dev/null
+    is "$(ctl stats --no-stream --format '{{.PIDs}}' idle)" 0
+}
+@test "stats tells what containers use" { each_cli used; }
+
+streamed() {
+    pouch run -d --name busy --network none busybox sh -c 'while :; do :; done' >/dev/null
+    run timeout 4 curl -sN --unix-socket "$SOCK" http://pouch/v1.41/containers/busy/stats
+    [ "$(jq -s length <<<"$output")" -ge 2 ]
+    is "$(jq -s '.[1] | .cpu_stats.cpu_usage.total_usage > .precpu_stats.cpu_usage.total_usage' <<<"$output")" true
+    is "$(jq -s '.[1].preread == .[0].read' <<<"$output")" true
+    has "$(jq -s '.[0].memory_stats.usage' <<<"$output")" '^[1-9]'
+}
+@test "stats as a stream: one sample a second, each with the one before" { streamed; }

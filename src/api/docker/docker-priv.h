@@ -65,6 +65,9 @@ void api_container_resize(struct http_request *req, void *ctx);
 void api_container_remove(struct http_request *req, void *ctx);
 void api_container_top(struct http_request *req, void *ctx);
 
+/* stats.c */
+void api_container_stats(struct http_request *req, void *ctx);
+
 /* stream.c */
 void api_container_wait(struct http_request *req, void *ctx);
 void api_container_attach(struct http_request *req, void *ctx);

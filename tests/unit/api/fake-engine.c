@@ -270,6 +270,34 @@ int engine_resize(struct engine *en, const char *ref, unsigned rows, unsigned co
     return find(ref, e);
 }
 
+int engine_stats(struct engine *en, const char *ref, struct container_stats *ret, struct error *e)
+{
+    SAID("stats %s", ref);
+    *ret = (struct container_stats){0};
+    if (find(ref, e) < 0)
+        return -ENOENT;
+    strcpy(ret->id, "4711");
+    ret->name = xstrdup("box");
+    ret->running = true;
+    ret->read_ns = 1;
+    ret->system_ns = 2000;
+    ret->ncpu = 2;
+    ret->mem_limit = 64 << 20;
+    ret->cgroup.cpu_total_ns = 1000;
+    ret->cgroup.mem_usage = 4096;
+    ret->cgroup.mem_stat = xstrdup("cache 10\ninactive_file 5\n");
+    ret->cgroup.pids_current = 3;
+    ret->cgroup.pids_limit = UINT64_MAX;
+    return 0;
+}
+
+void container_stats_done(struct container_stats *s)
+{
+    free(s->name);
+    free(s->cgroup.mem_stat);
+    *s = (struct container_stats){0};
+}
+
 int engine_top(struct engine *en, const char *ref, const char *args, char ***titles, char ****rows,
                struct error *e)
 {
