@@ -155,6 +155,7 @@ struct oci_overlay {
 struct oci_pouch {
     struct oci_overlay *overlay; /* mounted on root.path inside the container's mount namespace */
     bool init;                   /* run a small init as pid 1 (docker run --init) */
+    bool cgroup_delegate;        /* processes stand one level below the limits: cgroup_delegate() */
 };
 
 struct oci_spec {

@@ -378,11 +378,13 @@ static int clone_init(const struct runtime_create *p, struct runtime_created *c,
     struct init_args args = {
         .p = p,
         .cgroup_path = c->cgroup_path,
+        .delegated = c->delegated,
         .join = &join,
         .sync = sync[1],
         .unshared = unshare,
     };
-    AUTOFD int cgroup = cgroup_open_unified(c->cgroup_path);
+    const char *unified = c->delegated ? c->delegated : c->cgroup_path;
+    AUTOFD int cgroup = cgroup_open_unified(unified);
     AUTOFD int old_pid_ns = -EBADF;
     int r = cgroup_join_open(c->cgroup_path, false, &join, e);
 
@@ -411,14 +413,24 @@ static int clone_init(const struct runtime_create *p, struct runtime_created *c,
                                c->pid == -EAGAIN ? " (process limit reached?)" : "");
     if (cgroup < 0 && cgroup_exists(c->cgroup_path) && cgroup_mount_point("")) {
         char text[16];
-        AUTOFREE char *file = xasprintf("%s%s/cgroup.procs", cgroup_mount_point(""),
-                                        c->cgroup_path);
+        AUTOFREE char *file = xasprintf("%s%s/cgroup.procs", cgroup_mount_point(""), unified);
 
         (void)snprintf(text, sizeof(text), "%d", c->pid);
         r = fs_write_existing(AT_FDCWD, file, text);
         if (r < 0 && r != -ENOENT)
             return error_set_errno(e, r, "cannot move init into its cgroup");
     }
+    return 0;
+}
+
+/* The host's id of the container's root; 0 without mappings. */
+static uint64_t mapped_root(const struct json_list *mappings)
+{
+    const struct oci_id_mapping *m = mappings->items;
+
+    for (size_t i = 0; i < mappings->len; i++)
+        if (m[i].container_id == 0)
+            return m[i].host_id;
     return 0;
 }
 
@@ -449,6 +461,12 @@ int runtime_create(const struct runtime_create *p, struct runtime_created *ret, 
     c.cgroup_path = p->cgroup_path ? xstrdup(p->cgroup_path) : runtime_cgroup_path(p->spec, p->id);
     warn_labels(p->spec, &c.warnings);
     r = own_cgroup ? make_cgroup(p, &c, e) : 0;
+    if (r == 0 && p->spec->pouch && p->spec->pouch->cgroup_delegate) {
+        r = cgroup_delegate(c.cgroup_path, (uid_t)mapped_root(&p->spec->linux->uid_mappings),
+                            (gid_t)mapped_root(&p->spec->linux->gid_mappings), &c.delegated, e);
+        if (r < 0 && own_cgroup)
+            (void)!cgroup_remove(c.cgroup_path, NULL);
+    }
     if (r < 0) {
         close(sync[1]);
         runtime_created_done(&c);
@@ -479,6 +497,7 @@ void runtime_created_done(struct runtime_created *c)
     if (c->pidfd >= 0)
         close(c->pidfd);
     free(c->cgroup_path);
+    free(c->delegated);
     strv_free(c->warnings);
     *c = (struct runtime_created){.pidfd = -EBADF};
 }

@@ -244,7 +244,10 @@ int runtime_exec(const struct runtime_exec *p, pid_t *ret_pid, char ***warnings,
     struct exec_args a = {
         .p = p, .join = &join, .listener = -EBADF, .rdt = {-EBADF, -EBADF}, .sync = -EBADF};
     AUTOFD int init = (int)syscall(SYS_pidfd_open, p->init_pid, 0);
-    AUTOFD int cgroup = p->cgroup_path ? cgroup_open_unified(p->cgroup_path) : -EBADF;
+    AUTOFREE char *place = p->cgroup_path ? cgroup_delegated_place(p->cgroup_path, p->init_pid)
+                                          : NULL;
+    AUTOFD int cgroup = p->cgroup_path ? cgroup_open_unified(place ? place : p->cgroup_path)
+                                       : -EBADF;
     int flags = 0;
     int r = oci_process_validate(p->process, e);
 

@@ -220,6 +220,7 @@ void init_run(const struct init_args *a)
     struct rootfs r = {
         .p = p,
         .cgroup_path = a->cgroup_path,
+        .delegated = a->delegated,
         .plan = &plan,
         .rootfd = -EBADF,
         .procfd = -EBADF,

@@ -334,9 +334,10 @@ static int mount_cgroup(struct rootfs *r, const struct oci_mount *m, const struc
 
     if (target < 0)
         return target;
-    if (cgroup_host_layout() != CGROUP_V2)
+    /* A delegated part is a cgroup2 wherever its limits are. */
+    if (cgroup_host_layout() != CGROUP_V2 && !(r->delegated && STREQ(m->type, "cgroup2")))
         return mount_cgroup_v1(r, target, o, e);
-    own = xasprintf("%s%s", cgroup_mount_point(""), r->cgroup_path);
+    own = xasprintf("%s%s", cgroup_mount_point(""), r->delegated ? r->delegated : r->cgroup_path);
     source = open(own, O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (source < 0)
         return error_set_errno(e, errno, "cannot open %s", own);

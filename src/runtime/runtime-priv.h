@@ -127,6 +127,7 @@ struct mount_source {
 struct rootfs {
     const struct runtime_create *p;
     const char *cgroup_path;
+    const char *delegated;           /* shown by a mount of type cgroup2; NULL: cgroup_path is */
     const struct process_plan *plan; /* for warnings */
     int rootfd;                      /* the new root */
     int procfd;                      /* the first procfs mounted, or -EBADF */
@@ -248,6 +249,7 @@ int rdt_join(int fds[RDT_FDS], pid_t pid) MUST_CHECK;
 struct init_args {
     const struct runtime_create *p;
     const char *cgroup_path;
+    const char *delegated; /* its part for the container's own use, or NULL */
     struct cgroup_join *join;
     int sync;          /* init's end of the socket pair */
     uint64_t unshared; /* CLONE_NEW… of new namespaces: cgroup and time are made by init */

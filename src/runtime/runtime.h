@@ -88,6 +88,7 @@ struct runtime_created {
     pid_t pid;         /* of init, as the caller sees it */
     int pidfd;         /* of init, or -EBADF where pidfds are missing; the receiver closes it */
     char *cgroup_path; /* the one used, for sys/cgroup.h */
+    char *delegated;   /* its part that is the container's own; NULL: none was asked for */
     char **warnings;   /* what was asked for and could not be given, one text each */
 };
 

@@ -135,6 +135,18 @@ char *cgroup_read_parent(const char *controller, const char *path, const char *f
  * host (v1) or the container has none. */
 int cgroup_open_unified(const char *path) MUST_CHECK;
 
+/*
+ * Makes "<path>/container" in the unified hierarchy of v2 and hybrid hosts, with all controllers
+ * that path has there, owned by uid:gid: what is in the container may divide it as it likes, below
+ * the limits of path. *ret is its path (the caller's).
+ */
+#define CGROUP_DELEGATED "container"
+int cgroup_delegate(const char *path, uid_t uid, gid_t gid, char **ret, struct error *e) MUST_CHECK;
+/* Where in the unified hierarchy a further process of the container with this init goes: to init,
+ * as the kernel allows no process in a cgroup that was divided. NULL when path does not delegate;
+ * the caller frees it. */
+char *cgroup_delegated_place(const char *path, pid_t init) MUST_CHECK;
+
 /* Moves process pid (0: the caller) into the cgroup in every hierarchy where it exists. */
 int cgroup_join(const char *path, pid_t pid, struct error *e) MUST_CHECK;
 
