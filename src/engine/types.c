@@ -38,6 +38,10 @@ static const struct json_field container_config_fields[] = {
     F(container_config, stop_signal, "StopSignal", JSON_STR, OMIT),
     F(container_config, stop_timeout, "StopTimeout", JSON_OPT_INT, OMIT),
     F(container_config, shell, "Shell", JSON_STRV, OMIT),
+    F(container_config, rich, "Rich", JSON_BOOL, OMIT),
+    F(container_config, rich_mode, "RichMode", JSON_STR, OMIT),
+    F(container_config, rich_exit, "RichExit", JSON_STR, OMIT),
+    F(container_config, init_script, "InitScript", JSON_STR, OMIT),
     JSON_END,
 };
 PUBLIC_TABLE(container_config);

@@ -39,6 +39,11 @@ struct container_config {
     char *stop_signal;
     struct opt_int stop_timeout; /* seconds */
     char **shell;
+    /* Pouch's own: a container that is run like a machine (engine/rich.h). */
+    bool rich;
+    char *rich_mode;   /* dumb-init, sbin-init, systemd */
+    char *rich_exit;   /* whose exit code is the container's: app, init */
+    char *init_script; /* run before the application, "path args…" */
 };
 extern const struct json_desc container_config_json;
 

@@ -191,6 +191,8 @@ static int check_modes(struct engine *en, struct container_config *config, struc
 static int check_unsupported(const struct container_config *config, const struct host_config *hc,
                              char ***warnings, struct error *e)
 {
+    if (config->rich || !str_is_empty(config->rich_mode) || !str_is_empty(config->rich_exit))
+        return unsupported(e, "rich mode", "it is being built");
     if (strv_len(hc->links))
         return unsupported(e, "--link", "use the other container's address or a published port");
     if (!str_is_empty(hc->isolation) && !STREQ(hc->isolation, "default"))

@@ -289,7 +289,8 @@ static int fill_create(const struct monitor_params *p, struct msg_out *msg, stru
 
     c.flags = (p->tty ? CREATE_TTY : 0) | (p->open_stdin ? CREATE_OPEN_STDIN : 0) |
               (p->stdin_once ? CREATE_STDIN_ONCE : 0) | (p->seccomp_bpf ? CREATE_SECCOMP : 0) |
-              (p->foreign ? CREATE_FOREIGN : 0) | (p->full_view ? CREATE_VIEW : 0);
+              (p->foreign ? CREATE_FOREIGN : 0) | (p->full_view ? CREATE_VIEW : 0) |
+              (p->rich ? CREATE_RICH : 0) | (p->rich_exit_init ? CREATE_RICH_EXIT_INIT : 0);
     msg_begin(msg, MSG_CREATE, 1, &c, sizeof(c));
     for (size_t i = 0; i < ARRAY_SIZE(strings); i++)
         if (msg_add_string(msg, strings[i]) < 0)

@@ -135,6 +135,14 @@ struct early_exit {
     int wait_status;
 };
 
+/* Of a rich container with an init of its own. */
+struct rich {
+    bool on, exit_init, app_ended, halted;
+    int app_code, app_signal;
+    int events_fd, stdin_hold;
+    struct source *source;
+};
+
 struct mon {
     const struct monitor_driver *driver, *foreign;
     struct loop *loop;
@@ -157,6 +165,7 @@ struct mon {
     uint64_t lost_reported;
     int64_t lost_when;                 /* monotonic */
     uint64_t oom_before, oom_reported; /* the cgroup may have a past */
+    struct rich rich;
     bool created;
 };
 
@@ -254,6 +263,16 @@ void membuf_done(struct membuf *b);
 
 /* A buffer for one read or message at a time, shared by all. */
 extern char io_buffer[IO_SIZE];
+
+/* --- rich.c ------------------------------------------------------------------------------------ */
+
+/* Opens the pipe by which the container's programs tell how the application ended. */
+int rich_open(struct mon *m, bool exit_init) MUST_CHECK;
+/* The container's streams: the named pipes of the bundle. */
+int rich_stdio(struct session *s, struct stage_io *io) MUST_CHECK;
+void rich_read(struct mon *m);
+/* Whose exit code is the container's? */
+void rich_exit(struct mon *m, struct monitor_exit *x);
 
 /* --- trim.c ------------------------------------------------------------------------------------ */
 

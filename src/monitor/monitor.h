@@ -40,6 +40,8 @@ struct monitor_params {
     bool open_stdin;        /* else stdin is /dev/null (a terminal that is never written to) */
     bool stdin_once;        /* the end of an attacher's input is the end of the container's */
     unsigned rows, cols;    /* first size of the terminal; 0: not set */
+    bool rich;              /* streams are the named pipes in the bundle: monitor/rich.h */
+    bool rich_exit_init;    /* then: pid 1's exit code is the container's, not the application's */
     const char *log_driver; /* "json-file" or "none" */
     const char *log_path;
     int64_t log_max_size; /* <= 0: no rotation */

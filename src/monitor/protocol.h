@@ -51,6 +51,8 @@ enum {
     CREATE_SECCOMP = 1 << 3,
     CREATE_FOREIGN = 1 << 4, /* the runtime of the bundle's RUNTIME_ARGV_FILE */
     CREATE_VIEW = 1 << 5,    /* system calls that tell resources are answered: view.c */
+    CREATE_RICH = 1 << 6,           /* streams are the pipes of monitor/rich.h */
+    CREATE_RICH_EXIT_INIT = 1 << 7, /* pid 1's exit code, not the application's */
 };
 enum msg_create_string {
     CREATE_ID,

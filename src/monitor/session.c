@@ -209,6 +209,8 @@ static int make_stdio(struct session *s, bool discard, struct stage_io *io)
 
     if (s->tty)
         return make_terminal(s, io);
+    if (s == s->mon->init && s->mon->rich.on)
+        return rich_stdio(s, io);
     r = s->has_stdin ? make_pipe(1, &s->stdin_fd, &io->stdin_fd) : open_null(&io->stdin_fd);
     if (r == 0)
         r = discard ? open_null(&io->stdout_fd) : make_output(s, 0, LOG_STDOUT, &io->stdout_fd);
@@ -459,6 +461,11 @@ int session_create(struct mon *m, const struct msg_create *p, int bpf_fd, struct
     s->rows = p->rows;
     s->cols = p->cols;
     child.io.io.view_socket = m->view_socket;
+    if (p->flags & CREATE_RICH) {
+        r = rich_open(m, p->flags & CREATE_RICH_EXIT_INIT);
+        if (r < 0)
+            return r;
+    }
     r = make_stdio(s, false, &child.io.io);
     if (r < 0)
         return r;
@@ -623,6 +630,7 @@ static void container_ended(struct session *s)
     if (len >= sizeof(x.error))
         len = sizeof(x.error) - 1;
     memcpy(x.error, s->status.message, len);
+    rich_exit(m, &x);
     if (s->log) {
         log_writer_flush(s->log);
         x.log_lost_bytes = log_writer_lost(s->log, &x.log_lost_lines, NULL);
