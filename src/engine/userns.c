@@ -20,6 +20,7 @@
 #include "base/str.h"
 #include "base/strv.h"
 #include "engine/engine-priv.h"
+#include "engine/foreign.h"
 #include "oci/spec.h"
 
 /* Without a setting and without lines in /etc/subuid: the upper part of what systemd keeps for
@@ -277,6 +278,11 @@ int userns_check(struct engine *en, struct host_config *hc, struct error *e)
         if (r < 0)
             return r;
     }
+    if (runtime_is_foreign(hc->runtime))
+        return error_set(e, ERR_INVALID,
+                         "a user namespace works with Pouch's own runtime only, not with %s: use "
+                         "--userns host",
+                         hc->runtime);
     if (hc->privileged)
         return refuse("privileged mode is not possible", e);
     if (hc->pid_mode && STREQ(hc->pid_mode, "host"))
