@@ -6,12 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/fs.h"
-#include "base/log.h"
+#include "sys/cgroup.h"
 #include "base/str.h"
 #include "oci-cli/oci-cli.h"
 #include "runtime/runtime.h"
@@ -73,6 +74,8 @@ static int make_process(const struct options *o, const struct oci_spec *spec, st
         str_replace(&p->cwd, o->cwd);
     if (o->user)
         str_replace(&p->user.username, o->user);
+    if (o->process_label)
+        str_replace(&p->selinux_label, o->process_label);
     if (o->apparmor)
         str_replace(&p->apparmor_profile, o->apparmor);
     if (o->no_new_privs)
@@ -97,8 +100,8 @@ static int console_for(const struct options *o, bool terminal, int *ret_ours, st
     return pair[1];
 }
 
-static int exec_in(struct options *o, const struct state *s, const struct oci_spec *spec,
-                   const struct oci_process *process, struct error *e)
+static int exec_in(struct options *o, const struct state *s, const char *cgroup,
+                   const struct oci_spec *spec, const struct oci_process *process, struct error *e)
 {
     AUTO(buf) struct buf bpf = BUF_INIT(SECCOMP_BPF_MAX);
     AUTOPTR(strv) char **warnings = NULL;
@@ -111,7 +114,8 @@ static int exec_in(struct options *o, const struct state *s, const struct oci_sp
         .init_pid = (pid_t)s->pid,
         .spec = spec,
         .process = process,
-        .cgroup_path = s->cgroup_path,
+        .bundle = s->bundle,
+        .cgroup_path = cgroup,
         .io = RUNTIME_IO_INIT,
         .flags = RUNTIME_NO_NEW_KEYRING | (o->detach ? RUNTIME_NO_PDEATHSIG : 0),
     };
@@ -139,10 +143,11 @@ static int exec_in(struct options *o, const struct state *s, const struct oci_sp
         close(pid_dir);
         pid_dir = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     }
+    x.preserve_fds = o->nfds;
     r = runtime_exec(&x, &pid, &warnings, e);
     close(status[1]);
     for (size_t i = 0; warnings && warnings[i]; i++)
-        log_warn("process started with less than asked for", "what=\"%s\"", warnings[i]);
+        warn_user(o, "%s", warnings[i]);
     if (r == 0) {
         r = runtime_status_read(status[0], e);
         if (r < 0) /* a zombie would keep the container's pid namespace from ending */
@@ -163,23 +168,80 @@ static int exec_in(struct options *o, const struct state *s, const struct oci_sp
     return o->detach ? 0 : tty_wait(pid, ours);
 }
 
+/* --cgroup: a path below the container's, which has to be there in every hierarchy. */
+static int sub_cgroup(const struct options *o, const struct state *s, char **ret, struct error *e)
+{
+    const char *sub = o->cgroup;
+
+    if (!sub || STREQ(sub, "/") || !*sub) {
+        *ret = xstrdup(s->cgroup_path);
+        return 0;
+    }
+    if (strchr(sub, ':'))
+        return error_set(e, ERR_NOT_SUPPORTED,
+                         "--cgroup: a path for single controllers (\"%s\") is not supported", sub);
+    *ret = xasprintf("%s/%s", s->cgroup_path, sub + strspn(sub, "/"));
+    return cgroup_check_below(s->cgroup_path, *ret, e);
+}
+
+static bool same_file(const char *a, const char *b)
+{
+    struct stat x, y;
+
+    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+}
+
+/* Before its pivot_root init's mount namespace shows the host: nobody may enter then. */
+static bool still_on_the_way(pid_t pid)
+{
+    char exe[32], root[32];
+
+    (void)snprintf(exe, sizeof(exe), "/proc/%d/exe", pid);
+    (void)snprintf(root, sizeof(root), "/proc/%d/root", pid);
+    return same_file(exe, "/proc/self/exe") && same_file(root, "/");
+}
+
+static int check_state(const struct options *o, const struct state *s, struct error *e)
+{
+    const char *status = state_status(s);
+
+    if (STREQ(status, "paused") && o->ignore_paused)
+        return 0;
+    if (STREQ(status, "paused"))
+        return error_set(e, ERR_CONFLICT,
+                         "cannot exec in container \"%s\": it is paused (--ignore-paused goes "
+                         "on, and waits)",
+                         s->id);
+    if (!STREQ(status, "running"))
+        return error_set(e, ERR_CONFLICT, "cannot exec in container \"%s\": it is %s", s->id,
+                         status);
+    if (still_on_the_way((pid_t)s->pid))
+        return error_set(e, ERR_CONFLICT, "cannot exec in container \"%s\": it is being started",
+                         s->id);
+    return 0;
+}
+
 int cmd_exec(struct options *o, struct error *e)
 {
     CLEANUP(state_done) struct state s = {0};
+    AUTOFREE char *cgroup = NULL;
     struct oci_spec spec = {0};
     struct oci_process process = {0};
     int r = state_load(o, o->args[0], &s, e);
 
     if (r < 0)
         return r;
-    if (!STREQ(state_status(&s), "running"))
-        return error_set(e, ERR_CONFLICT, "cannot exec in container \"%s\": it is %s", s.id,
-                         state_status(&s));
-    r = oci_spec_load(s.bundle, &spec, e);
+    r = check_state(o, &s, e);
+    if (r == 0)
+        r = sub_cgroup(o, &s, &cgroup, e);
+    if (r == 0)
+        r = oci_spec_load(s.bundle, &spec, e);
     if (r == 0)
         r = make_process(o, &spec, &process, e);
-    if (r == 0)
-        r = exec_in(o, &s, &spec, &process, e);
+    if (r == 0) {
+        options_listen_env(o, &process.env);
+        r = exec_in(o, &s, cgroup, &spec, &process, e);
+    }
     json_free(&oci_spec_json, &spec);
     json_free(&oci_process_json, &process);
     return r;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* state, list, ps, pause, resume. */
+/* state, list, pause, resume. */
 #include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
@@ -51,12 +51,14 @@ int cmd_state(struct options *o, struct error *e)
     return 0;
 }
 
-static int check_format(const struct options *o, struct error *e)
+int check_format(const struct options *o, struct error *e)
 {
     if (o->format && !STREQ(o->format, "table") && !STREQ(o->format, "json"))
         return error_set(e, ERR_INVALID, "--format: \"%s\" is neither table nor json", o->format);
     return 0;
 }
+
+#define LINE "%-30s %-8s %-10s %-30s %-24s %s\n"
 
 int cmd_list(struct options *o, struct error *e)
 {
@@ -72,7 +74,7 @@ int cmd_list(struct options *o, struct error *e)
     if (json)
         jsonw_list_begin(&w, NULL);
     else if (!o->quiet)
-        printf("%-30s %-8s %-10s %-30s %s\n", "ID", "PID", "STATUS", "CREATED", "BUNDLE");
+        printf(LINE, "ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER");
     for (int i = 0; i < n; i++) {
         CLEANUP(state_done) struct state s = {0};
         char created[TIME_RFC3339_MAX];
@@ -84,10 +86,13 @@ int cmd_list(struct options *o, struct error *e)
             printf("%s\n", s.id);
         else if (json)
             print_state(&w, &s);
-        else
-            printf("%-30s %-8d %-10s %-30s %s\n", s.id,
-                   STREQ(state_status(&s), "stopped") ? 0 : (int)s.pid, state_status(&s), created,
-                   s.bundle);
+        else {
+            char pid[16];
+
+            (void)snprintf(pid, sizeof(pid), "%d",
+                           STREQ(state_status(&s), "stopped") ? 0 : (int)s.pid);
+            printf(LINE, s.id, pid, state_status(&s), s.bundle, created, s.owner ? s.owner : "");
+        }
     }
     for (int i = 0; i < n; i++)
         free(names[i]);
@@ -121,25 +126,4 @@ int cmd_pause(struct options *o, struct error *e)
 int cmd_resume(struct options *o, struct error *e)
 {
     return freeze(o, false, e);
-}
-
-int cmd_ps(struct options *o, struct error *e)
-{
-    CLEANUP(state_done) struct state s = {0};
-    bool json = o->format && STREQ(o->format, "json");
-    AUTOFREE pid_t *pids = NULL;
-    size_t n = 0;
-    int r = check_format(o, e);
-
-    if (r == 0)
-        r = state_load(o, o->args[0], &s, e);
-    if (r == 0)
-        r = cgroup_pids(s.cgroup_path, &pids, &n, e);
-    if (r < 0)
-        return r;
-    printf("%s", json ? "[" : "PID\n");
-    for (size_t i = 0; i < n; i++)
-        printf(json ? "%s%d" : "%s%d\n", json && i ? "," : "", pids[i]);
-    printf("%s", json ? "]\n" : "");
-    return 0;
 }

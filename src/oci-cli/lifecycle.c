@@ -6,9 +6,11 @@
  * the state folder, opened for reading and writing by init's side so that neither ever sees an
  * end before its time.
  */
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +24,6 @@
 
 #include "base/alloc.h"
 #include "base/fs.h"
-#include "base/log.h"
 #include "base/str.h"
 #include "base/time.h"
 #include "oci-cli/oci-cli.h"
@@ -81,12 +82,6 @@ static int compile_seccomp(const struct oci_spec *s, struct buf *bpf, unsigned *
     return r;
 }
 
-static void warn(char *const *warnings)
-{
-    for (size_t i = 0; warnings && warnings[i]; i++)
-        log_warn("container started with less than asked for", "what=\"%s\"", warnings[i]);
-}
-
 struct made {
     struct oci_spec spec;
     struct state state;
@@ -123,14 +118,31 @@ static int console_for(const struct options *o, bool terminal, bool foreground, 
     return pair[1];
 }
 
-/* Up to the gate. */
-static int create(struct options *o, struct made *m, bool foreground, int gate, int status,
+static char *owner_name(void)
+{
+    const struct passwd *p = getuid() ? getpwuid(getuid()) : NULL;
+
+    if (getuid() == 0) /* nearly always: looking it up costs more than all of the state */
+        return xstrdup("root");
+    return p ? xstrdup(p->pw_name) : xasprintf("%u", getuid());
+}
+
+static bool own_pid_namespace(const struct oci_spec *s)
+{
+    const struct oci_namespace *ns = oci_spec_namespace(s, "pid");
+
+    return ns && str_is_empty(ns->path);
+}
+
+/* Up to the gate. started: the caller goes on to open it. */
+static int create(struct options *o, struct made *m, bool started, int gate, int status,
                   struct error *e)
 {
     AUTO(buf) struct buf bpf = BUF_INIT(SECCOMP_BPF_MAX);
     AUTOFREE char *bundle = realpath(o->bundle ? o->bundle : ".", NULL);
     struct runtime_create p = {.io = RUNTIME_IO_INIT, .gate_fd = gate, .status_fd = status};
     AUTOFD int console = -EBADF;
+    bool foreground = started && !o->detach;
     int r;
 
     if (!bundle)
@@ -151,21 +163,26 @@ static int create(struct options *o, struct made *m, bool foreground, int gate, 
     p.seccomp_bpf = bpf.data;
     p.seccomp_len = bpf.len;
     p.io.console_socket = console;
+    p.preserve_fds = o->nfds;
+    options_listen_env(o, &m->spec.process->env);
     p.flags = (foreground ? 0 : RUNTIME_NO_PDEATHSIG) |
-              (o->no_new_keyring ? RUNTIME_NO_NEW_KEYRING : 0);
+              (o->no_new_keyring ? RUNTIME_NO_NEW_KEYRING : 0) |
+              (o->no_pivot ? RUNTIME_NO_PIVOT : 0);
     r = runtime_create(&p, &m->created, e);
     if (r < 0)
         return r;
-    warn(m->created.warnings);
+    for (size_t i = 0; m->created.warnings && m->created.warnings[i]; i++)
+        warn_user(o, "%s", m->created.warnings[i]);
     m->state = (struct state){
         .id = xstrdup(o->args[0]),
         .bundle = xstrdup(bundle),
         .cgroup_path = xstrdup(m->created.cgroup_path),
-        .owner = xstrdup("root"),
+        .owner = owner_name(),
+        .own_pid_ns = own_pid_namespace(&m->spec),
+        .started = started,
         .pid = m->created.pid,
         .start_time = state_start_time(m->created.pid),
         .created = time_now_ns(),
-        .started = foreground || o->detach,
     };
     r = state_save(o, &m->state, e);
     return r == 0 ? write_pid_file(o->pid_file, m->created.pid, e) : r;
@@ -189,8 +206,6 @@ int cmd_create(struct options *o, struct error *e)
     AUTOFD int status = -EBADF;
     int r = state_check_id(o->args[0], e);
 
-    if (r == 0 && o->no_pivot)
-        r = error_set(e, ERR_NOT_SUPPORTED, "--no-pivot is not supported: it is not safe");
     if (r == 0)
         r = state_make_dir(o, o->args[0], e);
     if (r < 0)
@@ -208,14 +223,17 @@ int cmd_create(struct options *o, struct error *e)
     return r;
 }
 
-/* Hooks after the start; their failure is told and changes nothing. */
-static void poststart(const struct oci_spec *spec, const struct state *s)
+/* Hooks after the start: one that fails ends the container (since runtime-spec 1.2). */
+static int poststart(const struct oci_spec *spec, const struct state *s, struct error *e)
 {
-    CLEANUP(error_done) struct error e = ERROR_INIT;
+    int r = runtime_run_hooks(spec, RUNTIME_HOOK_POSTSTART, s->id, s->bundle, (pid_t)s->pid,
+                              "running", e);
 
-    if (runtime_run_hooks(spec, RUNTIME_HOOK_POSTSTART, s->id, s->bundle, (pid_t)s->pid, "running",
-                          &e) < 0)
-        log_warn("hook failed", "id=%s err=\"%s\"", s->id, error_message(&e));
+    if (r < 0) {
+        (void)kill((pid_t)s->pid, SIGKILL);
+        (void)!cgroup_kill(s->cgroup_path, NULL);
+    }
+    return r;
 }
 
 int cmd_start(struct options *o, struct error *e)
@@ -240,19 +258,19 @@ int cmd_start(struct options *o, struct error *e)
     gate = open(gate_path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
     if (gate < 0 || status < 0)
         r = error_set_errno(e, errno, "cannot open the gate of container \"%s\"", s.id);
-    if (r == 0) {
-        s.started = true;
-        r = state_save(o, &s, e);
-    }
     if (r == 0 && write(gate, "g", 1) != 1)
         r = error_set_errno(e, errno, "cannot start container \"%s\"", s.id);
     if (r == 0)
         r = runtime_status_read(status, e);
     if (r == 0) {
+        /* Only now: exec must not enter a container whose init still is on its way in. */
+        s.started = true;
+        r = state_save(o, &s, e);
         (void)unlink(gate_path);
         (void)unlink(status_path);
-        poststart(&spec, &s);
     }
+    if (r == 0)
+        r = poststart(&spec, &s, e);
     json_free(&oci_spec_json, &spec);
     return r;
 }
@@ -269,9 +287,14 @@ static int remove_container(struct options *o, const struct state *s, struct err
     if (r < 0)
         return r;
     state_remove_dir(o, s->id);
-    if (oci_spec_load(s->bundle, &spec, NULL) == 0 &&
-        runtime_run_hooks(&spec, RUNTIME_HOOK_POSTSTOP, s->id, s->bundle, 0, "stopped", &hook) < 0)
-        log_warn("hook failed", "id=%s err=\"%s\"", s->id, error_message(&hook));
+    if (oci_spec_load(s->bundle, &spec, NULL) < 0) {
+        warn_user(o, "%s/config.json cannot be read any more: its poststop hooks are not run",
+                  s->bundle);
+        return 0;
+    }
+    if (runtime_run_hooks(&spec, RUNTIME_HOOK_POSTSTOP, s->id, s->bundle, 0, "stopped", &hook) < 0)
+        warn_user(o, "%s", error_message(&hook));
+    runtime_rdt_remove(&spec, s->id);
     json_free(&oci_spec_json, &spec);
     return 0;
 }
@@ -282,15 +305,13 @@ int cmd_run(struct options *o, struct error *e)
     int gate[2] = {-EBADF, -EBADF}, status[2] = {-EBADF, -EBADF};
     int r = state_check_id(o->args[0], e), code;
 
-    if (r == 0 && o->no_pivot)
-        r = error_set(e, ERR_NOT_SUPPORTED, "--no-pivot is not supported: it is not safe");
     if (r == 0 && (pipe2(gate, O_CLOEXEC) < 0 || pipe2(status, O_CLOEXEC) < 0))
         r = error_set_errno(e, errno, "cannot make a pipe");
     if (r == 0)
         r = state_make_dir(o, o->args[0], e);
     if (r < 0)
         return r;
-    r = create(o, &m, !o->detach, gate[0], status[1], e);
+    r = create(o, &m, true, gate[0], status[1], e);
     close(status[1]);
     if (r == 0 && write(gate[1], "g", 1) != 1)
         r = error_set_errno(e, errno, "cannot start container \"%s\"", o->args[0]);
@@ -300,7 +321,15 @@ int cmd_run(struct options *o, struct error *e)
         undo_create(o, &m);
         return r;
     }
-    poststart(&m.spec, &m.state);
+    r = poststart(&m.spec, &m.state, e);
+    if (r < 0) {
+        CLEANUP(error_done) struct error why = ERROR_INIT;
+
+        (void)waitpid(m.created.pid, NULL, 0);
+        if (remove_container(o, &m.state, &why) < 0)
+            warn_user(o, "%s", error_message(&why));
+        return r;
+    }
     if (o->detach)
         return 0;
     code = tty_wait(m.created.pid, m.console);
@@ -314,30 +343,38 @@ int cmd_run(struct options *o, struct error *e)
 
 /* --- kill, delete --------------------------------------------------------------------------- */
 
-static int parse_signal(const char *name, struct error *e)
+/* "KILL", "SIGKILL", "sigkill", "RTMIN+3" */
+static int signal_by_name(const char *text)
 {
+    AUTOFREE char *upper = xstrdup(text);
+    const char *name;
     int64_t number = 0;
 
-    if (parse_i64(name, &number) == 0) {
-        if (number >= 0 && number <= SIGRTMAX)
-            return (int)number;
-    } else {
-        if (str_has_prefix(name, "SIG"))
-            name += 3;
-        for (int i = 1; i < NSIG; i++) {
-            const char *abbrev = sigabbrev_np(i);
+    for (char *p = upper; *p; p++)
+        *p = (char)toupper((unsigned char)*p);
+    name = upper + (str_has_prefix(upper, "SIG") ? 3 : 0);
+    for (int i = 1; i < NSIG; i++) {
+        const char *abbrev = sigabbrev_np(i);
 
-            if (abbrev && STREQ(abbrev, name))
-                return i;
-        }
-        if (str_has_prefix(name, "RTMIN")) {
-            if (!name[5])
-                return SIGRTMIN;
-            if (name[5] == '+' && parse_i64(name + 6, &number) == 0 && number <= 30)
-                return SIGRTMIN + (int)number;
-        }
+        if (abbrev && STREQ(abbrev, name))
+            return i;
     }
-    return error_set(e, ERR_INVALID, "unknown signal \"%s\"", name);
+    if (STREQ(name, "RTMIN"))
+        return SIGRTMIN;
+    if (str_has_prefix(name, "RTMIN+") && parse_i64(name + 6, &number) == 0 && number >= 0 &&
+        number <= 30)
+        return SIGRTMIN + (int)number;
+    return -EINVAL;
+}
+
+static int parse_signal(const char *text, struct error *e)
+{
+    int64_t number = 0;
+    int sig = parse_i64(text, &number) == 0
+                  ? (number >= 0 && number <= SIGRTMAX ? (int)number : -EINVAL)
+                  : signal_by_name(text);
+
+    return sig < 0 ? error_set(e, ERR_INVALID, "unknown signal \"%s\"", text) : sig;
 }
 
 int cmd_kill(struct options *o, struct error *e)
@@ -354,8 +391,14 @@ int cmd_kill(struct options *o, struct error *e)
     if (STREQ(state_status(&s), "stopped"))
         return error_set(e, ERR_CONFLICT, "cannot kill container \"%s\": container not running",
                          s.id);
+    /* Without a pid namespace of its own the others would outlive it. */
+    if (sig == SIGKILL && !s.own_pid_ns)
+        return cgroup_kill(s.cgroup_path, e);
     if (kill((pid_t)s.pid, sig) < 0)
         return error_set_errno(e, errno, "cannot kill container \"%s\"", s.id);
+    /* A frozen process dies of SIGKILL on v2; v1 wants it to be thawed. */
+    if (sig == SIGKILL && STREQ(state_status(&s), "paused"))
+        (void)!cgroup_thaw(s.cgroup_path, NULL);
     return 0;
 }
 

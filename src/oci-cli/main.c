@@ -2,6 +2,7 @@
 /* pouch-oci: commands, errors, the program. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,14 +29,16 @@ const struct command oci_commands[] = {
     {"exec", "CONTAINER-ID COMMAND [ARGUMENT...]", "run a process in a container", 1, -1, cmd_exec},
     {"pause", "CONTAINER-ID", "freeze all processes", 1, 1, cmd_pause},
     {"resume", "CONTAINER-ID", "thaw them", 1, 1, cmd_resume},
-    {"ps", "CONTAINER-ID", "list the container's processes", 1, 1, cmd_ps},
+    {"ps", "CONTAINER-ID [PS-OPTION...]", "list the container's processes", 1, -1, cmd_ps},
+    {"update", "CONTAINER-ID", "change the limits of a container", 1, 1, cmd_update},
+    {"events", "CONTAINER-ID", "print statistics and OOM events as they come", 1, 1, cmd_events},
     {"spec", "", "write a config.json to start from", 0, 0, cmd_spec},
     {"features", "", "print what this runtime can do, as JSON", 0, 0, cmd_features},
     {NULL, NULL, NULL, 0, 0, NULL},
 };
 
 /* containerd and others read the last line of this file for their own message. */
-static void log_to_file(const struct options *o, const char *message)
+static void log_to_file(const struct options *o, const char *level, const char *message)
 {
     AUTO(buf) struct buf line = BUF_INIT(1u << 20);
     AUTOFD int fd = open(o->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
@@ -48,17 +51,35 @@ static void log_to_file(const struct options *o, const char *message)
         struct jsonw w = {&line, false};
 
         jsonw_begin(&w, NULL);
-        jsonw_str(&w, "level", "error");
+        jsonw_str(&w, "level", level);
         jsonw_str(&w, "msg", message);
         jsonw_str(&w, "time", now);
         jsonw_end(&w);
-        (void)buf_putc(&line, '\n');
     } else {
-        (void)buf_printf(&line, "time=\"%s\" level=error msg=", now);
+        (void)buf_printf(&line, "time=\"%s\" level=%s msg=", now, level);
         json_quote(&line, message, strlen(message));
-        (void)buf_putc(&line, '\n');
     }
+    (void)buf_putc(&line, '\n');
     (void)!fs_write_all(fd, line.data, line.len);
+}
+
+void warn_user(const struct options *o, const char *fmt, ...)
+{
+    AUTOFREE char *text = NULL;
+    va_list ap;
+
+    va_start(ap, fmt);
+    text = xvasprintf(fmt, ap);
+    va_end(ap);
+    if (o->log)
+        log_to_file(o, "warning", text);
+    else
+        fprintf(stderr, "pouch-oci: warning: %s\n", text);
+}
+
+static bool enters_containers(const struct command *c)
+{
+    return c->run == cmd_create || c->run == cmd_run || c->run == cmd_exec;
 }
 
 #define SEALED "_POUCH_OCI_SEALED"
@@ -87,11 +108,6 @@ static void run_sealed(char **argv)
     close(fd);
 }
 
-static bool enters_containers(const struct command *c)
-{
-    return c->run == cmd_create || c->run == cmd_run || c->run == cmd_exec;
-}
-
 int main(int argc, char **argv)
 {
     CLEANUP(error_done) struct error e = ERROR_INIT;
@@ -102,6 +118,8 @@ int main(int argc, char **argv)
     if (argc < 1)
         return 1;
     r = options_parse(argv + 1, &o, &cmd, &e);
+    if (r == 0 && cmd && enters_containers(cmd))
+        r = options_find_fds(&o, &e);
     if (r == 0 && cmd) {
         if (enters_containers(cmd))
             run_sealed(argv);
@@ -115,7 +133,7 @@ int main(int argc, char **argv)
     if (r < 0) {
         fprintf(stderr, "pouch-oci: %s\n", error_message(&e));
         if (o.log)
-            log_to_file(&o, error_message(&e));
+            log_to_file(&o, "error", error_message(&e));
         r = error_exit_code(e.code);
     }
     options_done(&o);

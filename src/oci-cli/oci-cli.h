@@ -15,12 +15,21 @@
 
 /* Options of all commands, filled by options.c from one table. */
 struct options {
-    char *root, *log, *log_format; /* global */
-    bool debug;
+    char *root, *log, *log_format, *rootless; /* global */
+    bool debug, systemd_cgroup;
     char *bundle, *pid_file, *console_socket, *process, *cwd, *user, *format, *apparmor;
+    char *process_label, *cgroup, *interval, *resources, *preserve_fds;
     char **env, **caps, **gids;
-    bool detach, keep, no_pivot, no_new_keyring, tty, all, force, quiet, no_new_privs;
-    char **args; /* what is not an option */
+    bool detach, keep, no_pivot, no_new_keyring, no_subreaper, tty, all, force, quiet;
+    bool no_new_privs, ignore_paused, stats, rootless_spec;
+    /* update */
+    char *blkio_weight, *cpu_period, *cpu_quota, *cpu_burst, *cpu_share, *cpu_rt_period;
+    char *cpu_rt_runtime, *cpuset_cpus, *cpuset_mems, *cpu_idle, *kernel_memory;
+    char *kernel_memory_tcp, *memory, *memory_reservation, *memory_swap, *pids_limit;
+    char *l3_cache_schema, *mem_bw_schema;
+    char **args;   /* what is not an option */
+    unsigned nfds; /* descriptors 3 … that the program is to get: LISTEN_FDS, --preserve-fds */
+    unsigned listen_fds; /* of them, those of LISTEN_FDS */
 };
 
 struct command {
@@ -38,6 +47,16 @@ int options_parse(char **argv, struct options *o, const struct command **ret_cmd
 void options_done(struct options *o);
 void options_help(const struct command *cmd);
 
+/* Finds out which descriptors are to be handed on, before others are opened. */
+int options_find_fds(struct options *o, struct error *e) MUST_CHECK;
+/* LISTEN_FDS and LISTEN_PID for the program. */
+void options_listen_env(const struct options *o, char ***env);
+
+/* --- main.c */
+
+/* What did not go as asked for and is not fatal: to standard error and to the log file. */
+void warn_user(const struct options *o, const char *fmt, ...) PRINTF_LIKE(2, 3);
+
 /* --- state.c: <root>/<id>/state.json and the start gate -------------------------------------- */
 
 struct state {
@@ -49,6 +68,7 @@ struct state {
     uint64_t start_time; /* of init, from /proc/<pid>/stat: tells a reused pid */
     int64_t created;
     bool started;
+    bool own_pid_ns; /* its processes end with init */
 };
 extern const struct json_desc state_json;
 
@@ -68,6 +88,8 @@ char *state_path(const struct options *o, const char *id, const char *file) MUST
 
 /* --- commands ------------------------------------------------------------------------------ */
 
+/* --format: "table" or "json" (or nothing)? */
+int check_format(const struct options *o, struct error *e) MUST_CHECK;
 int cmd_create(struct options *o, struct error *e);
 int cmd_start(struct options *o, struct error *e);
 int cmd_run(struct options *o, struct error *e);
@@ -81,6 +103,8 @@ int cmd_exec(struct options *o, struct error *e);
 int cmd_pause(struct options *o, struct error *e);
 int cmd_resume(struct options *o, struct error *e);
 int cmd_ps(struct options *o, struct error *e);
+int cmd_update(struct options *o, struct error *e);
+int cmd_events(struct options *o, struct error *e);
 
 /* --- tty.c --------------------------------------------------------------------------------- */
 

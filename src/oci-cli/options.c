@@ -3,10 +3,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <fcntl.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/str.h"
 #include "oci-cli/oci-cli.h"
+#include "oci/spec.h"
 
 enum kind { FLAG, TEXT, LIST };
 
@@ -26,12 +29,19 @@ static const struct option {
     OPT("log", 0, TEXT, log, "", "file that errors are written to as well"),
     OPT("log-format", 0, TEXT, log_format, "", "text or json"),
     OPT("debug", 0, FLAG, debug, "", "more words in the log"),
+    OPT("systemd-cgroup", 0, FLAG, systemd_cgroup, "",
+        "cgroups are made by systemd; cgroupsPath is slice:prefix:name"),
+    OPT("rootless", 0, TEXT, rootless, "", "true, false or auto (as the user is)"),
     OPT("bundle", 'b', TEXT, bundle, " create run spec ", "folder with config.json (.)"),
     OPT("pid-file", 0, TEXT, pid_file, " create run exec ", "file to write the process id to"),
     OPT("console-socket", 0, TEXT, console_socket, " create run exec ",
         "unix socket that gets the terminal's master"),
-    OPT("no-pivot", 0, FLAG, no_pivot, " create run ", "not supported"),
+    OPT("no-pivot", 0, FLAG, no_pivot, " create run ",
+        "move the root instead of pivot_root (on an initramfs)"),
     OPT("no-new-keyring", 0, FLAG, no_new_keyring, " create run ", "keep the session keyring"),
+    OPT("preserve-fds", 0, TEXT, preserve_fds, " create run exec ",
+        "how many descriptors from 3 on the process gets"),
+    OPT("no-subreaper", 0, FLAG, no_subreaper, " run ", "leave orphans to the parent"),
     OPT("detach", 'd', FLAG, detach, " run exec ", "do not wait for the process"),
     OPT("keep", 0, FLAG, keep, " run ", "do not delete the container at its end"),
     OPT("process", 'p', TEXT, process, " exec ", "process.json to run"),
@@ -43,6 +53,31 @@ static const struct option {
     OPT("cap", 'c', LIST, caps, " exec ", "further capability"),
     OPT("no-new-privs", 0, FLAG, no_new_privs, " exec ", "set no_new_privs"),
     OPT("apparmor", 0, TEXT, apparmor, " exec ", "AppArmor profile"),
+    OPT("process-label", 0, TEXT, process_label, " exec ", "SELinux label"),
+    OPT("cgroup", 0, TEXT, cgroup, " exec ", "cgroup below the container's"),
+    OPT("ignore-paused", 0, FLAG, ignore_paused, " exec ", "also in a paused container"),
+    OPT("rootless", 0, FLAG, rootless_spec, " spec ", "for the user who asks, without root"),
+    OPT("interval", 0, TEXT, interval, " events ", "time between two statistics (5s)"),
+    OPT("stats", 0, FLAG, stats, " events ", "print the statistics once"),
+    OPT("resources", 'r', TEXT, resources, " update ", "file with linux.resources, - is the input"),
+    OPT("memory", 0, TEXT, memory, " update ", "memory limit (10m)"),
+    OPT("memory-reservation", 0, TEXT, memory_reservation, " update ", "memory reservation"),
+    OPT("memory-swap", 0, TEXT, memory_swap, " update ", "memory and swap together, -1 unlimited"),
+    OPT("kernel-memory", 0, TEXT, kernel_memory, " update ", "kernel memory limit (old kernels)"),
+    OPT("kernel-memory-tcp", 0, TEXT, kernel_memory_tcp, " update ", "TCP buffer limit (v1)"),
+    OPT("cpu-period", 0, TEXT, cpu_period, " update ", "CPU period in microseconds"),
+    OPT("cpu-quota", 0, TEXT, cpu_quota, " update ", "CPU quota in microseconds a period"),
+    OPT("cpu-burst", 0, TEXT, cpu_burst, " update ", "CPU burst in microseconds"),
+    OPT("cpu-share", 0, TEXT, cpu_share, " update ", "CPU shares"),
+    OPT("cpu-rt-period", 0, TEXT, cpu_rt_period, " update ", "real-time period (v1)"),
+    OPT("cpu-rt-runtime", 0, TEXT, cpu_rt_runtime, " update ", "real-time runtime (v1)"),
+    OPT("cpu-idle", 0, TEXT, cpu_idle, " update ", "1: only when nothing else runs"),
+    OPT("cpuset-cpus", 0, TEXT, cpuset_cpus, " update ", "CPUs (0-3,7)"),
+    OPT("cpuset-mems", 0, TEXT, cpuset_mems, " update ", "memory nodes"),
+    OPT("blkio-weight", 0, TEXT, blkio_weight, " update ", "block I/O weight (10 to 1000)"),
+    OPT("pids-limit", 0, TEXT, pids_limit, " update ", "number of processes, -1 unlimited"),
+    OPT("l3-cache-schema", 0, TEXT, l3_cache_schema, " update ", "Intel RDT cache schema"),
+    OPT("mem-bw-schema", 0, TEXT, mem_bw_schema, " update ", "Intel RDT bandwidth schema"),
     OPT("all", 'a', FLAG, all, " kill ", "signal every process of the container"),
     OPT("force", 'f', FLAG, force, " delete ", "kill the container if it runs"),
     OPT("format", 'f', TEXT, format, " list ps ", "table or json"),
@@ -194,7 +229,7 @@ int options_parse(char **argv, struct options *o, const struct command **ret_cmd
             return 0;
         }
         if (STREQ(*argv, "-v") || STREQ(*argv, "--version")) {
-            printf("pouch-oci version " POUCH_VERSION "\nspec: 1.0.2\n");
+            printf("pouch-oci version " POUCH_VERSION "\nspec: " OCI_RUNTIME_SPEC_VERSION "\n");
             return 0;
         }
         r = parse_word(&argv, o, "", e);
@@ -217,6 +252,41 @@ int options_parse(char **argv, struct options *o, const struct command **ret_cmd
     if (r == 0)
         *ret_cmd = cmd;
     return r < 0 ? r : 0;
+}
+
+int options_find_fds(struct options *o, struct error *e)
+{
+    const char *listen = getenv("LISTEN_FDS");
+    const char *pid = getenv("LISTEN_PID");
+    uint64_t n = 0;
+
+    /* As sd_listen_fds(3): the variables are for one process; without LISTEN_PID for everybody. */
+    if (listen && (!pid || strtol(pid, NULL, 10) == getpid())) {
+        if (parse_u64(listen, &n) < 0 || n > 1024)
+            return error_set(e, ERR_INVALID, "LISTEN_FDS: \"%s\" is no number of descriptors",
+                             listen);
+        o->listen_fds = (unsigned)n;
+    }
+    n = 0;
+    if (o->preserve_fds && (parse_u64(o->preserve_fds, &n) < 0 || n > 1024))
+        return error_set(e, ERR_INVALID, "--preserve-fds: \"%s\" is no number of descriptors",
+                         o->preserve_fds);
+    o->nfds = o->listen_fds + (unsigned)n;
+    for (unsigned i = 0; i < o->nfds; i++)
+        if (fcntl((int)(3 + i), F_GETFD) < 0)
+            return error_set(e, ERR_INVALID, "%s: descriptor %u is not open",
+                             i < o->listen_fds ? "LISTEN_FDS" : "--preserve-fds", 3 + i);
+    return 0;
+}
+
+void options_listen_env(const struct options *o, char ***env)
+{
+    AUTOFREE char *fds = xasprintf("LISTEN_FDS=%u", o->listen_fds);
+
+    if (!o->listen_fds)
+        return;
+    env_set(env, fds);
+    env_set(env, "LISTEN_PID=1");
 }
 
 void options_done(struct options *o)

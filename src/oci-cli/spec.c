@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* spec and features: what a bundle can look like, and what this runtime can do. */
+/* spec: what a bundle can look like. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -9,13 +9,13 @@
 
 #include "base/alloc.h"
 #include "base/fs.h"
+#include "base/str.h"
 #include "oci-cli/oci-cli.h"
 #include "oci/spec.h"
-#include "sys/caps.h"
-#include "sys/cgroup.h"
 
 static const char example[] =
-    "{\"ociVersion\":\"1.0.2\",\"process\":{\"terminal\":true,\"user\":{\"uid\":0,\"gid\":0},"
+    "{\"ociVersion\":\"" OCI_RUNTIME_SPEC_VERSION
+    "\",\"process\":{\"terminal\":true,\"user\":{\"uid\":0,\"gid\":0},"
     "\"args\":[\"sh\"],\"env\":[\"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:"
     "/bin\",\"TERM=xterm\"],\"cwd\":\"/\",\"capabilities\":{\"bounding\":[\"CAP_AUDIT_WRITE\","
     "\"CAP_KILL\",\"CAP_NET_BIND_SERVICE\"],\"effective\":[\"CAP_AUDIT_WRITE\",\"CAP_KILL\","
@@ -44,79 +44,81 @@ static const char example[] =
     "\"/sys/firmware\",\"/proc/scsi\"],\"readonlyPaths\":[\"/proc/bus\",\"/proc/fs\","
     "\"/proc/irq\",\"/proc/sys\",\"/proc/sysrq-trigger\"]}}";
 
+/* "gid=5" and the like need a mapping that a user alone has not. */
+static void drop_owner_options(struct oci_mount *m)
+{
+    char **kept = NULL;
+
+    for (size_t i = 0; m->options && m->options[i]; i++)
+        if (!str_has_prefix(m->options[i], "gid=") && !str_has_prefix(m->options[i], "uid="))
+            strv_push(&kept, m->options[i]);
+    strv_free(m->options);
+    m->options = kept;
+}
+
+static void one_id(struct json_list *list, uint64_t host)
+{
+    struct oci_id_mapping *m = json_list_add(list, sizeof(*m));
+
+    *m = (struct oci_id_mapping){0, host, 1};
+}
+
+/* What an ordinary user can start: a user namespace with the own ids alone, the host's network, no
+ * limits, /sys of the host. */
+static void make_rootless(struct oci_spec *s)
+{
+    struct oci_mount *m = s->mounts.items;
+    struct oci_namespace *ns = s->linux->namespaces.items;
+    const char *const sys[] = {"rbind", "nosuid", "noexec", "nodev", "ro", NULL};
+    size_t kept = 0;
+
+    for (size_t i = 0; i < s->mounts.len; i++) {
+        if (str_has_prefix(m[i].destination, "/sys")) {
+            free(m[i].destination);
+            free(m[i].type);
+            free(m[i].source);
+            strv_free(m[i].options);
+            continue;
+        }
+        drop_owner_options(&m[i]);
+        m[kept++] = m[i];
+    }
+    s->mounts.len = kept;
+    (void)oci_spec_add_mount(s, "/sys", "none", "/sys", (char *const *)sys);
+    for (size_t i = 0; i < s->linux->namespaces.len; i++)
+        if (STREQ(ns[i].type, "network"))
+            str_replace(&ns[i].type, "user");
+    one_id(&s->linux->uid_mappings, geteuid());
+    one_id(&s->linux->gid_mappings, getegid());
+    json_free(&cgroup_resources_json, s->linux->resources);
+    free(s->linux->resources);
+    s->linux->resources = NULL;
+}
+
 int cmd_spec(struct options *o, struct error *e)
 {
     AUTOFREE char *path = xasprintf("%s/config.json", o->bundle ? o->bundle : ".");
     AUTO(buf) struct buf out = BUF_INIT(BUF_UNLIMITED);
     AUTOPTR(json_value) struct json_value *v = NULL;
-    AUTOFD int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-    int r;
+    AUTOFREE char *text = NULL;
+    struct oci_spec s = {0};
+    AUTOFD int fd = -EBADF;
+    int r = json_parse(&oci_spec_json, example, sizeof(example) - 1, &s, e);
 
-    if (fd < 0)
-        return error_set_errno(e, errno, "cannot create %s", path);
-    r = json_value_parse(example, sizeof(example) - 1, &v, e);
     if (r < 0)
         return r;
+    if (o->rootless_spec)
+        make_rootless(&s);
+    text = json_print_str(&oci_spec_json, &s);
+    json_free(&oci_spec_json, &s);
+    r = json_value_parse(text, strlen(text), &v, e);
+    if (r < 0)
+        return r;
+    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    if (fd < 0)
+        return error_set_errno(e, errno, "cannot create %s", path);
     json_value_print(v, true, &out);
     (void)buf_putc(&out, '\n');
     r = fs_write_all(fd, out.data, out.len);
     return r < 0 ? error_set_errno(e, r, "cannot write %s", path) : 0;
-}
-
-static void list(struct jsonw *w, const char *key, const char *words)
-{
-    AUTOPTR(strv) char **v = strv_split(words, " ", true);
-
-    jsonw_strv(w, key, v);
-}
-
-int cmd_features(struct options *o, struct error *e)
-{
-    AUTO(buf) struct buf out = BUF_INIT(BUF_UNLIMITED);
-    AUTOPTR(strv) char **caps = NULL;
-    struct jsonw w = {&out, false};
-    enum cgroup_layout layout = cgroup_host_layout();
-
-    for (unsigned i = 0; i <= caps_last() && caps_name(i); i++)
-        strv_push(&caps, caps_name(i));
-    jsonw_begin(&w, NULL);
-    jsonw_str(&w, "ociVersionMin", "1.0.0");
-    jsonw_str(&w, "ociVersionMax", "1.2.0");
-    list(&w, "hooks", "prestart createRuntime createContainer startContainer poststart poststop");
-    list(&w, "mountOptions",
-         "async atime bind defaults dev diratime dirsync exec lazytime loud mand noatime nodev "
-         "nodiratime noexec nomand norelatime nostrictatime nosuid nosymfollow private ratime "
-         "rbind rdev rdiratime relatime remount rexec rnoatime rnodev rnodiratime rnoexec "
-         "rnorelatime rnostrictatime rnosuid rnosymfollow ro rprivate rrelatime rro rrw rshared "
-         "rslave rstrictatime rsuid rsymfollow runbindable rw shared silent slave strictatime "
-         "suid symfollow sync tmpcopyup unbindable");
-    jsonw_begin(&w, "linux");
-    list(&w, "namespaces", "cgroup ipc mount network pid user uts");
-    jsonw_strv(&w, "capabilities", caps);
-    jsonw_begin(&w, "cgroup");
-    jsonw_bool(&w, "v1", layout == CGROUP_V1 || layout == CGROUP_HYBRID);
-    jsonw_bool(&w, "v2", layout == CGROUP_V2 || layout == CGROUP_HYBRID);
-    jsonw_bool(&w, "systemd", false);
-    jsonw_bool(&w, "systemdUser", false);
-    jsonw_bool(&w, "rdma", false);
-    jsonw_end(&w);
-    jsonw_begin(&w, "seccomp");
-    jsonw_bool(&w, "enabled", true);
-    list(&w, "actions",
-         "SCMP_ACT_ALLOW SCMP_ACT_ERRNO SCMP_ACT_KILL SCMP_ACT_KILL_PROCESS "
-         "SCMP_ACT_KILL_THREAD SCMP_ACT_LOG SCMP_ACT_TRACE SCMP_ACT_TRAP");
-    list(&w, "operators",
-         "SCMP_CMP_NE SCMP_CMP_LT SCMP_CMP_LE SCMP_CMP_EQ SCMP_CMP_GE SCMP_CMP_GT "
-         "SCMP_CMP_MASKED_EQ");
-    jsonw_end(&w);
-    jsonw_begin(&w, "apparmor");
-    jsonw_bool(&w, "enabled", true);
-    jsonw_end(&w);
-    jsonw_begin(&w, "selinux");
-    jsonw_bool(&w, "enabled", true);
-    jsonw_end(&w);
-    jsonw_end(&w);
-    jsonw_end(&w);
-    printf("%s\n", buf_str(&out));
-    return 0;
 }

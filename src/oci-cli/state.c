@@ -24,6 +24,7 @@ static const struct json_field state_fields[] = {
     JSON_FIELD(TYPE, start_time, "startTime", JSON_UINT, 0),
     JSON_FIELD(TYPE, created, "created", JSON_TIME, 0),
     JSON_FIELD(TYPE, started, "started", JSON_BOOL, 0),
+    JSON_FIELD(TYPE, own_pid_ns, "ownPidNamespace", JSON_BOOL, 0),
     JSON_END,
 };
 #undef TYPE

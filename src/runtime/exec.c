@@ -136,6 +136,7 @@ static void exec_run(const struct exec_args *a)
         .flags = p->flags,
         .id = p->id,
         .container = p->spec ? p->spec->linux : NULL,
+        .preserve_fds = p->preserve_fds,
         .new_userns = a->userns,
         .listener = a->listener,
         .view_socket = p->view_socket,
@@ -159,7 +160,7 @@ static void exec_run(const struct exec_args *a)
     keep[n++] = io->console_socket;
     for (size_t i = 0; i < a->join->n; i++)
         keep[n++] = a->join->fds[i];
-    process_close_others(keep, n);
+    process_close_others(keep, n, 3 + p->preserve_fds);
     umask(0);
     if (set_up(a, &plan, &e) < 0) {
         (void)!sync_send(a->sync, SYNC_ERROR, &e, NULL, -EBADF);
@@ -170,7 +171,7 @@ static void exec_run(const struct exec_args *a)
     last[0] = p->status_fd;
     last[1] = plan.listener;
     last[2] = p->view_socket;
-    process_close_others(last, 3);
+    process_close_others(last, 3, 3 + p->preserve_fds);
     process_exec(&plan);
 }
 

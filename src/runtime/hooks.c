@@ -86,7 +86,7 @@ static void hook_child(const struct oci_hook *h, int in, int err)
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     if (dup2(in, 0) < 0 || dup2(err, 1) < 0 || dup2(err, 2) < 0)
         _exit(127);
-    process_close_others(NULL, 0);
+    process_close_others(NULL, 0, 3);
     execve(h->path, h->args && h->args[0] ? h->args : fallback, h->env ? h->env : no_env);
     dprintf(2, "cannot run: %s", strerror(errno));
     _exit(127);

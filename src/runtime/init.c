@@ -52,7 +52,7 @@ static void close_unneeded(const struct init_args *a)
     keep[n++] = io->console_socket;
     for (size_t i = 0; i < a->join->n; i++)
         keep[n++] = a->join->fds[i];
-    process_close_others(keep, n);
+    process_close_others(keep, n, 3 + a->p->preserve_fds);
 }
 
 /* Namespaces of the specification that have a path; pid and user were entered by the stage. */
@@ -206,6 +206,7 @@ void init_run(const struct init_args *a)
         .flags = p->flags,
         .id = p->id,
         .container = p->spec->linux,
+        .preserve_fds = p->preserve_fds,
         .new_userns = user != NULL,
         .listener = p->seccomp_listener > 0 ? p->seccomp_listener : -EBADF,
         .view_socket = p->view_socket,
@@ -244,7 +245,8 @@ void init_run(const struct init_args *a)
     if (rootfs_enter(&r, &e) < 0)
         process_die(p->status_fd, &e);
     keep[3] = plan.listener;
-    process_close_others(keep, 4); /* nothing of the host may be reachable from here on */
+    /* Nothing of the host may be reachable from here on. */
+    process_close_others(keep, 4, 3 + p->preserve_fds);
     wait_at_gate(p->gate_fd);
     if (runtime_run_hooks(p->spec, RUNTIME_HOOK_START_CONTAINER, p->id, p->bundle, getpid(),
                           "created", &e) < 0)

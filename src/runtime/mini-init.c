@@ -55,7 +55,7 @@ int process_become_init(struct process_plan *plan, struct error *e)
         (void)sigprocmask(SIG_SETMASK, &old, NULL);
         return 0;
     }
-    process_close_others(NULL, 0); /* the status pipe is the child's alone */
+    process_close_others(NULL, 0, 3); /* the status pipe is the child's alone */
     (void)prctl(PR_SET_NAME, "init", 0, 0, 0);
     serve(child, &set);
 }

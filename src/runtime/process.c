@@ -107,9 +107,9 @@ static void close_between(unsigned from, unsigned to)
         close((int)fd);
 }
 
-void process_close_others(int *keep, size_t n)
+void process_close_others(int *keep, size_t n, unsigned first)
 {
-    unsigned next = 3;
+    unsigned next = first;
 
     if (n > 0)
         qsort(keep, n, sizeof(int), compare_ints);
@@ -639,6 +639,8 @@ static int finish(struct process_plan *plan, struct error *e)
     r = bind_to_parent(plan, e);
     if (r < 0)
         return r;
+    for (unsigned i = 0; i < plan->preserve_fds; i++)
+        (void)fcntl((int)(3 + i), F_SETFD, 0);
     return p->no_new_privileges && plan->seccomp_len ? notify_install(plan, e) : 0;
 }
 

@@ -215,6 +215,23 @@ void runtime_rdt_remove(const struct oci_spec *spec, const char *id)
         rdt_remove_at(root, spec->linux->intel_rdt, id);
 }
 
+int runtime_rdt_update(const struct oci_spec *spec, const char *id, const char *l3_cache,
+                       const char *mem_bw, struct error *e)
+{
+    const struct oci_intel_rdt *rdt = spec->linux ? spec->linux->intel_rdt : NULL;
+    struct oci_intel_rdt change = {.l3_cache_schema = (char *)(uintptr_t)l3_cache,
+                                   .mem_bw_schema = (char *)(uintptr_t)mem_bw};
+    AUTOFREE char *root = rdt ? find_root() : NULL;
+    AUTOFREE char *dir = NULL;
+
+    if (!root)
+        return error_set(e, ERR_CONFLICT, "the container has no linux.intelRdt to change");
+    if ((l3_cache && strchr(l3_cache, '\n')) || (mem_bw && strchr(mem_bw, '\n')))
+        return error_set(e, ERR_INVALID, "linux.intelRdt: a schema holds a line break");
+    dir = class_dir(rdt, root, id);
+    return put_schemata(&change, dir, true, e);
+}
+
 /* --- exec ---------------------------------------------------------------------------------- */
 
 int rdt_open_like(pid_t init_pid, int fds[RDT_FDS])

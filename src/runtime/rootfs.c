@@ -712,22 +712,75 @@ static uint64_t propagation_of(const char *name)
                                        : 0;
 }
 
+/*
+ * Without pivot_root the host's mounts stay in the namespace, below the new root. A full procfs or
+ * sysfs among them would let a user namespace mount new ones, and shows the host to whoever finds a
+ * way down there: they are taken away, or covered.
+ */
+static int hide_host_mounts(const char *root, struct error *e)
+{
+    AUTOFREE char *text = NULL;
+    char *save = NULL;
+    size_t len = strlen(root);
+    int err = fs_read_file(AT_FDCWD, "/proc/self/mountinfo", 16u << 20, &text, NULL);
+
+    if (err < 0)
+        return error_set_errno(e, err, "cannot read the mount table");
+    for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+        bool special = strstr(line, " - proc ") || strstr(line, " - sysfs ");
+        char mount_point[4096];
+
+        if (!special || sscanf(line, "%*s %*s %*s %*s %4095s", mount_point) != 1 ||
+            (strncmp(mount_point, root, len) == 0 && strchr("/", mount_point[len])))
+            continue;
+        if (umount2(mount_point, MNT_DETACH) == 0 || errno == ENOENT)
+            continue;
+        if (mount("tmpfs", mount_point, "tmpfs", 0, NULL) < 0)
+            return error_set_errno(e, errno, "cannot hide the host's %s", mount_point);
+    }
+    return 0;
+}
+
+static int enter_by_move(struct rootfs *r, struct error *e)
+{
+    AUTOFREE char *path = rootfs_path(r->p);
+    AUTOFREE char *real = realpath(path, NULL);
+    int err = real ? hide_host_mounts(real, e)
+                   : error_set_errno(e, errno, "cannot enter the root file system");
+
+    if (err < 0)
+        return err;
+    if (fchdir(r->rootfd) < 0)
+        return error_set_errno(e, errno, "cannot enter the root file system");
+    if (mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0)
+        return error_set_errno(e, errno, "cannot move the root file system into place");
+    return chdir("/") < 0 ? error_set_errno(e, errno, "cannot enter the root file system") : 0;
+}
+
+static int enter_by_pivot(struct rootfs *r, struct error *e)
+{
+    if (fchdir(r->rootfd) < 0)
+        return error_set_errno(e, errno, "cannot enter the root file system");
+    if (syscall(SYS_pivot_root, ".", ".") < 0)
+        return error_set_errno(e, errno, "pivot_root failed%s",
+                               errno == EINVAL
+                                   ? " (is the host's root an initramfs? then --no-pivot helps)"
+                                   : "");
+    /* The old root now lies on top of the new one. */
+    if (umount2(".", MNT_DETACH) < 0)
+        return error_set_errno(e, errno, "cannot leave the host's root");
+    return chdir("/") < 0 ? error_set_errno(e, errno, "cannot enter the root file system") : 0;
+}
+
 int rootfs_enter(struct rootfs *r, struct error *e)
 {
     const char *propagation = r->p->spec->linux->rootfs_propagation;
     uint64_t kind = propagation_of(propagation);
     int err;
 
-    if (fchdir(r->rootfd) < 0)
-        return error_set_errno(e, errno, "cannot enter the root file system");
-    if (syscall(SYS_pivot_root, ".", ".") < 0)
-        return error_set_errno(e, errno, "pivot_root failed%s",
-                               errno == EINVAL ? " (is the host's root an initramfs?)" : "");
-    /* The old root now lies on top of the new one. */
-    if (umount2(".", MNT_DETACH) < 0)
-        return error_set_errno(e, errno, "cannot leave the host's root");
-    if (chdir("/") < 0)
-        return error_set_errno(e, errno, "cannot enter the root file system");
+    err = r->p->flags & RUNTIME_NO_PIVOT ? enter_by_move(r, e) : enter_by_pivot(r, e);
+    if (err < 0)
+        return err;
     err = make_paths_readonly(r, e);
     if (err == 0)
         err = mask_paths(r, e);

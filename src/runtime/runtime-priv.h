@@ -65,6 +65,7 @@ struct process_plan {
     unsigned seccomp_flags;
     unsigned flags;
     const char *id;
+    unsigned preserve_fds;
     const struct oci_linux *container; /* what is the same for all processes; NULL: not known */
     bool new_userns;                   /* ids are those of a user namespace made or joined */
     int listener;                      /* socket that gets the filter's listener, -EBADF: none */
@@ -107,8 +108,9 @@ void process_exec(struct process_plan *plan) __attribute__((noreturn));
 /* Controlling terminal and standard streams; early, so that hooks see them too. */
 int process_setup_io(struct process_plan *plan, int rootfd, int *ret_console,
                      struct error *e) MUST_CHECK;
-/* close_range() around the fds that are kept; keep is sorted in place. */
-void process_close_others(int *keep, size_t n);
+/* close_range() around the fds that are kept; keep is sorted in place. first: 3, or what comes after
+ * those that the program is to get. */
+void process_close_others(int *keep, size_t n, unsigned first);
 /* Forks: returns in the child, which goes on to exec; the parent stays as a small pid 1 that hands
  * signals on, reaps, and ends as the child ends. */
 int process_become_init(struct process_plan *plan, struct error *e) MUST_CHECK;

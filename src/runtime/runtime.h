@@ -51,6 +51,9 @@ enum {
     RUNTIME_NO_PDEATHSIG = 1 << 1, /* it outlives its parent (pouch-oci create) */
     RUNTIME_NO_NEW_KEYRING = 1 << 2,
     RUNTIME_KEEP_CGROUP = 1 << 3, /* the cgroup was made by the caller; only join it */
+    RUNTIME_NO_PIVOT =
+        1 << 4, /* move the root mount and chroot: for hosts that run on an initramfs,
+                                  whose root cannot be pivoted away from */
 };
 
 struct runtime_create {
@@ -82,7 +85,8 @@ struct runtime_create {
      * Both stay the caller's; init has its own copies.
      */
     int gate_fd, status_fd;
-    unsigned flags; /* RUNTIME_… */
+    unsigned preserve_fds; /* 3 to 2 + preserve_fds are open in the program, too */
+    unsigned flags;        /* RUNTIME_… */
 };
 struct runtime_created {
     pid_t pid;         /* of init, as the caller sees it */
@@ -115,6 +119,7 @@ struct runtime_exec {
     int seccomp_listener; /* as above */
     int view_socket;      /* as above */
     int status_fd;        /* as above; there is no gate */
+    unsigned preserve_fds;
     unsigned flags;
 };
 /* Starts a process in a running container. 0 when it was cloned; whether it execs is told by
@@ -193,6 +198,10 @@ const char *runtime_hook_name(enum runtime_hook kind);
 
 /* Removes what linux.intelRdt made for the container; after its end. */
 void runtime_rdt_remove(const struct oci_spec *spec, const char *id);
+
+/* Other schemata ("L3:0=f", "MB:0=50"; NULL: as it is) for the class of a container. */
+int runtime_rdt_update(const struct oci_spec *spec, const char *id, const char *l3_cache,
+                       const char *mem_bw, struct error *e) MUST_CHECK;
 
 /* The path a specification and id lead to when runtime_create.cgroup_path is NULL. */
 char *runtime_cgroup_path(const struct oci_spec *spec, const char *id) MUST_CHECK;

@@ -263,6 +263,24 @@ int cgroup_open_unified(const char *path)
     return fd < 0 ? -errno : fd;
 }
 
+int cgroup_check_below(const char *path, const char *sub, struct error *e)
+{
+    const struct cgroup_host *h = cgroup_host();
+
+    if (!path_is_sane(sub) || !str_has_prefix(sub, path))
+        return error_set(e, ERR_INVALID, "cgroup path \"%s\" is not a clean path", sub);
+    for (size_t i = 0; i <= h->nv1; i++) {
+        const char *mount = i < h->nv1 ? h->v1[i].mount : h->unified;
+        char dir[CGROUP_PATH_MAX];
+
+        if (!mount || cgroup_file(dir, mount, path, NULL) < 0 || access(dir, F_OK) < 0)
+            continue;
+        if (cgroup_file(dir, mount, sub, NULL) < 0 || access(dir, F_OK) < 0)
+            return error_set(e, ERR_NOT_FOUND, "cgroup %s does not exist", dir);
+    }
+    return 0;
+}
+
 /* --- joining ------------------------------------------------------------------------------- */
 
 int cgroup_join_open(const char *path, bool with_unified, struct cgroup_join *ret, struct error *e)

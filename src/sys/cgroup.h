@@ -147,6 +147,9 @@ int cgroup_delegate(const char *path, uid_t uid, gid_t gid, char **ret, struct e
  * the caller frees it. */
 char *cgroup_delegated_place(const char *path, pid_t init) MUST_CHECK;
 
+/* Is `sub` a clean path below `path` that exists in every hierarchy that the cgroup has? */
+int cgroup_check_below(const char *path, const char *sub, struct error *e) MUST_CHECK;
+
 /* Moves process pid (0: the caller) into the cgroup in every hierarchy where it exists. */
 int cgroup_join(const char *path, pid_t pid, struct error *e) MUST_CHECK;
 

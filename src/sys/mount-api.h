@@ -32,6 +32,8 @@ struct mount_options {
     char **data; /* what the file system itself understands ("size=64m") */
 };
 void mount_options_done(struct mount_options *o);
+/* The i-th word that is known here, in alphabetical order; NULL after the last. */
+const char *mount_option_name(size_t i);
 /* Unknown words go to data. */
 void mount_options_parse(char *const *words, struct mount_options *ret);
 
