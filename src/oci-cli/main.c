@@ -108,6 +108,20 @@ static void run_sealed(char **argv)
     close(fd);
 }
 
+static int check_globals(const struct options *o, struct error *e)
+{
+    if (o->rootless && !STREQ(o->rootless, "true") && !STREQ(o->rootless, "false") &&
+        !STREQ(o->rootless, "auto"))
+        return error_set(e, ERR_INVALID, "--rootless: \"%s\" is not true, false or auto",
+                         o->rootless);
+    if (o->log_format && !STREQ(o->log_format, "text") && !STREQ(o->log_format, "json"))
+        return error_set(e, ERR_INVALID, "--log-format: \"%s\" is neither text nor json",
+                         o->log_format);
+    if (o->systemd_cgroup)
+        return error_set(e, ERR_NOT_SUPPORTED, "--systemd-cgroup is not supported yet");
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     CLEANUP(error_done) struct error e = ERROR_INIT;
@@ -118,6 +132,8 @@ int main(int argc, char **argv)
     if (argc < 1)
         return 1;
     r = options_parse(argv + 1, &o, &cmd, &e);
+    if (r == 0)
+        r = check_globals(&o, &e);
     if (r == 0 && cmd && enters_containers(cmd))
         r = options_find_fds(&o, &e);
     if (r == 0 && cmd) {

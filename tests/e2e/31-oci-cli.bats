@@ -59,6 +59,7 @@ assert d["memory"]["raw"] and d["cpu"]["usage"]["total"] > 0, d
 PY
     oci events --interval 100ms a >"$BATS_TEST_TMPDIR/events" 3>&- &
     helpers+=($!)
+    for _ in $(seq 100); do [ "$(grep -c '"stats"' "$BATS_TEST_TMPDIR/events")" -ge 2 ] && break; sleep 0.05; done
     run oci exec a sh -c 'a=x; while :; do a=$a$a; done'
     for _ in $(seq 100); do grep -q '"oom"' "$BATS_TEST_TMPDIR/events" && break; sleep 0.05; done
     grep '{"type":"oom","id":"a"}' "$BATS_TEST_TMPDIR/events"
