@@ -168,9 +168,10 @@ int fs_mkdir_p(const char *path, mode_t mode)
 #define REMOVE_DEPTH_MAX 24
 
 struct removal {
-    int top;         /* the folder that is being emptied */
-    dev_t dev;       /* all of it must be on this file system */
-    uint64_t lifted; /* folders moved to the top so far; gives them their names */
+    int top;               /* the folder that is being emptied */
+    dev_t dev;             /* all of it must be on this file system */
+    uint64_t lifted;       /* folders moved to the top so far; gives them their names */
+    struct removal *outer; /* of a subvolume: the tree that it lies in */
 };
 
 /* Clears immutable and append-only: they make unlink and rename fail even for root. Only regular
@@ -233,6 +234,35 @@ static int lift(struct removal *rm, int dirfd, const char *name)
 
 static int remove_level(struct removal *rm, int fd, unsigned depth);
 
+/* The root of a mount, not of a subvolume of the same btrfs. */
+static bool is_mount(int fd)
+{
+    struct statx sx;
+
+    return statx(fd, "", AT_EMPTY_PATH, STATX_TYPE, &sx) < 0 ||
+           !(sx.stx_attributes_mask & STATX_ATTR_MOUNT_ROOT) ||
+           (sx.stx_attributes & STATX_ATTR_MOUNT_ROOT);
+}
+
+/*
+ * A subvolume of btrfs, which whoever may write to a folder can make in it. It is a tree of its own,
+ * as nothing but subvolumes can be renamed out of one; those that lie in it are lifted to the
+ * outermost tree, so that nesting costs no stack.
+ */
+static int remove_subvolume(struct removal *rm, int dirfd, const char *name, int fd /* taken */,
+                            dev_t dev)
+{
+    struct removal inner = {.top = fd, .dev = dev, .outer = rm};
+    int r;
+
+    if (rm->outer) {
+        (void)close(fd);
+        return lift(rm->outer, dirfd, name);
+    }
+    r = remove_level(&inner, fd, 0);
+    return r < 0 ? r : unlink_hard(dirfd, name, AT_REMOVEDIR);
+}
+
 static int remove_folder(struct removal *rm, int dirfd, const char *name, unsigned depth)
 {
     struct stat st;
@@ -245,10 +275,12 @@ static int remove_folder(struct removal *rm, int dirfd, const char *name, unsign
     sub = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (sub < 0)
         return errno == ENOENT ? 0 : -errno;
-    if (fstat(sub, &st) < 0 || st.st_dev != rm->dev) {
+    if (fstat(sub, &st) < 0 || (st.st_dev != rm->dev && is_mount(sub))) {
         (void)close(sub);
         return -EXDEV;
     }
+    if (st.st_dev != rm->dev)
+        return remove_subvolume(rm, dirfd, name, sub, st.st_dev);
     if (depth >= REMOVE_DEPTH_MAX) {
         (void)close(sub);
         return lift(rm, dirfd, name);

@@ -168,6 +168,10 @@ const char *jstr(const struct json_value *obj, const char *key);
     X(update)                                                                                      \
     X(unpause)                                                                                     \
     X(version)                                                                                     \
+    X(volume_create)                                                                               \
+    X(volume_inspect)                                                                              \
+    X(volume_ls)                                                                                   \
+    X(volume_rm)                                                                                   \
     X(wait)
 #define X(name) extern const struct command command_##name;
 CLI_COMMANDS(X)

@@ -67,6 +67,12 @@ static const struct command *const network_commands[] = {&command_network_connec
 static const struct command command_network = {.name = "network",
                                                .summary = "Manage networks",
                                                .sub = network_commands};
+static const struct command *const volume_commands[] = {
+    &command_volume_create, &command_volume_inspect, &command_volume_ls, &command_volume_rm, NULL,
+};
+static const struct command command_volume = {.name = "volume",
+                                              .summary = "Manage volumes",
+                                              .sub = volume_commands};
 
 static const struct command *const system_commands[] = {&command_events, &command_info, NULL};
 static const struct command command_system = {.name = "system",
@@ -111,6 +117,7 @@ const struct command *const cli_commands[] = {
     &command_unpause,
     &command_update,
     &command_version,
+    &command_volume,
     &command_wait,
     NULL,
 };

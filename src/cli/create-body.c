@@ -254,6 +254,19 @@ static void put_bindings(struct jsonw *w, const struct port_specs *published)
     jsonw_end(w);
 }
 
+/* A bare size is one budget for everything: one id for all of it. */
+static int put_quota(struct jsonw *w, const struct create_options *o, struct error *e)
+{
+    bool bare = false;
+    int r = create_disk_quota(w, o->disk_quota, &bare, e);
+
+    if (o->quota_id && *o->quota_id && !STREQ(o->quota_id, "0"))
+        put_str(w, "QuotaId", o->quota_id);
+    else if (bare)
+        jsonw_str(w, "QuotaId", "-1");
+    return r;
+}
+
 static int put_config(struct jsonw *w, const struct create_options *o, const char *image,
                       char *const *args, const struct attach_set *attach, struct error *e)
 {
@@ -280,7 +293,9 @@ static int put_config(struct jsonw *w, const struct create_options *o, const cha
     put_int(w, "StopTimeout", o->stop_timeout);
     put_int(w, "NetPriority", o->net_priority);
     put_str(w, "MacAddress", o->mac);
-    r = put_env(w, o, e);
+    r = put_quota(w, o, e);
+    if (r == 0)
+        r = put_env(w, o, e);
     if (r == 0)
         r = put_labels(w, o, e);
     if (r == 0)

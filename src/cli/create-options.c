@@ -36,6 +36,11 @@ const struct option_def create_option_table[] = {
         "Optional volume driver for the container"),
     OPT(CO, storage_opt, "storage-opt", 0, OPTION_LIST, NULL,
         "Storage driver options for the container"),
+    OPT(CO, disk_quota, "disk-quota", 0, OPTION_LIST, NULL,
+        "Limit disk space: SIZE for all, or PATH=SIZE, /&/A&/B=SIZE, PATTERN=SIZE; also "
+        "SIZE,inodes=N"),
+    OPT(CO, quota_id, "quota-id", 0, OPTION_STR, NULL,
+        "Disk quota id: -1 for one of the pool's, or a number above 16777216"),
     OPT(CO, read_only, "read-only", 0, OPTION_BOOL, NULL,
         "Mount the container's root filesystem as read only"),
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/quotaspec.h"
 #include "base/fs.h"
 #include "base/str.h"
 #include "base/strv.h"
@@ -496,4 +497,20 @@ int create_security_opt(const char *text, char **ret, struct error *e)
     json_value_print(profile, false, &compact);
     *ret = xasprintf("seccomp=%s", buf_str(&compact));
     return 0;
+}
+
+int create_disk_quota(struct jsonw *w, char *const *list, bool *ret_bare, struct error *e)
+{
+    struct json_map map = {0};
+    bool bare = false;
+    int r = 0;
+
+    for (char *const *l = list; r == 0 && l && *l; l++)
+        r = quotaspec_add(&map, *l, &bare, e);
+    if (r == 0 && map.len)
+        jsonw_map(w, "DiskQuota", &map);
+    json_map_done(&map);
+    if (ret_bare)
+        *ret_bare = bare;
+    return r;
 }

@@ -12,6 +12,8 @@ struct create_options {
     /* storage */
     char **volumes, **mounts, **tmpfs, **volumes_from, **storage_opt;
     char *volume_driver;
+    char **disk_quota;
+    char *quota_id;
     bool read_only;
     /* network */
     char **publish, **expose, **networks, **network_alias;
@@ -86,6 +88,9 @@ int create_rate(struct jsonw *w, const char *flag, const char *text, bool bytes,
                 struct error *e) MUST_CHECK;
 int create_weight(struct jsonw *w, const char *text, struct error *e) MUST_CHECK;
 int create_restart(struct jsonw *w, const char *text, struct error *e) MUST_CHECK;
+/* --disk-quota, all of them: DiskQuota. *ret_bare (may be NULL): a size without a path is there. */
+int create_disk_quota(struct jsonw *w, char *const *list, bool *ret_bare,
+                      struct error *e) MUST_CHECK;
 /* -v: the text for Binds (NULL: it is an anonymous volume, *ret_target). Caller frees. */
 int create_bind(const char *text, char **ret_bind, char **ret_target, struct error *e) MUST_CHECK;
 /* --security-opt: seccomp profiles are read from their file. Caller frees. */

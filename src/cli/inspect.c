@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* inspect, container inspect, image inspect: objects as JSON or through a template. */
+/* inspect, container inspect, image inspect, volume inspect: objects as JSON or through a template. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +21,7 @@ static const struct option_def inspect_option_table[] = {
     OPT(IO, size, "size", 's', OPTION_BOOL, NULL,
         "Display total file sizes if the type is container"),
     OPT(IO, type, "type", 0, OPTION_STR, NULL, "Return JSON for specified type",
-        .words = "container image"),
+        .words = "container image volume"),
     OPT_END,
 };
 static const struct option_def container_inspect_option_table[] = {
@@ -37,10 +37,11 @@ static const struct option_def image_inspect_option_table[] = {
 };
 
 struct kind {
-    const char *name, *prefix, *title;
+    const char *name, *prefix, *rest;
 };
-static const struct kind kinds[] = {{"container", "/containers/", "container"},
-                                    {"image", "/images/", "image"}};
+static const struct kind kinds[] = {{"container", "/containers/", "/json"},
+                                    {"image", "/images/", "/json"},
+                                    {"volume", "/volumes/", NULL}};
 
 /* The object of the first kind that has one of this name. `only` NULL: any kind. */
 static int fetch(struct cli *cli, const struct inspect_options *o, const char *only,
@@ -53,7 +54,7 @@ static int fetch(struct cli *cli, const struct inspect_options *o, const char *o
 
         if (only && !STREQ(only, kinds[i].name))
             continue;
-        url_set(&u, kinds[i].prefix, name, "/json");
+        url_set(&u, kinds[i].prefix, name, kinds[i].rest);
         url_add_bool(&u, "size", o->size && i == 0);
         r = api_get(cli, &u, ret, &why);
         if (r == 0)
@@ -107,7 +108,8 @@ static int run_inspect(struct cli *cli, void *options, char **args, size_t n)
 {
     const struct inspect_options *o = options;
 
-    if (o->type && *o->type && !STREQ(o->type, "container") && !STREQ(o->type, "image")) {
+    if (o->type && *o->type && !STREQ(o->type, "container") && !STREQ(o->type, "image") &&
+        !STREQ(o->type, "volume")) {
         err_printf("\"%s\" is not a valid value for --type\n", o->type);
         return 1;
     }
@@ -124,10 +126,15 @@ static int run_image_inspect(struct cli *cli, void *options, char **args, size_t
     return inspect_all(cli, options, "image", args);
 }
 
+static int run_volume_inspect(struct cli *cli, void *options, char **args, size_t n)
+{
+    return inspect_all(cli, options, "volume", args);
+}
+
 const struct command command_inspect = {
     .name = "inspect",
     .args = "NAME|ID [NAME|ID...]",
-    .summary = "Return low-level information on containers and images",
+    .summary = "Return low-level information on containers, images and volumes",
     .options = inspect_option_table,
     .options_size = sizeof(struct inspect_options),
     .args_min = 1,
@@ -156,4 +163,14 @@ const struct command command_image_inspect = {
     .args_max = -1,
     .complete = COMPLETE_IMAGE,
     .run = run_image_inspect,
+};
+const struct command command_volume_inspect = {
+    .name = "inspect",
+    .args = "VOLUME [VOLUME...]",
+    .summary = "Display detailed information on one or more volumes",
+    .options = image_inspect_option_table,
+    .options_size = sizeof(struct inspect_options),
+    .args_min = 1,
+    .args_max = -1,
+    .run = run_volume_inspect,
 };

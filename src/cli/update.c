@@ -15,6 +15,7 @@ struct update_options {
     char *cpuset_cpus, *cpuset_mems, *restart;
     struct opt_int pids_limit, blkio_weight;
     char **blkio_weight_device, **read_bps, **write_bps, **read_iops, **write_iops;
+    char **disk_quota;
     char **env, **env_file, **env_rm, **labels, **annotations;
     char **publish_add, **publish_rm, **volumes_add, **mounts_add, **mounts_rm;
     char **devices_add, **devices_rm;
@@ -63,6 +64,8 @@ static const struct option_def update_option_table[] = {
     OPT(UO, restart, "restart", 0, OPTION_STR, NULL,
         "Restart policy to apply when a container exits",
         .words = "no always unless-stopped on-failure"),
+    OPT(UO, disk_quota, "disk-quota", 0, OPTION_LIST, NULL,
+        "Change disk limits: the rule as at create with another size (0: none)"),
     OPT(UO, env, "env", 'e', OPTION_LIST, NULL, "Set environment variables"),
     OPT(UO, env_file, "env-file", 0, OPTION_LIST, NULL, "Read in a file of environment variables",
         .complete = COMPLETE_FILE),
@@ -197,6 +200,8 @@ static int update_body(const struct update_options *o, struct buf *out, struct e
         r = put_rates(&w, "BlkioDeviceWriteIOps", "device-write-iops", o->write_iops, e);
     if (r == 0 && o->restart)
         r = create_restart(&w, o->restart, e);
+    if (r == 0)
+        r = create_disk_quota(&w, o->disk_quota, NULL, e);
     put_list(&w, "Env", env);
     put_list(&w, "EnvRm", o->env_rm);
     put_list(&w, "Label", o->labels);

@@ -20,6 +20,7 @@ struct daemon_config {
     char *rootfs_driver;
     struct json_list runtimes; /* of runtime_config */
     char *default_runtime;
+    char *quota_driver;
     char *log_driver;
     struct json_map log_opts;
     char **insecure_registries;

@@ -133,16 +133,17 @@ static int parse_mounts(struct engine *en, struct container_definition *def, str
 
 /* Makes the volumes and fills the new ones with what the image has at their place. */
 int create_prepare_volumes(struct engine *en, const char *id, struct volume_mounts *mounts,
-                           const struct image *img, struct error *e)
+                           const struct image *img, struct container_definition *made,
+                           char ***warnings, struct error *e)
 {
     AUTOFREE bool *copy_up = xcalloc(mounts->len + 1, sizeof(bool));
     struct rootfs_mount view = {0};
     AUTOFD int fd = -EBADF;
     int r;
 
-    if (!mounts->len)
-        return 0;
     r = volume_mounts_prepare(en->volumes, id, mounts, copy_up, e);
+    if (r == 0)
+        r = made ? quota_create(en, made, warnings, e) : quota_volumes(en, mounts, e);
     for (size_t i = 0; r == 0 && img && i < mounts->len; i++) {
         if (!copy_up[i])
             continue;
@@ -155,7 +156,7 @@ int create_prepare_volumes(struct engine *en, const char *id, struct volume_moun
             r = volume_copy_up(&mounts->items[i], fd, e);
     }
     rootfs_mount_done(&view);
-    return r;
+    return r == 0 ? quota_created(en, id, mounts, e) : r;
 }
 
 /* Docker's default: the short id; the other's with its network; the host's with the host's. */
@@ -207,22 +208,20 @@ static int make_definition(struct engine *en, struct container_config *config,
 
 /* The name is reserved: puts the container on disk, on record and into the registry. */
 static int install(struct engine *en, struct container_definition *def, const struct image *img,
-                   const char *name, struct container **ret, struct error *e)
+                   const char *name, char ***warnings, struct container **ret, struct error *e)
 {
     struct container *c;
-    int r;
+    int r = create_prepare_volumes(en, def->id, &def->mounts, img, def, warnings, e);
 
-    if (mkdir(def->dir, 0710) < 0) {
+    /* A limited one is there already. */
+    if (r == 0 && mkdir(def->dir, 0710) < 0 && errno != EEXIST)
         r = error_set_errno(e, errno, "cannot create %s", def->dir);
-        container_def_free(def);
-        return r;
-    }
-    r = create_prepare_volumes(en, def->id, &def->mounts, img, e);
     c = container_new(en, def, name);
     if (r == 0)
         r = record_insert(en, c, e);
     if (r < 0) {
         (void)!volume_mounts_release(en->volumes, def->id, &def->mounts, true, NULL);
+        (void)!quota_release_container(en, def->id, NULL);
         (void)!fs_remove_tree(AT_FDCWD, def->dir);
         container_unref(c);
         return r;
@@ -334,7 +333,7 @@ static int create_checked(struct engine *en, const char *name, const char *platf
         container_def_free(def);
     } else {
         (void)memcpy(ret->id, def->id, sizeof(ret->id));
-        r = install(en, def, img, reserved, ret_container, e);
+        r = install(en, def, img, reserved, &ret->warnings, ret_container, e);
     }
     if (r < 0) {
         name_unreserve(en, reserved);

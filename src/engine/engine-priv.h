@@ -18,6 +18,7 @@
 #include "engine/engine.h"
 #include "io/loop.h"
 #include "monitor/monitor.h"
+#include "quota/quota.h"
 #include "rootfs/rootfs.h"
 #include "store/store.h"
 #include "sys/cgroup.h"
@@ -56,6 +57,7 @@ struct engine {
     struct image_store *images;
     const struct rootfs_driver *rootfs;
     struct volume_store *volumes;
+    struct quota_manager *quota;
     struct network_manager *network;
     struct lxcfs *lxcfs; /* NULL: not asked for */
 
@@ -335,9 +337,11 @@ int engine_seccomp(struct engine *en, const struct host_config *hc, const void *
 int validate_limits(struct host_config *hc, struct error *e);
 int validate_restart(struct host_config *hc, struct error *e);
 int validate_devices(const struct host_config *hc, struct error *e);
-/* Makes the volumes and fills the new ones with what the image (NULL: nothing) has there. */
+/* Makes the volumes, limits them, and fills the new ones with what the image (NULL: nothing) has there.
+ * made: the container is new: its disk budgets, and its folder when that is limited; else NULL. */
 int create_prepare_volumes(struct engine *en, const char *id, struct volume_mounts *mounts,
-                           const struct image *img, struct error *e);
+                           const struct image *img, struct container_definition *made,
+                           char ***warnings, struct error *e);
 int create_check_addresses(const struct container_config *config, const struct create_extra *extra,
                            struct error *e);
 int validate_create(struct engine *en, struct container_config *config, struct host_config *hc,
@@ -413,6 +417,39 @@ struct exec *exec_find(struct engine *en, const char *id);
 void exec_handle_exit(struct container *c, const char *exec_id, int64_t code);
 /* All execs of an ended container have ended. */
 void exec_all_ended(struct container *c);
+
+/* --- quota.c: disk budgets ----------------------------------------------------------------------------- */
+
+/* Syntax and consistency of the request's rules. */
+int quota_validate(const struct container_config *config, const struct host_config *hc,
+                   struct error *e) MUST_CHECK;
+bool quota_is_asked(const struct container_definition *def);
+/* Volumes are there and empty or not: makes the budgets of a new container (also its folder, when that
+ * is limited) and of its volumes. */
+int quota_create(struct engine *en, struct container_definition *def, char ***warnings,
+                 struct error *e) MUST_CHECK;
+/* New volumes have the image's content: that counts, and must fit. */
+int quota_created(struct engine *en, const char *id, const struct volume_mounts *mounts,
+                  struct error *e) MUST_CHECK;
+/* Volumes with a size of their own: it is in force. */
+int quota_volumes(struct engine *en, const struct volume_mounts *mounts,
+                  struct error *e) MUST_CHECK;
+/* Before a start: all in force, or an error. */
+int quota_start(struct engine *en, const struct container_definition *def,
+                struct error *e) MUST_CHECK;
+/* How large the log of a container whose folder is limited may grow before it is rotated, when
+ * nothing else was said; 0: as large as it likes. */
+int64_t quota_log_size(struct engine *en, const char *id);
+/* With the container: its folder and all in it, its ids. */
+int quota_release_container(struct engine *en, const char *id, struct error *e) MUST_CHECK;
+int quota_volume_make(struct engine *en, const char *name, const char *source,
+                      const struct quota_limit *limit, struct error *e) MUST_CHECK;
+struct update_context;
+int quota_update_check(struct update_context *u, struct error *e);
+int quota_update_apply(struct update_context *u, const struct container_definition *from,
+                       const struct container_definition *to, struct error *e);
+/* After the records are loaded: gives back what a killed pouchd left, mounts images. */
+void quota_recover(struct engine *en);
 
 /* --- streams.c --------------------------------------------------------------------------------------- */
 

@@ -162,6 +162,8 @@ static int open_parts(struct engine *en, const struct engine_params *p, bool *re
     if (r == 0)
         r = image_store_open(&ip, &en->images, e);
     if (r == 0)
+        r = quota_open(en->store, en->root, p->quota_driver, &en->quota, e);
+    if (r == 0)
         r = volume_store_open(en->root, &en->volumes, e);
     if (r == 0)
         r = network_open(&p->network, en->store, &en->network, e);
@@ -291,6 +293,7 @@ int engine_open(const struct engine_params *p, struct engine **ret, struct error
         engine_close(en);
         return r;
     }
+    quota_recover(en);
     recover_all(en, rebooted);
     if (en->lxcfs)
         r = lxcfs_watch(en->lxcfs, e);
@@ -410,6 +413,7 @@ void engine_close(struct engine *en)
     close_containers(en, &live);
     network_close(en->network, live == 0);
     volume_store_free(en->volumes);
+    quota_close(en->quota, live == 0);
     if (en->images)
         image_store_close(en->images);
     events_free(en->events);

@@ -36,6 +36,7 @@ struct engine_params {
     const char *cgroup_parent; /* "/pouch" */
     const char *rootfs_driver; /* NULL: default */
     const char *log_driver;    /* NULL: json-file */
+    const char *quota_driver;  /* NULL: auto */
     struct json_map log_opts;  /* max-size, max-file */
     struct network_params network;
     char **insecure_registries; /* host[:port] or CIDR */
@@ -51,8 +52,8 @@ struct engine_params {
     bool enable_lxcfs;
     const char *lxcfs_program; /* NULL: lxcfs in PATH */
     const char *lxcfs_home;    /* NULL: below state */
-    const char *userns;               /* default --userns, NULL: host */
-    char **userns_pool;               /* "FIRST:SIZE" of host ids; NULL: /etc/subuid or built in */
+    const char *userns;        /* default --userns, NULL: host */
+    char **userns_pool;        /* "FIRST:SIZE" of host ids; NULL: /etc/subuid or built in */
     bool debug;
 };
 
@@ -293,6 +294,11 @@ int engine_image_remove(struct engine *en, const char *ref, bool force, bool pru
 /* --- Volumes, networks: for reading --------------------------------------------------------------- */
 
 struct volume_store *engine_volumes(struct engine *en);
+/* Also with a limit (options size=, inodes=). A volume of that name that is there is returned. */
+int engine_volume_create(struct engine *en, const struct volume_params *p, struct volume *ret,
+                         struct error *e) MUST_CHECK;
+int engine_volume_remove(struct engine *en, const char *name, bool force,
+                         struct error *e) MUST_CHECK;
 void engine_network_info(struct engine *en, struct network_info *ret);
 
 /* --- Events --------------------------------------------------------------------------------------- */

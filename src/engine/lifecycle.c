@@ -304,6 +304,10 @@ static void remove_remains(struct container *c, bool volumes)
         log_warn("volume left behind", "id=%s error=\"%s\"", c->id, error_message(&e));
         error_done(&e);
     }
+    if (quota_release_container(en, c->id, &e) < 0) {
+        log_warn("disk budget left behind", "id=%s error=\"%s\"", c->id, error_message(&e));
+        error_done(&e);
+    }
     if (rootfs_remove(en->rootfs, def->dir, &e) < 0)
         log_warn("writable layer left behind", "id=%s error=\"%s\"", c->id, error_message(&e));
     r = fs_remove_tree(AT_FDCWD, def->dir);

@@ -213,17 +213,18 @@ static void undo_reserve(struct start_context *ctx)
     ctx->reserved = false;
 }
 
+static const char *const name_files[] = {"hosts", "hostname", "resolv.conf"};
+
 /* With container:ID the other's files are used, as Docker does. */
 static int copy_name_files(struct start_context *ctx, struct error *e)
 {
-    static const char *const names[] = {"hosts", "hostname", "resolv.conf"};
     AUTOPTR(container_view) struct container_view *other = NULL;
     int r = engine_inspect(ctx->c->en, mode_container(ctx->def->host_config.network_mode), &other,
                            e);
 
-    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(names); i++) {
-        AUTOFREE char *from = xasprintf("%s/%s", other->def->dir, names[i]);
-        AUTOFREE char *to = xasprintf("%s/%s", ctx->def->dir, names[i]);
+    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(name_files); i++) {
+        AUTOFREE char *from = xasprintf("%s/%s", other->def->dir, name_files[i]);
+        AUTOFREE char *to = xasprintf("%s/%s", ctx->def->dir, name_files[i]);
         AUTOFREE char *text = NULL;
         size_t len = 0;
 
@@ -234,6 +235,18 @@ static int copy_name_files(struct start_context *ctx, struct error *e)
             r = error_set_errno(e, r, "cannot copy %s to %s", from, to);
     }
     return r;
+}
+
+static bool drop_name_files(const char *dir)
+{
+    bool dropped = false;
+
+    for (size_t i = 0; i < ARRAY_SIZE(name_files); i++) {
+        AUTOFREE char *path = xasprintf("%s/%s", dir, name_files[i]);
+
+        dropped |= unlink(path) == 0;
+    }
+    return dropped;
 }
 
 static int do_files(struct start_context *ctx, struct error *e)
@@ -254,9 +267,21 @@ static int do_files(struct start_context *ctx, struct error *e)
         .host_network = STREQ(hc->network_mode, "host"),
     };
 
+    CLEANUP(error_done) struct error why = ERROR_INIT;
+    int r;
+
     if (ctx->netns_pid)
         return copy_name_files(ctx, e);
-    return network_write_files(def->dir, &f, e);
+    r = network_write_files(def->dir, &f, &why);
+    /* They count in the container's disk budget, and it may have used that up: what an earlier run left
+     * of them makes room. */
+    if (r < 0 && (why.errnum == EDQUOT || why.errnum == ENOSPC) && drop_name_files(def->dir)) {
+        error_done(&why);
+        r = network_write_files(def->dir, &f, &why);
+    }
+    if (r < 0)
+        error_move(e, &why);
+    return r;
 }
 
 static int prepare_foreign(struct start_context *ctx, struct error *e)
@@ -304,11 +329,17 @@ static int do_volumes(struct start_context *ctx, struct error *e)
     return r;
 }
 
+static int do_quota(struct start_context *ctx, struct error *e)
+{
+    return quota_start(ctx->c->en, ctx->def, e);
+}
+
 static int do_monitor(struct start_context *ctx, struct error *e)
 {
     const struct container_definition *def = ctx->def;
     struct log_options log = {.max_size = -1, .max_files = 1};
     unsigned size[2] = {0, 0};
+    int64_t share;
     struct monitor_params p = {
         .program = ctx->c->en->monitor_program,
         .id = def->id,
@@ -333,6 +364,13 @@ static int do_monitor(struct start_context *ctx, struct error *e)
     view_fill_monitor(ctx, &p);
     p.rows = size[0];
     p.cols = size[1];
+    /* The log counts in the container's budget: it gives up its oldest lines rather than take all. */
+    share = quota_log_size(ctx->c->en, def->id);
+    if (share && !json_map_get(&def->host_config.log_config.config, "max-size") &&
+        log.max_size > share) {
+        log.max_size = share;
+        log.max_files = 2;
+    }
     p.log_max_size = log.max_size;
     p.log_max_files = (unsigned)log.max_files;
     return monitor_spawn(&p, &ctx->monitor, e);
@@ -409,6 +447,7 @@ struct start_step {
 static const struct start_step steps[] = {
     {"resolve", do_resolve, undo_resolve},
     {"volumes", do_volumes, NULL},
+    {"quota", do_quota, NULL},
     {"rootfs", do_rootfs, undo_rootfs},
     {"address", do_reserve, undo_reserve},
     {"files", do_files, NULL},

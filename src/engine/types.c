@@ -42,6 +42,8 @@ static const struct json_field container_config_fields[] = {
     F(container_config, rich_mode, "RichMode", JSON_STR, OMIT),
     F(container_config, rich_exit, "RichExit", JSON_STR, OMIT),
     F(container_config, init_script, "InitScript", JSON_STR, OMIT),
+    F(container_config, disk_quota, "DiskQuota", JSON_STR_MAP, OMIT),
+    F(container_config, quota_id, "QuotaId", JSON_STR, OMIT),
     JSON_END,
 };
 PUBLIC_TABLE(container_config);
@@ -265,6 +267,7 @@ static const struct json_field container_update_fields[] = {
     F(container_update, env_rm, "EnvRm", JSON_STRV, OMIT),
     F(container_update, labels, "Label", JSON_STRV, OMIT),
     F(container_update, annotations, "Annotation", JSON_STRV, OMIT),
+    F(container_update, disk_quota, "DiskQuota", JSON_STR_MAP, OMIT),
     F(container_update, publish_add, "PublishAdd", JSON_STRV, OMIT),
     F(container_update, publish_rm, "PublishRm", JSON_STRV, OMIT),
     F(container_update, binds_add, "BindsAdd", JSON_STRV, OMIT),

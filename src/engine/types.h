@@ -44,6 +44,8 @@ struct container_config {
     char *rich_mode;   /* dumb-init, sbin-init, systemd */
     char *rich_exit;   /* whose exit code is the container's: app, init */
     char *init_script; /* run before the application, "path args…" */
+    struct json_map disk_quota; /* Pouch: path, "/a&/b" or pattern → size (base/quotaspec.h) */
+    char *quota_id;             /* Pouch: "", "0", "-1", an id; after create the id */
 };
 extern const struct json_desc container_config_json;
 
@@ -210,6 +212,7 @@ struct container_update {
     char **env_rm;                 /* "NAME" */
     char **labels;                 /* "name=value"; "name=": removed */
     char **annotations;            /* the same */
+    struct json_map disk_quota;    /* rules that are set; "0" lifts a limit */
     char **publish_add;            /* as -p */
     char **publish_rm;             /* "PORT[/PROTO]", or as -p: that publication alone */
     char **binds_add;              /* as -v: "SOURCE:TARGET[:OPTIONS]", "TARGET" */

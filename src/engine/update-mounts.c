@@ -159,7 +159,7 @@ int update_mounts_check(struct update_context *u, struct error *e)
         (void)!image_get(u->c->en->images, u->old->image_id, &img, NULL);
     /* Last, as it makes volumes and folders: update_mounts_abandon() takes them back. */
     if (r == 0)
-        r = create_prepare_volumes(u->c->en, u->c->id, &u->added, img, e);
+        r = create_prepare_volumes(u->c->en, u->c->id, &u->added, img, NULL, NULL, e);
     image_unref(img);
     if (r < 0) {
         volume_mounts_done(&u->added);

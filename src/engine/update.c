@@ -22,6 +22,7 @@ static const struct update_part parts[] = {
     {"devices", update_devices_check, update_devices_apply, false},
     {"network", update_network_check, update_network_apply, false},
     {"ports", update_ports_check, update_ports_apply, false},
+    {"disk quota", quota_update_check, quota_update_apply, true},
     /* Its check comes last: it makes volumes. */
     {"mounts", update_mounts_check, update_mounts_apply, false},
 };

@@ -197,8 +197,6 @@ static int check_unsupported(const struct container_config *config, const struct
         return unsupported(e, "--link", "use the other container's address or a published port");
     if (!str_is_empty(hc->isolation) && !STREQ(hc->isolation, "default"))
         return error_set(e, ERR_INVALID, "invalid isolation '%s' on linux", hc->isolation);
-    if (hc->storage_opt.len)
-        return unsupported(e, "--storage-opt", "the overlay driver has no options");
     if (hc->device_requests && !STREQ(hc->device_requests, "null") &&
         !STREQ(hc->device_requests, "[]"))
         return unsupported(e, "--gpus and device requests", "pass device nodes with --device");
@@ -369,6 +367,8 @@ int validate_create(struct engine *en, struct container_config *config, struct h
         r = view_validate(en, hc, e);
     if (r == 0)
         r = check_log(en, hc, e);
+    if (r == 0)
+        r = quota_validate(config, hc, e);
     if (r == 0)
         r = spec_security(en, hc, &sec, e);
     if (r == 0)

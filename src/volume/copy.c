@@ -386,7 +386,17 @@ static void empty_folder(int to)
     (void)closedir(dir);
 }
 
-/* A host folder given by the volume's options: no place beside it is ours. */
+/* A limited volume's content is a mount or a subvolume, a file system of its own to rename(). */
+static bool is_apart(const char *source)
+{
+    AUTOFREE char *parent = xasprintf("%s/..", source);
+    struct stat st;
+    struct stat up;
+
+    return stat(source, &st) == 0 && stat(parent, &up) == 0 && st.st_dev != up.st_dev;
+}
+
+/* A host folder given by the volume's options, or a file system of its own: it cannot be replaced. */
 static int copy_in_place(const struct volume_mount *m, int from)
 {
     AUTOFD int to = open(m->source, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -434,7 +444,8 @@ int volume_copy_up(const struct volume_mount *m, int rootfs_fd, struct error *e)
     if (from < 0)
         return error_set_errno(e, from, "read %s of the image", m->destination);
     ours = xasprintf("/%s/_data", m->name);
-    r = str_has_suffix(m->source, ours) ? copy_and_rename(m, from) : copy_in_place(m, from);
+    r = str_has_suffix(m->source, ours) && !is_apart(m->source) ? copy_and_rename(m, from)
+                                                                : copy_in_place(m, from);
     if (r < 0)
         return error_set_errno(e, r, "copy %s of the image into volume %s", m->destination,
                                m->name);

@@ -39,6 +39,8 @@ struct volume_store {
     char *dir;
     pthread_mutex_t lock; /* guards users */
     struct map *users;    /* volume's name → struct users */
+    int (*on_remove)(void *data, const char *name, const char *content, struct error *e);
+    void *on_remove_data;
 };
 
 /* What meta.json holds; the rest follows from the folder's name. */
@@ -91,17 +93,85 @@ static bool has_word(const char *list, const char *word)
     return strv_contains(words, word);
 }
 
+/* "size" in the spellings that the original took, and "inodes". */
+static const char *const size_keys[] = {"size", "Size", "opt.size"};
+static const char *const inodes_keys[] = {"inodes", "opt.inodes"};
+
+static bool is_limit_key(const char *key)
+{
+    bool found = false;
+
+    for (size_t i = 0; i < ARRAY_SIZE(size_keys); i++)
+        found |= STREQ(key, size_keys[i]);
+    for (size_t i = 0; i < ARRAY_SIZE(inodes_keys); i++)
+        found |= STREQ(key, inodes_keys[i]);
+    return found;
+}
+
+/* The one value among the spellings; NULL without any, ERR_INVALID for two. */
+static int one_of(const struct json_map *options, const char *const *keys, size_t n,
+                  const char **ret, struct error *e)
+{
+    *ret = NULL;
+    for (size_t i = 0; i < n; i++) {
+        const char *value = json_map_get(options, keys[i]);
+
+        if (value && *ret)
+            return error_set(e, ERR_INVALID, "volume option %s is given twice", keys[0]);
+        if (value)
+            *ret = value;
+    }
+    return 0;
+}
+
+int volume_limit(const struct json_map *options, struct quota_limit *ret, struct error *e)
+{
+    AUTOFREE char *text = NULL;
+    const char *size = NULL;
+    const char *inodes = NULL;
+    int r = one_of(options, size_keys, ARRAY_SIZE(size_keys), &size, e);
+
+    if (r == 0)
+        r = one_of(options, inodes_keys, ARRAY_SIZE(inodes_keys), &inodes, e);
+    if (r < 0)
+        return r;
+    *ret = (struct quota_limit){0};
+    if (!size && !inodes)
+        return 0;
+    if (size && strchr(size, ','))
+        return error_set(e, ERR_INVALID, "volume option size=%s: expected a size as in 10g", size);
+    text = xasprintf("%s%s%s%s", size ? size : "", size && inodes ? "," : "",
+                     inodes ? "inodes=" : "", inodes ? inodes : "");
+    r = quotaspec_limit_parse(text, false, ret, e);
+    if (r < 0)
+        error_add(e, "volume option %s", size ? "size" : "inodes");
+    return r;
+}
+
 int volume_options_check(const struct json_map *options, struct error *e)
 {
     const char *type = json_map_get(options, "type");
     const char *o = json_map_get(options, "o");
     const char *device = json_map_get(options, "device");
+    size_t limits = 0;
 
     for (size_t i = 0; i < options->len; i++) {
         const char *key = options->items[i].key;
 
-        if (!STREQ(key, "type") && !STREQ(key, "o") && !STREQ(key, "device"))
+        if (is_limit_key(key))
+            limits++;
+        else if (!STREQ(key, "type") && !STREQ(key, "o") && !STREQ(key, "device"))
             return error_set(e, ERR_INVALID, "invalid option: \"%s\"", key);
+    }
+    if (limits) {
+        struct quota_limit limit;
+        int r = volume_limit(options, &limit, e);
+
+        if (r == 0 && limits < options->len)
+            r = error_set(e, ERR_INVALID,
+                          "a size cannot be given together with type, o and device: limit the host "
+                          "folder by --disk-quota, or leave device out");
+        return r;
     }
     if (options->len == 0)
         return 0;
@@ -411,8 +481,26 @@ int volume_remove(struct volume_store *vs, const char *name, bool force, struct 
         error_move(e, &why);
         return r;
     }
+    if (vs->on_remove) {
+        AUTOFREE char *content = xasprintf("%s/" CONTENT_DIR, to);
+
+        r = vs->on_remove(vs->on_remove_data, name, content, e);
+        if (r < 0) {
+            error_add(e, "remove volume %s", name);
+            return r;
+        }
+    }
     r = fs_remove_tree(AT_FDCWD, to);
     return r < 0 ? error_set_errno(e, r, "remove volume %s", name) : 0;
+}
+
+void volume_store_on_remove(struct volume_store *vs,
+                            int (*fn)(void *data, const char *name, const char *content,
+                                      struct error *e),
+                            void *data)
+{
+    vs->on_remove = fn;
+    vs->on_remove_data = data;
 }
 
 /* --- The store ------------------------------------------------------------------------------ */

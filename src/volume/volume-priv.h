@@ -13,7 +13,7 @@ int volume_name_check(const char *name, struct error *e) MUST_CHECK;
 /* Only "local" exists. */
 int volume_driver_check(const char *driver, struct error *e) MUST_CHECK;
 
-/* The local driver's options: none, or type=none, o=bind, device=/host/folder. */
+/* The local driver's options: none; or type=none, o=bind, device=/host/folder; or size, inodes. */
 int volume_options_check(const struct json_map *options, struct error *e) MUST_CHECK;
 
 /* The folder with the content: `_data`, or the host folder of the bind option. */

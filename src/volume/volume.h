@@ -19,6 +19,7 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/macros.h"
+#include "base/quotaspec.h"
 
 /* --- The API's documents (Docker's field names) -------------------------------------------- */
 
@@ -141,7 +142,7 @@ struct volume_params {
     const char *name;   /* NULL or "": a random one, anonymous */
     const char *driver; /* NULL or "local" */
     const struct json_map *labels;
-    const struct json_map *options; /* local: type, o, device (tmpfs and bind only) */
+    const struct json_map *options; /* local: type, o, device (bind only); size, inodes */
     bool anonymous;
 };
 /* Makes the volume; one that exists already is returned as it is (*ret_new false). ret and ret_new
@@ -157,6 +158,20 @@ int volume_list(struct volume_store *vs, struct volume **ret, size_t *ret_len,
 /* ERR_CONFLICT while a container uses it, also with force; ERR_NOT_FOUND is no error with force. */
 int volume_remove(struct volume_store *vs, const char *name, bool force,
                   struct error *e) MUST_CHECK;
+
+/* What a volume's options size= and inodes= say; zeros without them. The store only keeps them: the
+ * engine sees to the limit. */
+int volume_limit(const struct json_map *options, struct quota_limit *ret,
+                 struct error *e) MUST_CHECK;
+
+/*
+ * Called for a volume that is being removed, after the rename that made it unreachable and before its
+ * content (now at `content`) is removed. When it fails, the remains wait for the next start.
+ */
+void volume_store_on_remove(struct volume_store *vs,
+                            int (*fn)(void *data, const char *name, const char *content,
+                                      struct error *e),
+                            void *data);
 
 /* A container uses / no longer uses a volume. Kept in memory only: the engine repeats it for every
  * container at start. Idempotent. */

@@ -93,3 +93,5 @@ void api_network_connect(struct http_request *req, void *ctx);
 void api_network_disconnect(struct http_request *req, void *ctx);
 void api_volume_list(struct http_request *req, void *ctx);
 void api_volume_inspect(struct http_request *req, void *ctx);
+void api_volume_create(struct http_request *req, void *ctx);
+void api_volume_remove(struct http_request *req, void *ctx);

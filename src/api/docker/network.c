@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Networks and volumes, for reading: what clients look at on their way. */
+/* Networks, for reading: what clients look at on their way. Volumes. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -226,4 +226,62 @@ void api_volume_inspect(struct http_request *req, void *ctx)
     (void)buf_putc(&b, '\n');
     volume_done(&v);
     http_reply_json(req, 200, &b);
+}
+
+/* The body of POST /volumes/create. */
+struct volume_create_body {
+    char *name;
+    char *driver;
+    struct json_map driver_opts;
+    struct json_map labels;
+    char *cluster; /* raw: Swarm's, refused */
+};
+static const struct json_field volume_create_fields[] = {
+    JSON_FIELD(struct volume_create_body, name, "Name", JSON_STR, 0),
+    JSON_FIELD(struct volume_create_body, driver, "Driver", JSON_STR, 0),
+    JSON_FIELD(struct volume_create_body, driver_opts, "DriverOpts", JSON_STR_MAP, 0),
+    JSON_FIELD(struct volume_create_body, labels, "Labels", JSON_STR_MAP, 0),
+    JSON_FIELD(struct volume_create_body, cluster, "ClusterVolumeSpec", JSON_RAW, 0),
+    JSON_END,
+};
+static const struct json_desc volume_create_json = {"volume", sizeof(struct volume_create_body),
+                                                    volume_create_fields};
+
+void api_volume_create(struct http_request *req, void *ctx)
+{
+    AUTO(error) struct error e = ERROR_INIT;
+    struct buf b = ANSWER_INIT;
+    struct volume_create_body body = {0};
+    struct volume v = {0};
+    int r;
+
+    if (api_body(req, &volume_create_json, &body) < 0)
+        return;
+    const struct volume_params p = {
+        .name = body.name,
+        .driver = body.driver,
+        .labels = &body.labels,
+        .options = &body.driver_opts,
+    };
+    r = body.cluster && !STREQ(body.cluster, "null")
+            ? error_set(&e, ERR_INVALID, "cluster volumes are Swarm's; Pouch has none")
+            : engine_volume_create(api_engine(ctx), &p, &v, &e);
+    json_free(&volume_create_json, &body);
+    if (r < 0) {
+        http_reply_error(req, &e);
+        return;
+    }
+    (void)json_print(&volume_json, &v, &b);
+    (void)buf_putc(&b, '\n');
+    volume_done(&v);
+    http_reply_json(req, 201, &b);
+}
+
+void api_volume_remove(struct http_request *req, void *ctx)
+{
+    AUTO(error) struct error e = ERROR_INIT;
+    bool force = parse_bool_query(http_query(req, "force"), false);
+    int r = engine_volume_remove(api_engine(ctx), http_param(req, "name"), force, &e);
+
+    api_done(req, r, 204, &e);
 }

@@ -61,7 +61,9 @@ const struct http_route docker_routes[] = {
     {"POST", "/networks/{id}/connect", api_network_connect, 0, 0},
     {"POST", "/networks/{id}/disconnect", api_network_disconnect, 0, 0},
     {"GET", "/volumes", api_volume_list, 0, 0},
+    {"POST", "/volumes/create", api_volume_create, 0, 0},
     {"GET", "/volumes/{name}", api_volume_inspect, 0, 0},
+    {"DELETE", "/volumes/{name}", api_volume_remove, 0, 0},
 
     /* Docker has these; saying which is better than "page not found". */
     {"GET", "/system/df", api_not_supported, 0, 0},

@@ -600,6 +600,20 @@ struct volume_store *engine_volumes(struct engine *en)
     return NULL;
 }
 
+int engine_volume_create(struct engine *en, const struct volume_params *p, struct volume *ret,
+                         struct error *e)
+{
+    ret->name = xstrdup(p->name && *p->name ? p->name : "random");
+    for (size_t i = 0; i < p->options->len; i++)
+        json_map_set(&ret->options, p->options->items[i].key, p->options->items[i].value);
+    return 0;
+}
+
+int engine_volume_remove(struct engine *en, const char *name, bool force, struct error *e)
+{
+    return force ? 0 : error_set(e, ERR_NOT_FOUND, "get %s: no such volume", name);
+}
+
 int volume_list(struct volume_store *vs, struct volume **ret, size_t *len, struct error *e)
 {
     return 0;

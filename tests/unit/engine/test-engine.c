@@ -153,7 +153,8 @@ static void test_validation(void **state)
         {"{\"Runtime\":\"magic\"}", "magic"},
         {"{\"LogConfig\":{\"Type\":\"splunk\"}}", "splunk"},
         {"{\"LogConfig\":{\"Type\":\"json-file\",\"Config\":{\"max-size\":\"x\"}}}", "max-size"},
-        {"{\"StorageOpt\":{\"size\":\"1g\"}}", "--storage-opt"},
+        {"{\"StorageOpt\":{\"size\":\"much\"}}", "expected a size"},
+        {"{\"StorageOpt\":{\"dm.basesize\":\"1g\"}}", "unknown storage option"},
         {"{\"KernelMemory\":100000000}", "kernel memory"},
     };
     struct engine en = {.default_log_driver = LIT("json-file")};

@@ -222,8 +222,11 @@ static void test_mounts_bad(void **state)
          "{\"Name\":\"nfs\"}}}",
          "plugin \"nfs\" not found"},
         {"{\"Type\":\"volume\",\"Target\":\"/b\",\"VolumeOptions\":{\"DriverConfig\":"
-         "{\"Options\":{\"size\":\"1\"}}}}",
-         "invalid option: \"size\""},
+         "{\"Options\":{\"volume-size\":\"1\"}}}}",
+         "invalid option: \"volume-size\""},
+        {"{\"Type\":\"volume\",\"Target\":\"/b\",\"VolumeOptions\":{\"DriverConfig\":"
+         "{\"Options\":{\"size\":\"much\"}}}}",
+         "volume option size"},
         {"{\"Type\":\"volume\",\"Target\":\"/b\",\"VolumeOptions\":{\"Subpath\":\"x\"}}",
          "Subpath is not supported"},
         {"{\"Type\":\"tmpfs\",\"Source\":\"/a\",\"Target\":\"/b\"}",

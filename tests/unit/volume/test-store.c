@@ -103,7 +103,10 @@ static void test_bad_names_and_options(void **state)
     static const char *const names[] = {"x", "..", "../x", "a/b", ".hidden", "a b", "-a"};
     static const char *const options[][3] = {
         {"type", "nfs", "mount other file systems"},
-        {"size", "1g", "invalid option: \"size\""},
+        {"volume-size", "1g", "invalid option: \"volume-size\""},
+        {"size", "0", "volume option size"},
+        {"size", "1g,inodes=5", "expected a size"},
+        {"inodes", "some", "volume option inodes"},
         {"o", "bind", "missing or relative device"},
     };
     struct error e = ERROR_INIT;
