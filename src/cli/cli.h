@@ -165,6 +165,7 @@ const char *jstr(const struct json_value *obj, const char *key);
     X(stop)                                                                                        \
     X(tag)                                                                                         \
     X(top)                                                                                         \
+    X(upgrade)                                                                                     \
     X(update)                                                                                      \
     X(unpause)                                                                                     \
     X(version)                                                                                     \

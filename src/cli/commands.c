@@ -47,6 +47,7 @@ static const struct command *const container_commands[] = {
     &command_top,
     &command_unpause,
     &command_update,
+    &command_upgrade,
     &command_wait,
     NULL,
 };
@@ -116,6 +117,7 @@ const struct command *const cli_commands[] = {
     &command_top,
     &command_unpause,
     &command_update,
+    &command_upgrade,
     &command_version,
     &command_volume,
     &command_wait,

@@ -2,12 +2,14 @@
 /* `update`: changes of a container, also while it runs. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/str.h"
 #include "base/strv.h"
 #include "cli/cli.h"
 #include "cli/create.h"
+#include "cli/image.h"
 
 struct update_options {
     struct opt_int memory, memory_swap, memory_reservation, memory_swappiness;
@@ -330,6 +332,117 @@ const struct command command_network_disconnect = {
     .args_min = 2,
     .args_max = 2,
     .run = run_disconnect,
+};
+
+/* --- upgrade ------------------------------------------------------------------------------- */
+
+struct upgrade_options {
+    char *image, *entrypoint;
+    struct opt_int stop_timeout, grace, health_timeout;
+    char *pull;
+    bool quiet;
+};
+#define PO struct upgrade_options
+static const struct option_def upgrade_option_table[] = {
+    OPT(PO, image, "image", 0, OPTION_STR, NULL, "The image to change to",
+        .complete = COMPLETE_IMAGE),
+    OPT(PO, entrypoint, "entrypoint", 0, OPTION_STR, NULL,
+        "Overwrite the entrypoint (the command is then that of the command line)"),
+    OPT(PO, stop_timeout, "time", 't', OPTION_INT, NULL,
+        "Seconds to wait before killing the running container"),
+    OPT(PO, grace, "grace", 0, OPTION_INT, NULL,
+        "Seconds the new container must stay up when it has no health check (default 3)"),
+    OPT(PO, health_timeout, "health-timeout", 0, OPTION_INT, NULL,
+        "Seconds until the new container must be healthy (default: by its health check)"),
+    OPT(PO, pull, "pull", 0, OPTION_STR, NULL,
+        "Pull the image before the upgrade (always, missing, never)", .initial = "missing",
+        .words = "always missing never"),
+    OPT(PO, quiet, "quiet", 'q', OPTION_BOOL, NULL, "Suppress the pull output"),
+    OPT_END,
+};
+
+static int post_upgrade(struct cli *cli, const char *name, const char *body, struct buf *out,
+                        struct error *e)
+{
+    struct url u CLEANUP(url_done) = URL_INIT;
+
+    url_set(&u, "/containers/", name, "/upgrade");
+    return api_call(cli, "POST", &u, body, out, e);
+}
+
+static void upgrade_body(const struct upgrade_options *o, char *const *command, struct buf *out)
+{
+    struct jsonw w = {.out = out};
+    char *entrypoint[] = {o->entrypoint, NULL};
+
+    jsonw_begin(&w, NULL);
+    jsonw_str(&w, "Image", o->image);
+    put_list(&w, "Cmd", command);
+    if (o->entrypoint)
+        jsonw_strv(&w, "Entrypoint", entrypoint);
+    put_int(&w, "StopTimeout", o->stop_timeout);
+    put_int(&w, "Grace", o->grace);
+    put_int(&w, "HealthTimeout", o->health_timeout);
+    jsonw_end(&w);
+}
+
+static int upgrade(struct cli *cli, const struct upgrade_options *o, char **args, struct error *e)
+{
+    AUTO(buf) struct buf body = BUF_INIT(BUF_UNLIMITED);
+    AUTO(buf) struct buf out = BUF_INIT(1 << 20);
+    AUTO(error) struct error missing = ERROR_INIT;
+    AUTOPTR(json_value) struct json_value *v = NULL;
+    int r = 0;
+
+    if (str_is_empty(o->image))
+        return error_set(e, ERR_INVALID, "--image is missing: which image shall %s have?", args[0]);
+    if (!STREQ(o->pull, "always") && !STREQ(o->pull, "missing") && !STREQ(o->pull, "never"))
+        return error_set(e, ERR_INVALID,
+                         "invalid pull option: '%s': must be one of \"always\", \"missing\" or "
+                         "\"never\"",
+                         o->pull);
+    upgrade_body(o, args + 1, &body);
+    if (STREQ(o->pull, "always"))
+        r = image_pull(cli, o->image, NULL, o->quiet, STDERR_FILENO, e);
+    if (r < 0)
+        return r;
+    r = post_upgrade(cli, args[0], buf_str(&body), &out, &missing);
+    if (r < 0 && STREQ(o->pull, "missing") && missing.code == ERR_NOT_FOUND &&
+        strcasestr(error_message(&missing), "no such image")) {
+        err_printf("Unable to find image '%s' locally\n", o->image);
+        r = image_pull(cli, o->image, NULL, o->quiet, STDERR_FILENO, e);
+        if (r == 0)
+            r = post_upgrade(cli, args[0], buf_str(&body), &out, e);
+    } else {
+        error_move(e, &missing);
+    }
+    if (r >= 0)
+        r = json_value_parse(buf_str(&out), out.len, &v, e);
+    if (r < 0)
+        return r;
+    cli_show_warnings(v);
+    out_printf("%s\n", args[0]);
+    return 0;
+}
+
+static int run_upgrade(struct cli *cli, void *options, char **args, size_t n)
+{
+    AUTO(error) struct error e = ERROR_INIT;
+
+    return upgrade(cli, options, args, &e) < 0 ? cli_fail(&e) : 0;
+}
+
+const struct command command_upgrade = {
+    .name = "upgrade",
+    .args = "CONTAINER [COMMAND] [ARG...]",
+    .summary = "Change a container's image; it keeps everything else",
+    .options = upgrade_option_table,
+    .options_size = sizeof(struct upgrade_options),
+    .args_min = 1,
+    .args_max = -1,
+    .flags = COMMAND_STOP_AT_ARG,
+    .complete = COMPLETE_CONTAINER,
+    .run = run_upgrade,
 };
 
 #define UPDATE_COMMAND                                                                             \

@@ -137,6 +137,8 @@ void container_unref(struct container *c)
     free(c->name);
     free(c->error);
     free(c->pending_change);
+    free(c->upgrade_images[0]);
+    free(c->upgrade_images[1]);
     strv_free(c->warnings);
     free(c->execs);
     (void)pthread_mutex_destroy(&c->mutex);
@@ -208,12 +210,15 @@ int container_claim(struct container *c, enum container_op op, struct error *e)
     int r = 0;
 
     (void)pthread_mutex_lock(&c->mutex);
-    while (c->op != OP_NONE && r == 0 && !(op == OP_REMOVE && c->op == OP_REMOVE)) {
+    while (c->op != OP_NONE && r == 0 && !(c->upgrading && op != OP_EXIT && op != OP_UPGRADE) &&
+           !(op == OP_REMOVE && c->op == OP_REMOVE)) {
         r = op == OP_EXIT ? pthread_cond_wait(&c->cond, &c->mutex)
                           : pthread_cond_timedwait(&c->cond, &c->mutex, &until);
     }
     if (c->removed)
         r = error_set(e, ERR_NOT_FOUND, "No such container: %s", c->id);
+    else if (c->upgrading && op != OP_EXIT && op != OP_UPGRADE)
+        r = error_set(e, ERR_CONFLICT, "container %s is being upgraded, try again later", c->id);
     else if (c->op == OP_REMOVE)
         r = error_set(e, ERR_CONFLICT, "removal of container %s is already in progress", c->id);
     else if (c->op != OP_NONE)

@@ -62,7 +62,7 @@ static void merge_image(struct container_config *config, const struct oci_image_
     }
 }
 
-static int fill_command(struct container_definition *def, struct error *e)
+int create_fill_command(struct container_definition *def, struct error *e)
 {
     AUTOPTR(strv) char **argv = strv_copy(def->config.entrypoint);
 
@@ -200,7 +200,7 @@ static int make_definition(struct engine *en, struct container_config *config,
                         ? xasprintf("%s/%s-json.log", def->dir, def->id)
                         : xstrdup("");
     fill_hostname(en, def);
-    r = fill_command(def, e);
+    r = create_fill_command(def, e);
     if (r == 0)
         r = parse_mounts(en, def, e);
     return r < 0 ? r : userns_assign(en, def, e);

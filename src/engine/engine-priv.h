@@ -164,7 +164,12 @@ struct container {
     struct engine_wait *waits;
     struct pending_attach *pending;
     char *pending_change; /* as loaded: an update or upgrade that a killed pouchd left (update.c) */
-    unsigned attaching;   /* clients that will be there in a moment */
+    bool upgrading;       /* upgrade.c: no restart by policy, no other operation */
+    char *upgrade_images[2]; /* while upgrading: both are in use */
+    struct {
+        char ip[INET_ADDRSTRLEN], ip6[INET6_ADDRSTRLEN], mac[18];
+    } keep_address;     /* for the starts of an upgrade; "": any */
+    unsigned attaching; /* clients that will be there in a moment */
     struct exec **execs;
     size_t nexecs;
     struct container_view *view;
@@ -276,6 +281,25 @@ struct update_part {
 /* After a restart of pouchd: ends an update that was cut off. */
 void update_recover(struct container *c);
 
+/* --- upgrade.c ---------------------------------------------------------------------------------------- */
+
+enum upgrade_health { UPGRADE_NO_CHECK, UPGRADE_STARTING, UPGRADE_HEALTHY, UPGRADE_UNHEALTHY };
+/* ERR_CONFLICT while it is being upgraded. */
+int upgrade_check(struct container *c, struct error *e);
+/* After a restart of pouchd: is an upgrade on record? Then marks it as under way, before anything is
+ * done about its runs; upgrade_resume() goes on with it on a worker, or takes it back. */
+bool upgrade_recover(struct container *c);
+void upgrade_resume(struct container *c);
+/* From a request and another image to the next version (upgrade-merge.c). old_image may be NULL.
+ * ret_added: volumes of the new image that the container lacked. */
+int upgrade_definition(const struct container_definition *old, const struct image *old_image,
+                       const struct image *img, const struct container_upgrade *request,
+                       struct container_definition **ret, struct volume_mounts *ret_added,
+                       struct error *e);
+/* Ends what runs, with its stop signal and then SIGKILL (lifecycle.c). */
+int container_stop(struct container *c, const char *signal, struct opt_int timeout,
+                   struct error *e);
+
 /* update-limits.c, update-config.c */
 int update_limits_check(struct update_context *u, struct error *e);
 int update_limits_apply(struct update_context *u, const struct container_definition *from,
@@ -342,6 +366,8 @@ int validate_devices(const struct host_config *hc, struct error *e);
 int create_prepare_volumes(struct engine *en, const char *id, struct volume_mounts *mounts,
                            const struct image *img, struct container_definition *made,
                            char ***warnings, struct error *e);
+/* path and args from entrypoint and cmd. */
+int create_fill_command(struct container_definition *def, struct error *e);
 int create_check_addresses(const struct container_config *config, const struct create_extra *extra,
                            struct error *e);
 int validate_create(struct engine *en, struct container_config *config, struct host_config *hc,

@@ -240,7 +240,7 @@ static void mark_restarts(struct container *c, bool rebooted)
     bool wanted = c->status == CONTAINER_RESTARTING ||
                   (rebooted && STREQ(policy, "always") && c->status == CONTAINER_EXITED);
 
-    if (!wanted)
+    if (!wanted || c->upgrading)
         return;
     (void)pthread_mutex_lock(&c->mutex);
     c->status = CONTAINER_RESTARTING;
@@ -313,7 +313,9 @@ void engine_start_restarts(struct engine *en)
     for (size_t i = 0; i < n; i++) {
         AUTOPTR(container_view) struct container_view *v = container_get_view(list[i]);
 
-        if (v->status == CONTAINER_RESTARTING && !list[i]->restart_timer)
+        if (list[i]->upgrading)
+            upgrade_resume(list[i]);
+        else if (v->status == CONTAINER_RESTARTING && !list[i]->restart_timer)
             container_schedule_restart(list[i]);
         container_unref(list[i]);
     }

@@ -193,6 +193,13 @@ int engine_rename(struct engine *en, const char *ref, const char *name, struct e
  */
 int engine_update(struct engine *en, const char *ref, const struct container_update *u,
                   char ***ret_warnings, struct error *e) MUST_CHECK;
+/*
+ * Swaps the image under a container; id, name, mounts, addresses, limits and logs stay. One that
+ * runs is stopped and started again; when the new one does not come up (see container_upgrade), it
+ * runs again as before, and the error says why. Returns when that is settled.
+ */
+int engine_upgrade(struct engine *en, const char *ref, const struct container_upgrade *u,
+                   char ***ret_warnings, struct error *e) MUST_CHECK;
 /* force: kills it first. volumes: anonymous volumes go too. */
 int engine_remove(struct engine *en, const char *ref, bool force, bool volumes,
                   struct error *e) MUST_CHECK;

@@ -70,7 +70,7 @@ static bool wants_restart(const struct container *c)
 {
     const struct restart_policy *p = &c->def_now->host_config.restart_policy;
 
-    if (c->stop_requested)
+    if (c->stop_requested || c->upgrading)
         return false;
     if (STREQ(p->name, "always") || STREQ(p->name, "unless-stopped"))
         return true;
@@ -187,7 +187,7 @@ static bool note_end(struct container *c, const struct monitor_exit *x, bool *re
     c->has_endpoint = false;
     network_endpoint_done(&c->endpoint);
     again = wants_restart(c);
-    *ret_remove = !again && c->def_now->host_config.auto_remove && !c->keep_once;
+    *ret_remove = !again && c->def_now->host_config.auto_remove && !c->keep_once && !c->upgrading;
     c->status = again ? CONTAINER_RESTARTING : *ret_remove ? CONTAINER_REMOVING : CONTAINER_EXITED;
     c->exits++;
     container_publish(c);

@@ -23,6 +23,16 @@ void engine_network_info(struct engine *en, struct network_info *ret)
     network_info(en->network, ret);
 }
 
+/* c->mutex is held. */
+static bool uses_image(const struct container *c, const char *image_id)
+{
+    bool uses = STREQ(c->def_now->image_id, image_id);
+
+    for (size_t i = 0; i < ARRAY_SIZE(c->upgrade_images); i++)
+        uses |= c->upgrade_images[i] && STREQ(c->upgrade_images[i], image_id);
+    return uses;
+}
+
 /* For image_store: who uses this image? */
 enum image_use engine_image_in_use(void *data, const char *image_id, char ret_container[65])
 {
@@ -36,8 +46,9 @@ enum image_use engine_image_in_use(void *data, const char *image_id, char ret_co
         struct container *c = value;
 
         (void)pthread_mutex_lock(&c->mutex);
-        if (STREQ(c->def_now->image_id, image_id)) {
-            use = c->live || c->op == OP_START ? IMAGE_USED_RUNNING : IMAGE_USED_STOPPED;
+        if (uses_image(c, image_id)) {
+            use = c->live || c->op == OP_START || c->upgrading ? IMAGE_USED_RUNNING
+                                                               : IMAGE_USED_STOPPED;
             (void)memcpy(ret_container, c->id, 65);
         }
         (void)pthread_mutex_unlock(&c->mutex);

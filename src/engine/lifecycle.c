@@ -108,8 +108,7 @@ static bool cancel_restart(struct container *c)
     return was;
 }
 
-static int stop_container(struct container *c, const char *signal, struct opt_int timeout,
-                          struct error *e)
+int container_stop(struct container *c, const char *signal, struct opt_int timeout, struct error *e)
 {
     struct live *live;
     struct engine_wait *w = NULL;
@@ -153,7 +152,9 @@ int engine_stop(struct engine *en, const char *ref, const char *signal, struct o
     AUTOPTR(container) struct container *c = NULL;
     int r = container_find(en, ref, &c, e);
 
-    return r < 0 ? r : stop_container(c, signal, timeout, e);
+    if (r == 0)
+        r = upgrade_check(c, e);
+    return r < 0 ? r : container_stop(c, signal, timeout, e);
 }
 
 static void set_keep_once(struct container *c, bool keep)
@@ -170,10 +171,12 @@ int engine_restart(struct engine *en, const char *ref, const char *signal, struc
     CLEANUP(error_done) struct error why = ERROR_INIT;
     int r = container_find(en, ref, &c, e);
 
+    if (r == 0)
+        r = upgrade_check(c, e);
     if (r < 0)
         return r;
     set_keep_once(c, true);
-    r = stop_container(c, signal, timeout, &why);
+    r = container_stop(c, signal, timeout, &why);
     if (r < 0 && why.code != ERR_NOT_MODIFIED)
         error_move(e, &why);
     else
@@ -381,6 +384,9 @@ int engine_remove(struct engine *en, const char *ref, bool force, bool volumes, 
     bool runs;
     int r = container_find(en, ref, &c, e);
 
+    if (r < 0)
+        return r;
+    r = upgrade_check(c, e);
     if (r < 0)
         return r;
     v = container_get_view(c);

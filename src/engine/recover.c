@@ -147,8 +147,10 @@ static void recover_run(struct container *c, bool rebooted)
 
 void recover_container(struct container *c, bool rebooted)
 {
+    bool upgrade = upgrade_recover(c);
+
     recover_run(c, rebooted);
-    if (c->pending_change)
+    if (!upgrade && c->pending_change)
         update_recover(c);
 }
 

@@ -170,6 +170,26 @@ int start_collect_ports(const struct container_definition *def, struct port_spec
     return 0;
 }
 
+/* In an upgrade: the addresses the container had, unless somebody else got them meanwhile. */
+static int reserve_kept(struct container *c, const struct network_request *req,
+                        struct network_endpoint *ret)
+{
+    CLEANUP(error_done) struct error e = ERROR_INIT;
+    struct network_request kept = *req;
+
+    if (!c->upgrading || !c->keep_address.ip[0])
+        return -ENOENT;
+    kept.ip = c->keep_address.ip;
+    kept.ip6 = c->keep_address.ip6[0] ? c->keep_address.ip6 : NULL;
+    kept.mac = c->keep_address.mac[0] ? c->keep_address.mac : NULL;
+    if (network_reserve(c->en->network, c->id, &kept, ret, &e) == 0)
+        return 0;
+    if (e.code == ERR_CONFLICT)
+        log_warn("a container could not keep its address through the upgrade", "id=%s error=\"%s\"",
+                 c->id, error_message(&e));
+    return -ENOENT;
+}
+
 int start_reserve(struct container *c, const struct container_definition *def,
                   struct network_endpoint *ret, struct error *e)
 {
@@ -193,7 +213,9 @@ int start_reserve(struct container *c, const struct container_definition *def,
     }
     req.ports = ports.items;
     req.nports = ports.len;
-    r = network_reserve(c->en->network, def->id, &req, ret, e);
+    r = reserve_kept(c, &req, ret);
+    if (r < 0)
+        r = network_reserve(c->en->network, def->id, &req, ret, e);
     free(ports.items);
     return r;
 }
@@ -533,7 +555,7 @@ static void publish_failure(struct container *c, const struct error *e)
     container_wake_waiters(c);
     (void)pthread_mutex_unlock(&c->mutex);
     def = container_def_ref(c);
-    if (def->host_config.auto_remove) {
+    if (def->host_config.auto_remove && !c->upgrading) {
         if (container_remove_claimed(c, true, &ignored) < 0)
             log_error("container not removed", "id=%s error=\"%s\"", c->id,
                       error_message(&ignored));

@@ -7,6 +7,7 @@
  * that an upper folder is complete by itself: commit and export read it as it is.
  */
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -150,6 +151,63 @@ static int overlay_remove(const char *container_dir, struct error *e)
     return 0;
 }
 
+/* Where the layer of the image before waits. */
+#define ASIDE_DIR "upgrade"
+
+static const char *const layer_parts[] = {UPPER_DIR, WORK_DIR};
+
+/* Each part is moved once: one that is there already has been moved before, and what has its old
+ * place now is the new layer's. */
+static int overlay_set_aside(const char *container_dir, struct error *e)
+{
+    AUTOFD int dir = open(container_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    if (dir < 0)
+        return error_set_errno(e, errno, "open %s", container_dir);
+    if (mkdirat(dir, ASIDE_DIR, 0700) < 0 && errno != EEXIST)
+        return error_set_errno(e, errno, "make %s/" ASIDE_DIR, container_dir);
+    for (size_t i = 0; i < ARRAY_SIZE(layer_parts); i++) {
+        AUTOFREE char *aside = xasprintf(ASIDE_DIR "/%s", layer_parts[i]);
+
+        if (faccessat(dir, aside, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+            continue;
+        if (renameat(dir, layer_parts[i], dir, aside) < 0 && errno != ENOENT)
+            return error_set_errno(e, errno, "set %s/%s aside", container_dir, layer_parts[i]);
+    }
+    return 0;
+}
+
+static int overlay_put_back(const char *container_dir, struct error *e)
+{
+    AUTOFD int dir = open(container_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    if (dir < 0)
+        return error_set_errno(e, errno, "open %s", container_dir);
+    for (size_t i = 0; i < ARRAY_SIZE(layer_parts); i++) {
+        AUTOFREE char *aside = xasprintf(ASIDE_DIR "/%s", layer_parts[i]);
+        int r;
+
+        if (faccessat(dir, aside, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+            continue;
+        r = fs_remove_tree(dir, layer_parts[i]);
+        if (r < 0)
+            return error_set_errno(e, r, "remove %s/%s", container_dir, layer_parts[i]);
+        if (renameat(dir, aside, dir, layer_parts[i]) < 0)
+            return error_set_errno(e, errno, "put %s/%s back", container_dir, layer_parts[i]);
+    }
+    if (unlinkat(dir, ASIDE_DIR, AT_REMOVEDIR) < 0 && errno != ENOENT)
+        return error_set_errno(e, errno, "remove %s/" ASIDE_DIR, container_dir);
+    return 0;
+}
+
+static int overlay_drop_aside(const char *container_dir, struct error *e)
+{
+    AUTOFREE char *path = xasprintf("%s/" ASIDE_DIR, container_dir);
+    int r = fs_remove_tree(AT_FDCWD, path);
+
+    return r < 0 ? error_set_errno(e, r, "remove %s", path) : 0;
+}
+
 static bool overlay_is_present(const char *container_dir)
 {
     AUTOFREE char *upper = xasprintf("%s/%s", container_dir, UPPER_DIR);
@@ -211,4 +269,7 @@ const struct rootfs_driver rootfs_driver_overlay = {
     .size = overlay_size,
     .remove = overlay_remove,
     .is_present = overlay_is_present,
+    .set_aside = overlay_set_aside,
+    .put_back = overlay_put_back,
+    .drop_aside = overlay_drop_aside,
 };

@@ -17,6 +17,9 @@ struct rootfs_driver {
     int (*size)(const char *container_dir, uint64_t *ret_bytes, struct error *e);
     int (*remove)(const char *container_dir, struct error *e);
     bool (*is_present)(const char *container_dir);
+    int (*set_aside)(const char *container_dir, struct error *e);
+    int (*put_back)(const char *container_dir, struct error *e);
+    int (*drop_aside)(const char *container_dir, struct error *e);
 };
 
 extern const struct rootfs_driver rootfs_driver_overlay;

@@ -111,6 +111,21 @@ int rootfs_size(const struct rootfs_driver *drv, const char *container_dir, uint
     return drv->size(container_dir, ret_bytes, e);
 }
 
+int rootfs_set_aside(const struct rootfs_driver *drv, const char *container_dir, struct error *e)
+{
+    return drv->set_aside(container_dir, e);
+}
+
+int rootfs_put_back(const struct rootfs_driver *drv, const char *container_dir, struct error *e)
+{
+    return drv->put_back(container_dir, e);
+}
+
+int rootfs_drop_aside(const struct rootfs_driver *drv, const char *container_dir, struct error *e)
+{
+    return drv->drop_aside(container_dir, e);
+}
+
 int rootfs_remove(const struct rootfs_driver *drv, const char *container_dir, struct error *e)
 {
     return drv->remove(container_dir, e);

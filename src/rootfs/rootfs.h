@@ -87,6 +87,19 @@ int rootfs_size(const struct rootfs_driver *drv, const char *container_dir, uint
 int rootfs_remove(const struct rootfs_driver *drv, const char *container_dir,
                   struct error *e) MUST_CHECK;
 
+/*
+ * Another image for a container that does not run: its writable layer is set aside, so that the
+ * next rootfs_prepare() makes an empty one; then either the old one is put back (what was written
+ * meanwhile goes) or dropped. Each can be repeated, also after it was cut off half-way, and does
+ * nothing when it is done already.
+ */
+int rootfs_set_aside(const struct rootfs_driver *drv, const char *container_dir,
+                     struct error *e) MUST_CHECK;
+int rootfs_put_back(const struct rootfs_driver *drv, const char *container_dir,
+                    struct error *e) MUST_CHECK;
+int rootfs_drop_aside(const struct rootfs_driver *drv, const char *container_dir,
+                      struct error *e) MUST_CHECK;
+
 /* At start: removes the writable layers under <root>/containers of every id not in live_ids, and
  * their empty folders. Returns how many there were. */
 int rootfs_sweep(const struct rootfs_driver *drv, const char *root, char *const *live_ids,

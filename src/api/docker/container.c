@@ -218,21 +218,13 @@ void api_container_rename(struct http_request *req, void *ctx)
              &e);
 }
 
-void api_container_update(struct http_request *req, void *ctx)
+static void reply_warnings(struct http_request *req, int r, char *const *warnings, struct error *e)
 {
-    AUTO(error) struct error e = ERROR_INIT;
-    AUTOPTR(strv) char **warnings = NULL;
-    struct container_update u = {0};
     struct buf b = ANSWER_INIT;
     struct jsonw w = {.out = &b};
-    int r;
 
-    if (api_body(req, &container_update_json, &u) < 0)
-        return;
-    r = engine_update(api_engine(ctx), container_ref(req), &u, &warnings, &e);
-    json_free(&container_update_json, &u);
     if (r < 0) {
-        http_reply_error(req, &e);
+        http_reply_error(req, e);
         return;
     }
     jsonw_begin(&w, NULL);
@@ -240,6 +232,34 @@ void api_container_update(struct http_request *req, void *ctx)
     jsonw_end(&w);
     (void)buf_putc(&b, '\n');
     http_reply_json(req, 200, &b);
+}
+
+void api_container_update(struct http_request *req, void *ctx)
+{
+    AUTO(error) struct error e = ERROR_INIT;
+    AUTOPTR(strv) char **warnings = NULL;
+    struct container_update u = {0};
+    int r;
+
+    if (api_body(req, &container_update_json, &u) < 0)
+        return;
+    r = engine_update(api_engine(ctx), container_ref(req), &u, &warnings, &e);
+    json_free(&container_update_json, &u);
+    reply_warnings(req, r, warnings, &e);
+}
+
+void api_container_upgrade(struct http_request *req, void *ctx)
+{
+    AUTO(error) struct error e = ERROR_INIT;
+    AUTOPTR(strv) char **warnings = NULL;
+    struct container_upgrade u = {0};
+    int r;
+
+    if (api_body(req, &container_upgrade_json, &u) < 0)
+        return;
+    r = engine_upgrade(api_engine(ctx), container_ref(req), &u, &warnings, &e);
+    json_free(&container_upgrade_json, &u);
+    reply_warnings(req, r, warnings, &e);
 }
 
 void api_container_resize(struct http_request *req, void *ctx)

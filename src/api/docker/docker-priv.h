@@ -61,6 +61,7 @@ void api_container_remount_lxcfs(struct http_request *req, void *ctx);
 void api_remount_lxcfs(struct http_request *req, void *ctx);
 void api_container_rename(struct http_request *req, void *ctx);
 void api_container_update(struct http_request *req, void *ctx);
+void api_container_upgrade(struct http_request *req, void *ctx);
 void api_container_resize(struct http_request *req, void *ctx);
 void api_container_remove(struct http_request *req, void *ctx);
 void api_container_top(struct http_request *req, void *ctx);

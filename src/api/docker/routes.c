@@ -38,6 +38,7 @@ const struct http_route docker_routes[] = {
     {"POST", "/containers/{id}/rename", api_container_rename, 0, 0},
     {"POST", "/containers/{id}/update", api_container_update, 0, 0},
     {"GET", "/containers/{id}/stats", api_container_stats, 0, 0},
+    {"POST", "/containers/{id}/upgrade", api_container_upgrade, 0, 0},
     {"POST", "/containers/{id}/resize", api_container_resize, 0, 0},
     {"POST", "/containers/{id}/wait", api_container_wait, 0, 0},
     {"POST", "/containers/{id}/attach", api_container_attach, 0, 0},
