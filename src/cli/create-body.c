@@ -614,6 +614,8 @@ static int put_host_config(struct jsonw *w, const struct create_options *o, char
     put_resources(w, o);
     put_true(w, "EnableLxcfs", o->enable_lxcfs);
     put_str(w, "View", o->view);
+    put_str(w, "MachineSN", o->machine_sn);
+    put_str(w, "MachineUUID", o->machine_uuid);
     r = put_storage(w, o, binds, e);
     if (r == 0)
         r = put_extra_hosts(w, o->add_host, e);

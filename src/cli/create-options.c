@@ -179,6 +179,10 @@ const struct option_def create_option_table[] = {
         "What the container sees of memory, CPUs and load: the host's (host), its own in /proc "
         "(lxcfs), also in answers of system calls (full)",
         .words = "host lxcfs full"),
+    OPT(CO, machine_sn, "machine-sn", 0, OPTION_STR, NULL,
+        "Serial number of the container as a machine, or auto"),
+    OPT(CO, machine_uuid, "machine-uuid", 0, OPTION_STR, NULL,
+        "UUID of the container as a machine, or auto"),
 
     OPT(CO, rm, "rm", 0, OPTION_BOOL, NULL,
         "Automatically remove the container and its anonymous volumes when it exits"),

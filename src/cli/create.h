@@ -41,7 +41,7 @@ struct create_options {
     char *pid, *ipc, *uts, *userns, *cgroupns, *cgroup_parent;
     /* what it sees of itself */
     bool enable_lxcfs;
-    char *view;
+    char *view, *machine_sn, *machine_uuid;
     /* life */
     bool rm;
     char *restart, *log_driver, *runtime, *isolation, *platform, *pull, *cidfile;

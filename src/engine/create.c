@@ -200,6 +200,7 @@ static int make_definition(struct engine *en, struct container_config *config,
                         ? xasprintf("%s/%s-json.log", def->dir, def->id)
                         : xstrdup("");
     fill_hostname(en, def);
+    identity_fill(def);
     r = create_fill_command(def, e);
     if (r == 0)
         r = parse_mounts(en, def, e);

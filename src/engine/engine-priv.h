@@ -385,6 +385,14 @@ void view_add_mounts(const struct start_context *ctx, struct oci_spec *s);
 /* It is among the running ones now. */
 void view_started(const struct start_context *ctx);
 
+/* identity.c: serial number, UUID and machine id */
+int identity_validate(struct host_config *hc, struct error *e);
+void identity_fill(struct container_definition *def); /* at creation: what "auto" is */
+/* 32 digits and the NUL: of the UUID, or of the container's id. */
+void identity_machine_id(const struct container_definition *def, char out[33]);
+int identity_prepare(struct start_context *ctx, struct error *e); /* a step of the start */
+void identity_apply(const struct start_context *ctx, struct oci_spec *s);
+
 /* All containers on record, referenced; the caller frees the list. */
 struct container **engine_all_containers(struct engine *en, size_t *ret_n);
 

@@ -777,6 +777,7 @@ int spec_build(struct container *c, const struct start_context *ctx, struct oci_
     add_namespaces(ctx, hc, s);
     add_mounts(ctx, def, s);
     add_paths(hc, s->linux);
+    identity_apply(ctx, s);
     add_sysctls(ctx, hc, s->linux);
     s->linux->cgroups_path = xstrdup(ctx->cgroup);
     for (size_t i = 0; i < hc->annotations.len; i++)

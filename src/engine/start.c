@@ -474,6 +474,7 @@ static const struct start_step steps[] = {
     {"address", do_reserve, undo_reserve},
     {"files", do_files, NULL},
     {"view", view_prepare, NULL},
+    {"identity", identity_prepare, NULL},
     {"spec", do_spec, NULL},
     {"monitor", do_monitor, undo_monitor},
     {"network", do_attach, NULL},
@@ -581,6 +582,8 @@ static int publish_running(struct start_context *ctx, struct error *e)
     str_replace(&c->error, NULL);
     strv_free(c->warnings);
     c->warnings = strv_copy(monitor_warnings(ctx->monitor));
+    for (size_t i = 0; ctx->warnings && ctx->warnings[i]; i++)
+        strv_push(&c->warnings, ctx->warnings[i]);
     c->stop_requested = false;
     network_endpoint_done(&c->endpoint);
     network_endpoint_copy(&c->endpoint, &ctx->endpoint);

@@ -186,6 +186,8 @@ static const struct json_field host_config_fields[] = {
     F(host_config, init, "Init", JSON_OPT_BOOL, OMIT),
     F(host_config, enable_lxcfs, "EnableLxcfs", JSON_BOOL, OMIT),
     F(host_config, view, "View", JSON_STR, OMIT),
+    F(host_config, machine_sn, "MachineSN", JSON_STR, OMIT),
+    F(host_config, machine_uuid, "MachineUUID", JSON_STR, OMIT),
     JSON_END,
 };
 PUBLIC_TABLE(host_config);

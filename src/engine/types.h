@@ -163,6 +163,8 @@ struct host_config {
     /* what it sees of itself: Pouch's own */
     bool enable_lxcfs;
     char *view; /* "": host; host, lxcfs, full */
+    char *machine_sn;   /* "auto": made of its id, at creation; also when only the other is given */
+    char *machine_uuid; /* likewise */
 };
 extern const struct json_desc host_config_json;
 

@@ -366,6 +366,8 @@ int validate_create(struct engine *en, struct container_config *config, struct h
     if (r == 0)
         r = view_validate(en, hc, e);
     if (r == 0)
+        r = identity_validate(hc, e);
+    if (r == 0)
         r = check_log(en, hc, e);
     if (r == 0)
         r = quota_validate(config, hc, e);

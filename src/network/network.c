@@ -329,6 +329,20 @@ static int choose_addresses(struct network_manager *nm, const struct network_req
     return r;
 }
 
+/* Made of the container's id, so that it stays the same all its life, whatever its address is.
+ * Locally administered; 40 bits make two alike on one bridge improbable. */
+static void choose_mac(struct network_endpoint *ep)
+{
+    uint64_t h = 0xcbf29ce484222325; /* FNV-1a */
+
+    for (const char *p = ep->container_id; *p; p++)
+        h = (h ^ (unsigned char)*p) * 0x100000001b3;
+    h ^= h >> 40;
+    snprintf(ep->mac, sizeof(ep->mac), "02:%02x:%02x:%02x:%02x:%02x", (unsigned)(h >> 32 & 0xff),
+             (unsigned)(h >> 24 & 0xff), (unsigned)(h >> 16 & 0xff), (unsigned)(h >> 8 & 0xff),
+             (unsigned)(h & 0xff));
+}
+
 /* Takes the container's place among the endpoints. The record is the map's afterwards. */
 static int enter_record(struct network_manager *nm, const struct network_request *req,
                         struct record *rec, struct error *e)
@@ -344,8 +358,7 @@ static int enter_record(struct network_manager *nm, const struct network_request
     if (r >= 0) {
         fill_common(nm, &rec->ep);
         if (!rec->ep.mac[0])
-            snprintf(rec->ep.mac, sizeof(rec->ep.mac), "02:42:%02x:%02x:%02x:%02x", rec->ip >> 24,
-                     rec->ip >> 16 & 0xff, rec->ip >> 8 & 0xff, rec->ip & 0xff);
+            choose_mac(&rec->ep);
         (void)map_set(nm->endpoints, rec->ep.container_id, rec);
     }
     pthread_mutex_unlock(&nm->lock);

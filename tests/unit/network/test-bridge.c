@@ -198,7 +198,8 @@ static void test_plain(void **state)
     start_box(w, &b, "bbbb", NULL);
     assert_string_equal(a.ep.ip, "10.210.0.2");
     assert_string_equal(b.ep.ip, "10.210.0.3");
-    assert_string_equal(a.ep.mac, "02:42:0a:d2:00:02");
+    assert_string_equal(a.ep.mac, "02:83:ea:64:03:38"); /* of its id "aaaa", not of its address */
+    assert_string_not_equal(a.ep.mac, b.ep.mac);
     assert_string_equal(a.ep.gateway, "10.210.0.1");
     assert_int_equal(a.ep.prefix, 16);
     assert_string_equal(a.ep.network_name, "bridge");
