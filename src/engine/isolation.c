@@ -4,6 +4,7 @@
  * (mask=, unmask=), labels of security modules, memory.high and its kin, cache allocation, limits
  * of processes. Each is checked here before anything is made; what this host cannot do is refused.
  */
+#include <dirent.h>
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <inttypes.h>
@@ -405,6 +406,60 @@ void isolation_rdt(const struct host_config *hc, struct oci_linux *l)
     l->intel_rdt->l3_cache_schema = xstrdup(hc->intel_rdt_l3_cbm);
 }
 
+/* --- priority of packets ----------------------------------------------------------------------- */
+
+/*
+ * On the bridge network the firewall sets it where packets leave the bridge (src/network/rules.c),
+ * whatever the cgroup version. In the host's network only cgroup v1's net_prio can tell the
+ * container's packets from others.
+ */
+static int check_net_priority(const struct container_config *config, const struct host_config *hc,
+                              struct error *e)
+{
+    const char *mode = hc->network_mode;
+
+    if (config->net_priority < 0 || config->net_priority > UINT32_MAX)
+        return error_set(e, ERR_INVALID, "--net-priority is a number from 0 to %u", UINT32_MAX);
+    if (!config->net_priority || STREQ(mode, "default") || STREQ(mode, "bridge"))
+        return 0;
+    if (!STREQ(mode, "host"))
+        return error_set(
+            e, ERR_INVALID,
+            "--net-priority works with a network of the container's own on the bridge, "
+            "not with --network %s",
+            mode);
+    if (!cgroup_mount_point("net_prio"))
+        return error_set(
+            e, ERR_INVALID,
+            "--net-priority with --network host needs cgroup v1's net_prio controller, "
+            "which is not mounted here: use the bridge network");
+    return 0;
+}
+
+/* Every interface of the host that is there now. */
+void isolation_net_priority(const struct container_config *config, const struct host_config *hc,
+                            struct cgroup_resources *res)
+{
+    DIR *d = config->net_priority && STREQ(hc->network_mode, "host") ? opendir("/sys/class/net")
+                                                                     : NULL;
+    struct dirent *de;
+
+    if (!d)
+        return;
+    if (!res->network)
+        res->network = xcalloc(1, sizeof(*res->network));
+    while ((de = readdir(d))) {
+        struct cgroup_interface_priority *p;
+
+        if (de->d_name[0] == '.' || STREQ(de->d_name, "bonding_masters"))
+            continue;
+        p = json_list_add(&res->network->priorities, sizeof(*p));
+        p->name = xstrdup(de->d_name);
+        p->priority = (uint64_t)config->net_priority;
+    }
+    (void)closedir(d);
+}
+
 /* --- all of it --------------------------------------------------------------------------------- */
 
 int isolation_check(const struct container_config *config, struct host_config *hc, char ***warnings,
@@ -422,12 +477,8 @@ int isolation_check(const struct container_config *config, struct host_config *h
         r = check_rdt(hc, e);
     if (r == 0)
         r = isolation_labels(hc->security_opt, &process, &file, e);
-    if (r == 0 && config->net_priority)
-        r = error_set(e, ERR_INVALID, "--net-priority is not built yet");
-    if (r == 0 && config->net_priority < 0)
-        r = error_set(e, ERR_INVALID, "--net-priority must not be negative");
-    if (r == 0 && config->net_priority > UINT32_MAX)
-        r = error_set(e, ERR_INVALID, "--net-priority is at most %u", UINT32_MAX);
+    if (r == 0)
+        r = check_net_priority(config, hc, e);
     if (r == 0 && nproc > 0 && (str_is_empty(hc->userns_mode) || STREQ(hc->userns_mode, "host")))
         strv_pushf(warnings,
                    "ulimit nproc=%lld: without a user namespace it would count the processes of "

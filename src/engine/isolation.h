@@ -27,6 +27,9 @@ int isolation_check_apparmor(const char *profile, struct error *e) MUST_CHECK;
 /* memory.high and its kin, CPU burst, nproc. */
 void isolation_resources(const struct json_list *ulimits, const struct host_config *hc,
                          struct cgroup_resources *res);
+/* net_prio of a container in the host's network. */
+void isolation_net_priority(const struct container_config *config, const struct host_config *hc,
+                            struct cgroup_resources *res);
 /* The pids limit that stands for --ulimit nproc, of the container or the engine's; 0: none. */
 int64_t isolation_nproc(const struct json_list *defaults, const struct host_config *hc);
 /* mask=, unmask=, systempaths= change the two lists, which are owned. */

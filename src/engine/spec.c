@@ -786,6 +786,8 @@ int spec_build(struct container *c, const struct start_context *ctx, struct oci_
     if (r == 0)
         r = add_resources(c->en, hc, s, e);
     if (r == 0)
+        isolation_net_priority(&def->config, hc, s->linux->resources);
+    if (r == 0)
         r = isolation_mount_label(hc, s, e);
     return r < 0 ? r : userns_fill(ctx, s, e);
 }

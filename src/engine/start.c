@@ -211,6 +211,7 @@ int start_reserve(struct container *c, const struct container_definition *def,
         if (!str_is_empty(wanted->mac_address))
             req.mac = wanted->mac_address;
     }
+    req.priority = (uint32_t)def->config.net_priority;
     req.ports = ports.items;
     req.nports = ports.len;
     r = reserve_kept(c, &req, ret);

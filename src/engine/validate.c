@@ -323,6 +323,10 @@ static int check_sysctls(const struct host_config *hc, struct error *e)
         if (net && STREQ(hc->network_mode, "host"))
             return error_set(e, ERR_INVALID, "sysctl \"%s\" not allowed in host network namespace",
                              key);
+        if (!net && STREQ(hc->ipc_mode, "host") &&
+            (str_has_prefix(key, "fs.mqueue.") || strv_contains((char *const *)names, key)))
+            return error_set(e, ERR_INVALID, "sysctl \"%s\" not allowed in host IPC namespace",
+                             key);
         if (!net && !str_has_prefix(key, "fs.mqueue.") && !strv_contains((char *const *)names, key))
             return error_set(e, ERR_INVALID, "sysctl \"%s\" is not in a separate kernel namespace",
                              key);

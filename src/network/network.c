@@ -370,7 +370,7 @@ static struct record *remove_record(struct network_manager *nm, const char *cont
 {
     pthread_mutex_lock(&nm->lock);
     struct record *rec = map_remove(nm->endpoints, container_id);
-    if (rec && rec->published && rec->ep.nports)
+    if (rec && rec->published && (rec->ep.nports || rec->ep.priority))
         nm->changes++;
     pthread_mutex_unlock(&nm->lock);
     return rec;
@@ -399,6 +399,9 @@ static int reserve_bridge(struct network_manager *nm, const char *container_id,
     if (req->nports && !nm->nftables)
         return error_set(e, ERR_INVALID,
                          "ports can not be published: pouchd runs with --nftables=false");
+    if (req->priority && !nm->nftables)
+        return error_set(e, ERR_INVALID,
+                         "a packet priority needs nftables: pouchd runs with --nftables=false");
     if (strlen(container_id) >= sizeof(ep->container_id))
         return error_set(e, ERR_INVALID, "container id is too long");
     strcpy(ep->container_id, container_id); /* fits */
@@ -409,6 +412,7 @@ static int reserve_bridge(struct network_manager *nm, const char *container_id,
     if (r < 0)
         return r;
     ep->nports = rec->holds.len;
+    ep->priority = req->priority;
     random_hex(ep->endpoint_id, 32);
     snprintf(ep->host_ifname, sizeof(ep->host_ifname), "veth%.8s", ep->endpoint_id);
     r = enter_record(nm, req, rec, e);
@@ -588,7 +592,7 @@ static bool set_published(struct network_manager *nm, const struct network_endpo
     bool found = rec && STREQ(rec->ep.endpoint_id, ep->endpoint_id);
     if (found) {
         rec->published = published;
-        if (rec->ep.nports)
+        if (rec->ep.nports || rec->ep.priority)
             nm->changes++;
     }
     pthread_mutex_unlock(&nm->lock);

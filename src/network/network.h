@@ -71,6 +71,7 @@ struct network_request {
     const char *mac;  /* wanted MAC, or NULL: derived from the address */
     const struct port_spec *ports;
     size_t nports;
+    uint32_t priority; /* of the packets it sends (bridge only); 0: as they are */
 };
 
 /* What a container got. Plain data but for ports; network_endpoint_done() frees those. */
@@ -89,6 +90,7 @@ struct network_endpoint {
     char mac[18];               /* "02:42:0a:58:00:02" */
     char host_ifname[IFNAMSIZ]; /* host side of the veth pair */
     unsigned mtu;
+    uint32_t priority;          /* skb priority of what it sends beyond the bridge; 0: not set */
     struct network_port *ports; /* sorted by container port, protocol, host address */
     size_t nports;
 };

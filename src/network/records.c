@@ -31,6 +31,7 @@ struct stored_port {
     uint64_t container_port;
 };
 struct stored_ports {
+    uint64_t priority;
     struct json_list ports;
 };
 
@@ -43,6 +44,7 @@ static const struct json_field port_fields[] = {
 };
 static const struct json_desc port_json = {"port", sizeof(struct stored_port), port_fields};
 static const struct json_field ports_fields[] = {
+    JSON_FIELD(struct stored_ports, priority, "priority", JSON_UINT, 0),
     JSON_FIELD_SUB(struct stored_ports, ports, "ports", JSON_OBJ_LIST, 0, &port_json),
     JSON_END,
 };
@@ -79,9 +81,9 @@ static char *print_ports(const struct network_endpoint *ep)
 {
     struct buf out = BUF_INIT(BUF_UNLIMITED);
 
-    if (ep->nports == 0)
+    if (ep->nports == 0 && !ep->priority)
         return xstrdup("{}");
-    (void)buf_puts(&out, "{\"ports\":[");
+    (void)buf_printf(&out, "{\"priority\":%u,\"ports\":[", ep->priority);
     for (size_t i = 0; i < ep->nports; i++) {
         const struct network_port *p = &ep->ports[i];
         (void)buf_printf(&out,
@@ -111,6 +113,7 @@ static int parse_ports(const char *text, struct network_endpoint *ep, struct err
     if (r < 0)
         return r;
     const struct stored_port *items = stored.ports.items;
+    ep->priority = (uint32_t)stored.priority;
     if (stored.ports.len)
         ep->ports = xcalloc(stored.ports.len, sizeof(ep->ports[0]));
     for (size_t i = 0; i < stored.ports.len; i++) {

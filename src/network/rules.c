@@ -23,7 +23,7 @@
 
 #define REPAIR_ROUNDS_MAX 50
 
-enum { MAP4, MAP4_IP, MAP6, MAP6_IP, MAP_COUNT };
+enum { MAP4, MAP4_IP, MAP6, MAP6_IP, PRIORITY4, PRIORITY6, MAP_COUNT };
 static const struct {
     const char *name;
     const char *type;
@@ -32,6 +32,8 @@ static const struct {
     {"publish4_ip", "ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service"},
     {"publish6", "inet_proto . inet_service : ipv6_addr . inet_service"},
     {"publish6_ip", "ipv6_addr . inet_proto . inet_service : ipv6_addr . inet_service"},
+    {"priority4", "ipv4_addr : classid"},
+    {"priority6", "ipv6_addr : classid"},
 };
 
 /* --- sockets --------------------------------------------------------------------------------- */
@@ -132,10 +134,26 @@ static void element_of_port(const struct network_endpoint *ep, const struct netw
     append_key(item->data, &item->data_len, &container_port, 2);
 }
 
+/* The container's address -> the priority of its packets, a number of the machine's byte order. */
+static void element_of_priority(int map, int family, const char *ip, uint32_t priority,
+                                struct nft_element *item)
+{
+    uint8_t addr[16] = {0};
+
+    item->set = maps[map].name;
+    (void)inet_pton(family, ip, addr);
+    append_key(item->key, &item->key_len, addr, family == AF_INET6 ? 16 : 4);
+    append_key(item->data, &item->data_len, &priority, sizeof(priority));
+}
+
 static void elements_of_endpoint(const struct network_endpoint *ep, struct elements *list)
 {
     for (size_t i = 0; i < ep->nports; i++)
         element_of_port(ep, &ep->ports[i], elements_add(list));
+    if (ep->priority)
+        element_of_priority(PRIORITY4, AF_INET, ep->ip, ep->priority, elements_add(list));
+    if (ep->priority && ep->ip6[0])
+        element_of_priority(PRIORITY6, AF_INET6, ep->ip6, ep->priority, elements_add(list));
 }
 
 static int compare_elements(const void *a, const void *b)
@@ -173,8 +191,15 @@ static void put_element(struct buf *out, int map, const struct nft_element *item
     size_t addr_len = v6 ? 16 : 4, at = 0;
     int family = v6 ? AF_INET6 : AF_INET;
     char text[INET6_ADDRSTRLEN];
+    uint32_t priority;
     uint16_t port;
 
+    if (map == PRIORITY4 || map == PRIORITY6) {
+        memcpy(&priority, item->data, sizeof(priority));
+        (void)!inet_ntop(map == PRIORITY6 ? AF_INET6 : AF_INET, item->key, text, sizeof(text));
+        (void)buf_printf(out, "%s : %x:%x,", text, priority >> 16, priority & 0xffff);
+        return;
+    }
     if (map == MAP4_IP || map == MAP6_IP) {
         (void)!inet_ntop(family, item->key, text, sizeof(text));
         (void)buf_printf(out, "%s . ", text);
@@ -261,12 +286,15 @@ static void put_filter(const struct network_manager *nm, struct buf *out)
                      "}\n"
                      "chain forward {\n"
                      "type filter hook forward priority filter; policy accept;\n"
+                     /* here, as the kernel sets it anew for every packet it forwards */
+                     "iifname \"%s\" meta priority set ip saddr map @priority4\n"
+                     "iifname \"%s\" meta priority set ip6 saddr map @priority6\n"
                      "oifname \"%s\" jump to_containers\n"
                      "}\n"
                      "chain to_containers {\n"
                      "ct state established,related accept\n"
                      "ct status dnat accept\n",
-                     br, br);
+                     br, br, br, br);
     if (nm->icc)
         (void)buf_printf(out, "iifname \"%s\" accept\n", br);
     (void)buf_puts(out, "drop\n}\n");
