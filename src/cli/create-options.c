@@ -184,6 +184,15 @@ const struct option_def create_option_table[] = {
     OPT(CO, machine_uuid, "machine-uuid", 0, OPTION_STR, NULL,
         "UUID of the container as a machine, or auto"),
 
+    OPT(CO, rich, "rich", 0, OPTION_BOOL, NULL,
+        "Run it like a machine: an init, the command as its service, the environment in logins"),
+    OPT(CO, rich_mode, "rich-mode", 0, OPTION_STR, NULL,
+        "Init of a rich container (dumb-init|sbin-init|systemd, default dumb-init)",
+        .words = "dumb-init sbin-init systemd"),
+    OPT(CO, rich_exit, "rich-exit", 0, OPTION_STR, NULL,
+        "What ends a rich container and gives its exit code (app|init, default app)",
+        .words = "app init"),
+
     OPT(CO, rm, "rm", 0, OPTION_BOOL, NULL,
         "Automatically remove the container and its anonymous volumes when it exits"),
     OPT(CO, restart, "restart", 0, OPTION_STR, NULL,

@@ -35,6 +35,8 @@ struct create_options {
     struct opt_int pids_limit, blkio_weight, oom_score_adj;
     char **blkio_weight_device, **read_bps, **write_bps, **read_iops, **write_iops;
     bool oom_kill_disable;
+    bool rich;
+    char *rich_mode, *rich_exit;
     /* rights */
     bool privileged;
     char **cap_add, **cap_drop, **security_opt, **devices, **device_rules;

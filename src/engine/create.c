@@ -204,6 +204,8 @@ static int make_definition(struct engine *en, struct container_config *config,
     r = create_fill_command(def, e);
     if (r == 0)
         r = parse_mounts(en, def, e);
+    if (r == 0)
+        r = rich_check_image(en, def, img, e);
     return r < 0 ? r : userns_assign(en, def, e);
 }
 

@@ -16,6 +16,7 @@
 
 #include "base/map.h"
 #include "engine/engine.h"
+#include "engine/rich.h"
 #include "io/loop.h"
 #include "monitor/monitor.h"
 #include "quota/quota.h"
@@ -341,6 +342,8 @@ int spec_build(struct container *c, const struct start_context *ctx, struct oci_
 /* The cgroup's device rules of a host config. */
 int spec_device_rules(const struct host_config *hc, struct cgroup_resources *res, struct error *e);
 int spec_block_io(const struct host_config *hc, struct cgroup_resources *res, struct error *e);
+/* The container's environment: the image's and the user's. The caller frees it. */
+char **spec_container_env(const struct container_definition *def);
 /* The spec's process object for an exec, as JSON the caller frees. */
 int spec_exec_process(struct container *c, const struct exec_config *config, char **ret_json,
                       struct error *e);
@@ -421,6 +424,7 @@ struct start_context {
     pid_t netns_pid; /* container:ID: whose namespaces are joined */
     pid_t ipc_pid;
     pid_t pid_pid;
+    struct rich_start *rich;   /* NULL: a plain container */
     uint64_t lxcfs_generation; /* whose mounts it gets; 0: none */
     pid_t userns_pid;
     char *loadavg; /* lxcfs' */

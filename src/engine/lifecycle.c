@@ -77,14 +77,17 @@ static int kill_and_wait(struct container *c, struct live *live, struct engine_w
                      c->id, KILL_WAIT_MS / 1000 + 2);
 }
 
-static int stop_signal_of(const struct container_definition *def, const char *asked, int *ret,
-                          struct error *e)
+static int stop_signal_of(const struct container *c, const struct container_definition *def,
+                          const char *asked, int *ret, struct error *e)
 {
+    int halt = str_is_empty(asked) ? rich_stop_signal(c, def) : 0;
     const char *name = !str_is_empty(asked)                     ? asked
                        : !str_is_empty(def->config.stop_signal) ? def->config.stop_signal
                                                                 : "TERM";
 
-    if (signal_parse(name, ret) < 0)
+    if (halt) /* as its init understands it */
+        *ret = halt;
+    else if (signal_parse(name, ret) < 0)
         return error_set(e, ERR_INVALID, "Invalid signal: %s", name);
     return 0;
 }
@@ -118,7 +121,7 @@ int container_stop(struct container *c, const char *signal, struct opt_int timeo
                       : def->config.stop_timeout.set ? def->config.stop_timeout.value
                                                      : 10;
     int sig = SIGTERM;
-    int r = stop_signal_of(def, signal, &sig, e);
+    int r = stop_signal_of(c, def, signal, &sig, e);
 
     if (r < 0)
         return r;
@@ -220,7 +223,7 @@ int engine_kill(struct engine *en, const char *ref, const char *signal, struct e
         return not_running(c, "Cannot kill container: ", e);
     }
     def = container_def_ref(c);
-    (void)stop_signal_of(def, NULL, &stop_sig, NULL);
+    (void)stop_signal_of(c, def, NULL, &stop_sig, NULL);
     if (sig == SIGKILL || sig == stop_sig)
         (void)cancel_restart(c);
     r = monitor_signal(live->monitor, sig, false, e);

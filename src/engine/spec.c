@@ -187,6 +187,11 @@ static char **base_env(const struct container_definition *def, bool tty)
     return env;
 }
 
+char **spec_container_env(const struct container_definition *def)
+{
+    return base_env(def, def->config.tty);
+}
+
 static int fill_process(const struct engine *en, const struct container_definition *def,
                         const char *user, bool privileged, bool tty, struct oci_process *p,
                         struct error *e)
@@ -447,6 +452,7 @@ static void add_mounts(const struct start_context *ctx, const struct container_d
     add_mount(s, def, "/dev/mqueue", "mqueue", "mqueue", o_proc);
     add_shm(ctx, def, s);
     add_name_files(def, s);
+    rich_add_mounts(ctx, s);
     view_add_mounts(ctx, s);
     add_user_mounts(def, s);
 }
@@ -789,5 +795,7 @@ int spec_build(struct container *c, const struct start_context *ctx, struct oci_
         isolation_net_priority(&def->config, hc, s->linux->resources);
     if (r == 0)
         r = isolation_mount_label(hc, s, e);
-    return r < 0 ? r : userns_fill(ctx, s, e);
+    if (r == 0)
+        r = userns_fill(ctx, s, e);
+    return r < 0 ? r : rich_fill(ctx, s, e);
 }

@@ -372,6 +372,8 @@ static int do_monitor(struct start_context *ctx, struct error *e)
         .tty = def->config.tty,
         .open_stdin = def->config.open_stdin,
         .stdin_once = def->config.stdin_once,
+        .rich = rich_has_pipes(ctx),
+        .rich_exit_init = def->config.rich_exit && STREQ(def->config.rich_exit, "init"),
         .log_driver = def->host_config.log_config.type,
         .log_path = def->log_path,
     };
@@ -476,6 +478,7 @@ static const struct start_step steps[] = {
     {"files", do_files, NULL},
     {"view", view_prepare, NULL},
     {"identity", identity_prepare, NULL},
+    {"rich", rich_prepare, NULL},
     {"spec", do_spec, NULL},
     {"monitor", do_monitor, undo_monitor},
     {"network", do_attach, NULL},
@@ -488,6 +491,7 @@ static void context_done(struct start_context *ctx)
     container_def_free(ctx->def);
     image_unref(ctx->image);
     rootfs_mount_done(&ctx->rootfs);
+    rich_start_free(ctx->rich);
     network_endpoint_done(&ctx->endpoint);
     if (ctx->spec)
         json_free(&oci_spec_json, ctx->spec);

@@ -17,6 +17,7 @@
 
 static const struct update_part parts[] = {
     {"config", update_config_check, NULL, false},
+    {"rich environment", rich_update_check, rich_update_env, false},
     {"restart policy", update_restart_check, NULL, false},
     {"limits", update_limits_check, update_limits_apply, false},
     {"devices", update_devices_check, update_devices_apply, false},

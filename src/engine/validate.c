@@ -191,8 +191,6 @@ static int check_modes(struct engine *en, struct container_config *config, struc
 static int check_unsupported(const struct container_config *config, const struct host_config *hc,
                              char ***warnings, struct error *e)
 {
-    if (config->rich || !str_is_empty(config->rich_mode) || !str_is_empty(config->rich_exit))
-        return unsupported(e, "rich mode", "it is being built");
     if (strv_len(hc->links))
         return unsupported(e, "--link", "use the other container's address or a published port");
     if (!str_is_empty(hc->isolation) && !STREQ(hc->isolation, "default"))
@@ -347,6 +345,8 @@ int validate_create(struct engine *en, struct container_config *config, struct h
         hc->shm_size = 64 << 20;
     if (hc->shm_size < 0)
         r = error_set(e, ERR_INVALID, "SHM size can not be less than 0");
+    if (r == 0)
+        r = rich_validate(config, hc, e);
     if (r == 0)
         r = check_unsupported(config, hc, warnings, e);
     if (r == 0)

@@ -108,9 +108,6 @@ static int become_user(const struct app_config *c, const struct process_user *u)
         if (fstat(i, &st) == 0 && (S_ISFIFO(st.st_mode) || isatty(i)))
             (void)!fchown(i, u->uid, (gid_t)-1);
     }
-    for (size_t i = 0; i < c->nlimits; i++)
-        if (setrlimit((__rlimit_resource_t)c->limits[i].resource, &c->limits[i].value) < 0)
-            say("limit %d is not set: %s", c->limits[i].resource, strerror(errno));
     umask(c->umask);
     r = enter(c, false, &in_cwd);
     if (r < 0)
@@ -146,7 +143,7 @@ static void run(const struct app_config *c)
 /* --- as its parent ------------------------------------------------------------------------- */
 
 /* Waits for the child; what is sent to us goes to it. True: the init has asked for the end. */
-static bool wait_for(pid_t child, bool group, const sigset_t *set, int *ret_status)
+static bool wait_for(pid_t child, bool group, int on_term, const sigset_t *set, int *ret_status)
 {
     bool asked = false;
 
@@ -158,6 +155,8 @@ static bool wait_for(pid_t child, bool group, const sigset_t *set, int *ret_stat
             continue;
         if (sig != SIGCHLD) {
             asked |= sig == SIGTERM || sig == SIGHUP || sig == SIGINT;
+            if (sig == SIGTERM && on_term) /* what the init says to everyone, as it wants it */
+                sig = on_term;
             if (!group || kill(-child, sig) < 0)
                 (void)kill(child, sig);
             continue;
@@ -166,6 +165,14 @@ static bool wait_for(pid_t child, bool group, const sigset_t *set, int *ret_stat
             if (pid == child)
                 return asked;
     }
+}
+
+/* For stop: inits that do not stop services by themselves. */
+static void note_pid(void)
+{
+    AUTOFREE char *text = xasprintf("%d\n", (int)getpid());
+
+    (void)!fs_write_atomic(AT_FDCWD, APP_PID_FILE, text, strlen(text), 0644, FS_NO_SYNC);
 }
 
 static int stay(const struct app_config *c)
@@ -187,7 +194,8 @@ static int stay(const struct app_config *c)
         tell(RICH_APP_ENDED, 128, 0);
         return 128;
     }
-    asked = wait_for(child, false, &set, &status);
+    note_pid();
+    asked = wait_for(child, false, c->stop_signal, &set, &status);
     tell(RICH_APP_ENDED, exit_code_of(status), WIFSIGNALED(status) ? WTERMSIG(status) : 0);
     if (c->ends_container && !asked)
         (void)kill(1, c->halt_signal);
@@ -247,6 +255,6 @@ int cmd_reap(int argc, char **argv)
         return 128;
     }
     (void)setpgid(child, child);
-    (void)wait_for(child, true, &set, &status);
+    (void)wait_for(child, true, 0, &set, &status);
     return exit_code_of(status);
 }

@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,9 +100,13 @@ static void leave_terminal(void)
 
 int cmd_boot(int argc, char **argv)
 {
+    /* For an init nobody knows: the application runs beside it from the beginning. */
+    bool with_app = argc > 1 && STREQ(argv[1], "--app");
     AUTOFD int root = -EBADF;
     int r;
 
+    argc -= with_app;
+    argv += with_app;
     if (argc < 2)
         return 125;
     umask(0022);
@@ -114,6 +119,11 @@ int cmd_boot(int argc, char **argv)
         return 125;
     }
     leave_terminal();
+    if (with_app && fork() == 0) {
+        char *app[] = {(char *)(uintptr_t) "app", (char *)(uintptr_t) "--wait", NULL};
+
+        _exit(cmd_app(2, app));
+    }
     reset_signals();
     umask(0);
     return exec_search(argv + 1, environ);

@@ -3,6 +3,7 @@
 #include "init/init.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,25 +13,14 @@
 
 #define CONFIG_MAX (4u << 20) /* as long as an exec's arguments may be, and more */
 
-static int parse_limit(const char *text, struct app_config *c)
+static int parse_signal(const char *text, int *ret)
 {
-    struct app_limit *l = &c->limits[c->nlimits];
     char *end;
+    long n = strtol(text, &end, 10);
 
-    if (c->nlimits == APP_LIMITS_MAX)
+    if (end == text || *end || n < 1 || n > 64)
         return -EINVAL;
-    l->resource = (int)strtol(text, &end, 10);
-    if (end == text || *end != ':')
-        return -EINVAL;
-    text = end + 1;
-    l->value.rlim_cur = (rlim_t)strtoull(text, &end, 10);
-    if (end == text || *end != ':')
-        return -EINVAL;
-    text = end + 1;
-    l->value.rlim_max = (rlim_t)strtoull(text, &end, 10);
-    if (end == text || *end)
-        return -EINVAL;
-    c->nlimits++;
+    *ret = (int)n;
     return 0;
 }
 
@@ -55,8 +45,9 @@ static int parse_one(char *text, struct app_config *c)
         c->umask = (mode_t)strtoul(text + 1, &end, 8) & 0777;
         return end != text + 1 && !*end ? 0 : -EINVAL;
     case 'h':
-        c->halt_signal = (int)strtol(text + 1, &end, 10);
-        return end != text + 1 && !*end && c->halt_signal > 0 && c->halt_signal < 65 ? 0 : -EINVAL;
+        return parse_signal(text + 1, &c->halt_signal);
+    case 'k':
+        return parse_signal(text + 1, &c->stop_signal);
     case 't':
         c->tty = true;
         return 0;
@@ -66,8 +57,6 @@ static int parse_one(char *text, struct app_config *c)
     case 'x':
         c->ends_container = STREQ(text + 1, "app");
         return 0;
-    case 'l':
-        return parse_limit(text + 1, c);
     default:
         return 0; /* of a newer engine */
     }
@@ -75,7 +64,8 @@ static int parse_one(char *text, struct app_config *c)
 
 int app_config_parse(char *text, size_t len, struct app_config *ret)
 {
-    struct app_config c = {.cwd = "/", .user = "0", .umask = 0022};
+    struct app_config c = {
+        .cwd = "/", .user = "0", .umask = 0022, .halt_signal = SIGTERM, .stop_signal = SIGTERM};
     int r = 0;
 
     if (len == 0 || text[len - 1])

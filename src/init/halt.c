@@ -92,6 +92,25 @@ static void sleep_ms(long ms)
     (void)nanosleep(&t, NULL);
 }
 
+/* stop: what an init calls first of all when it halts, where it does not know the application. */
+int cmd_stop(int argc, char **argv)
+{
+    AUTOFREE char *text = NULL;
+    pid_t pid;
+
+    (void)argc;
+    (void)argv;
+    if (fs_read_file(AT_FDCWD, APP_PID_FILE, 64, &text, NULL) < 0)
+        return 0;
+    pid = (pid_t)atoi(text);
+    if (pid <= 1 || kill(pid, SIGTERM) < 0)
+        return 0;
+    /* The engine kills what takes longer than its time allows. */
+    while (kill(pid, 0) == 0)
+        sleep_ms(5);
+    return 0;
+}
+
 /*
  * halted: the last step of an init that would now call reboot(2), which it may not. What still runs
  * is asked to end and then made to; then the monitor ends pid 1.

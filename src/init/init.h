@@ -4,7 +4,6 @@
 
 #include <stdbool.h>
 #include <stddef.h>
-#include <sys/resource.h>
 #include <sys/types.h>
 
 #include "base/macros.h"
@@ -17,14 +16,10 @@
  * says what it is. Unknown letters are passed over.
  *
  *   a argument    d working directory    u user[:group]   g further group   m umask, octal
- *   l number:soft:hard (RLIMIT_…)        t terminal       x what ends with it: app or init
- *   h signal that halts the init        f streams are the named pipes, not inherited
+ *   t terminal                          x what ends with it: app or init
+ *   h signal that halts the init        k signal that stops the application
+ *   f streams are the named pipes, not inherited
  */
-#define APP_LIMITS_MAX 16
-struct app_limit {
-    int resource;
-    struct rlimit value;
-};
 struct app_config {
     char *text; /* owns what the others point to */
     char **args;
@@ -35,9 +30,8 @@ struct app_config {
     bool tty;
     bool fifos;
     bool ends_container; /* rich-exit app */
-    int halt_signal;
-    struct app_limit limits[APP_LIMITS_MAX];
-    size_t nlimits;
+    int halt_signal;     /* for the init */
+    int stop_signal;     /* for the application */
 };
 /* Takes text[len] apart; it is changed and must end with NUL. -EINVAL: it is not such a file. */
 int app_config_parse(char *text, size_t len, struct app_config *ret) MUST_CHECK;
@@ -46,12 +40,15 @@ void app_config_done(struct app_config *c);
 /* The environment, one NAME=VALUE a text; with the terminal's and the user's names left open. */
 int app_env_load(char ***ret) MUST_CHECK;
 
+#define APP_PID_FILE "/run/pouch-app.pid"
+
 /* --- commands ------------------------------------------------------------------------------ */
 
 int cmd_boot(int argc, char **argv);
 int cmd_app(int argc, char **argv);
 int cmd_reap(int argc, char **argv);
 int cmd_report(int argc, char **argv);
+int cmd_stop(int argc, char **argv);
 int cmd_halted(int argc, char **argv);
 int cmd_env(int argc, char **argv);
 

@@ -11,8 +11,8 @@ static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
 } commands[] = {
-    {"boot", cmd_boot},     {"app", cmd_app},       {"reap", cmd_reap},
-    {"report", cmd_report}, {"halted", cmd_halted}, {"env", cmd_env},
+    {"boot", cmd_boot}, {"app", cmd_app},       {"reap", cmd_reap}, {"report", cmd_report},
+    {"stop", cmd_stop}, {"halted", cmd_halted}, {"env", cmd_env},
 };
 
 int main(int argc, char **argv)
@@ -21,7 +21,7 @@ int main(int argc, char **argv)
     static const char usage[] =
         "usage: pouch-init -- COMMAND ARG...   run COMMAND as the child of a pid 1 that forwards\n"
         "                                      signals and reaps\n"
-        "       pouch-init boot|app|report|halted|env ...\n"
+        "       pouch-init boot|app|report|stop|halted|env ...\n"
         "                                      used by Pouch inside of rich containers\n";
 
     if (argc == 2 && STREQ(argv[1], "--version"))

@@ -22,6 +22,9 @@ enum rich_event_type {
     RICH_HALTED,        /* services are stopped, nothing is left to wait for: init may be killed */
 };
 
+/* The name of the application as a service. */
+#define RICH_UNIT "pouch-app.service"
+
 #define RICH_MAGIC 0x48434952u /* "RICH" */
 struct rich_event {
     uint32_t magic;
