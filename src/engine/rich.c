@@ -432,8 +432,12 @@ static int put_systemd(const struct rich_start *s, const struct container_defini
 static int put_identity(const struct rich_start *s, const struct container_definition *def,
                         struct error *e)
 {
-    AUTOFREE char *uuid = xasprintf("%.32s\n", def->id);
-    int r = put_file(s, "machine-id", uuid, strlen(uuid), 0644, e);
+    char uuid[34];
+    int r;
+
+    identity_machine_id(def, uuid);
+    strcat(uuid, "\n");
+    r = put_file(s, "machine-id", uuid, strlen(uuid), 0644, e);
 
     if (r < 0 || s->mode == RICH_DUMB_INIT)
         return r;
@@ -622,7 +626,8 @@ static void add_binds(const struct start_context *ctx, struct oci_spec *s)
     bind_own(rich, s, def, "environment", "/etc/environment", false);
     if (rich->image.has_profile_d)
         bind_own(rich, s, def, "profile.sh", "/etc/profile.d/pouchenv.sh", false);
-    bind_own(rich, s, def, "machine-id", "/etc/machine-id", false);
+    if (str_is_empty(def->host_config.machine_uuid)) /* else it is there already: identity.c */
+        bind_own(rich, s, def, "machine-id", "/etc/machine-id", false);
     if (has_inittab(rich))
         bind_own(rich, s, def, "inittab", "/etc/inittab", false);
 }
@@ -660,6 +665,9 @@ static void set_args(const struct rich_start *rich, const struct container_defin
 static void set_process(const struct rich_start *rich, const struct container_definition *def,
                         struct oci_process *p)
 {
+    AUTOFREE char *setting = NULL;
+    char uuid[33];
+
     set_args(rich, def, p);
     str_replace(&p->user.username, "0");
     strv_free(p->user.group_names);
@@ -676,11 +684,9 @@ static void set_process(const struct rich_start *rich, const struct container_de
             strv_push(&p->env, "TERM=xterm");
     }
     env_set(&p->env, "container=pouch");
-    {
-        AUTOFREE char *uuid = xasprintf("container_uuid=%.32s", def->id);
-
-        env_set(&p->env, uuid);
-    }
+    identity_machine_id(def, uuid);
+    setting = xasprintf("container_uuid=%s", uuid);
+    env_set(&p->env, setting);
 }
 
 /* What the container's root must be able to read and own, also in a user namespace. */
