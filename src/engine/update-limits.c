@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysinfo.h>
 #include <sys/sysmacros.h>
 
 #include "base/alloc.h"
@@ -172,6 +173,36 @@ static int check_set(const char *set, const char *host_file, const char *what, s
     return 0;
 }
 
+static uint64_t stat_value(const char *text, const char *key)
+{
+    size_t n = strlen(key);
+
+    for (const char *p = text; p; p = strchr(p, '\n')) {
+        p += *p == '\n';
+        if (strncmp(p, key, n) == 0 && p[n] == ' ')
+            return strtoull(p + n, NULL, 10);
+    }
+    return 0;
+}
+
+/* What is left when the files' pages are given back; tmpfs (also in /dev/shm) is not a file here. */
+static uint64_t unreclaimable(const struct cgroup_stats *st)
+{
+    uint64_t files = stat_value(st->mem_stat, "active_file") +
+                     stat_value(st->mem_stat, "inactive_file") +
+                     stat_value(st->mem_stat, "slab_reclaimable");
+
+    return st->mem_usage > files ? st->mem_usage - files : 0;
+}
+
+static bool fits_swap(const struct host_config *hc, uint64_t bytes)
+{
+    struct sysinfo si;
+
+    return (hc->memory_swap < 0 || hc->memory_swap - hc->memory >= (int64_t)bytes) &&
+           sysinfo(&si) == 0 && (uint64_t)si.freeswap * si.mem_unit >= bytes;
+}
+
 /* cgroup v2's kernel kills when a limit goes below what is in use; v1's refuses. So do we. */
 static int check_in_use(const struct update_context *u, const struct host_config *hc,
                         struct error *e)
@@ -183,8 +214,8 @@ static int check_in_use(const struct update_context *u, const struct host_config
     if (!u->live || hc->memory <= 0 || hc->memory == u->old->host_config.memory ||
         cgroup_host_layout() != CGROUP_V2 || cgroup_stats(u->cgroup, &st, NULL) < 0)
         return 0;
-    held = st.mem_usage > st.mem_cache ? st.mem_usage - st.mem_cache : 0;
-    if (held > (uint64_t)hc->memory)
+    held = unreclaimable(&st);
+    if (held > (uint64_t)hc->memory && !fits_swap(hc, held - (uint64_t)hc->memory))
         r = error_set(e, ERR_CONFLICT,
                       "a memory limit of %lld bytes is below what the container uses (%llu bytes "
                       "without its cache): its processes would be killed",
