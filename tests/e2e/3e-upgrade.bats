@@ -267,3 +267,24 @@ settled() {
     pouch rm -f -v pet >/dev/null
     is "$(volume_count)" 0
 }
+
+@test "docs/pets.md: every command does what the document says" {
+    local n
+    for n in 1 2; do
+        image_of_shop "$n" "mkdir -p /www && echo shop $n >/www/index.html && exec httpd -f -h /www"
+    done
+    image_of_shop 3 'echo no database; exit 1'
+    mkdir -p "$T/walk" "$T/walkbin"
+    printf '#!/bin/sh\nexec "%s/pouch" -H "unix://%s" "$@"\n' "$POUCH_BIN" "$SOCK" >"$T/walkbin/pouch"
+    chmod +x "$T/walkbin/pouch"
+    cd "$T/walk"
+    run env PATH="$T/walkbin:$PATH" "$HERE/doc-run" "$POUCH_TOP/docs/pets.md"
+    cd /
+    echo "$output"
+    is "$status" 0
+    has "$output" '^[12][0-9] commands, 0 failed'
+    rm -rf "$T/walk" "$T/walkbin" "$T/root/volumes/shop-data"
+}
+image_of_shop() {
+    pouch import -c "CMD [\"sh\",\"-c\",\"$2\"]" -c 'STOPSIGNAL KILL' "$POUCH_IMAGES/busybox-root.tar" "shop:$1" >/dev/null
+}
