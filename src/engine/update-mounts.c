@@ -13,6 +13,7 @@
 #include "base/str.h"
 #include "base/strv.h"
 #include "engine/engine-priv.h"
+#include "engine/userns.h"
 #include "oci/spec.h"
 
 static bool is_below(const char *path, const char *folder)
@@ -257,7 +258,7 @@ int update_mounts_apply(struct update_context *u, const struct container_definit
             continue;
         /* It may be there already. */
         order(&add, u->again ? MONITOR_MOUNT_REPLACE : MONITOR_MOUNT_ADD, m->source, m->destination,
-              strv_join(m->options, ","));
+              userns_mount_options(u->c->en, to, m));
     }
     if (r == 0 && add.len)
         r = monitor_mounts(u->live->monitor, add.items, add.len, e);
@@ -369,6 +370,7 @@ int update_devices_apply(struct update_context *u, const struct container_defini
     const struct device_mapping *is = t->devices.items;
     CLEANUP(orders_done) struct orders add = {0};
     bool changed = false;
+    char *node = NULL;
     int r = 0;
 
     for (size_t i = 0; i < f->devices.len; i++)
@@ -377,8 +379,12 @@ int update_devices_apply(struct update_context *u, const struct container_defini
         if (same_device(find_device(f, inside_of(&is[i])), &is[i]))
             continue;
         changed = true;
-        order(&add, u->again ? MONITOR_MOUNT_REPLACE : MONITOR_MOUNT_ADD, is[i].path_on_host,
-              inside_of(&is[i]), xstrdup("nosuid,noexec"));
+        r = userns_device_node(u->c, to, is[i].path_on_host, &node, e);
+        if (r < 0)
+            return r;
+        strv_push_take(&add.texts, node);
+        order(&add, u->again ? MONITOR_MOUNT_REPLACE : MONITOR_MOUNT_ADD, node, inside_of(&is[i]),
+              xstrdup("nosuid,noexec,dev"));
     }
     if (!changed)
         return 0;

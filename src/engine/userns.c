@@ -457,12 +457,12 @@ static void shift_mounts(const struct start_context *ctx, struct oci_spec *s)
  * there: a node is made beside the bundle, owned by the container's ids, and bound. The cgroup's
  * device rules say what may be done with it, as ever.
  */
-static int make_node(const struct start_context *ctx, const struct oci_device *d, size_t i,
+static int make_node(const struct start_context *ctx, const struct oci_device *d, const char *name,
                      const struct id_map *uids, const struct id_map *gids, char **ret,
                      struct error *e)
 {
     AUTOFREE char *dir = xasprintf("%s/dev", ctx->bundle);
-    AUTOFREE char *path = xasprintf("%s/%zu", dir, i);
+    AUTOFREE char *path = xasprintf("%s/%s", dir, name);
     mode_t type = STREQ(d->type, "b") ? S_IFBLK : S_IFCHR;
 
     if ((mkdir(dir, 0700) < 0 && errno != EEXIST) ||
@@ -482,7 +482,11 @@ static int bind_devices(const struct start_context *ctx, struct oci_spec *s,
 
     for (size_t i = 0; i < s->linux->devices.len; i++) {
         AUTOFREE char *node = NULL;
-        int r = make_node(ctx, &d[i], i, uids, gids, &node, e);
+        char name[24];
+        int r;
+
+        (void)snprintf(name, sizeof(name), "%zu", i);
+        r = make_node(ctx, &d[i], name, uids, gids, &node, e);
 
         if (r < 0)
             return r;
@@ -495,6 +499,54 @@ static int bind_devices(const struct start_context *ctx, struct oci_spec *s,
     free(d);
     s->linux->devices = (struct json_list){0};
     return 0;
+}
+
+int userns_device_node(const struct container *c, const struct container_definition *def,
+                       const char *host_path, char **ret, struct error *e)
+{
+    const struct id_mappings *im = &def->host_config.id_mappings;
+    CLEANUP(id_map_done) struct id_map uids = {0};
+    CLEANUP(id_map_done) struct id_map gids = {0};
+    AUTOFREE char *bundle = NULL;
+    struct oci_device d = {.path = (char *)(uintptr_t)host_path};
+    struct start_context ctx = {.def = def};
+    struct stat st;
+    char name[9];
+    int r;
+
+    if (!userns_is_on(&def->host_config)) {
+        *ret = xstrdup(host_path);
+        return 0;
+    }
+    if (stat(host_path, &st) < 0)
+        return error_set_errno(e, errno, "device %s", host_path);
+    r = id_map_parse(im->uid_map, &uids, e);
+    if (r == 0)
+        r = id_map_parse(im->gid_map, &gids, e);
+    if (r < 0)
+        return r;
+    bundle = container_state_dir(c->en, c->id);
+    ctx.bundle = bundle;
+    d.type = (char *)(uintptr_t)(S_ISBLK(st.st_mode) ? "b" : "c");
+    d.major = major(st.st_rdev);
+    d.minor = minor(st.st_rdev);
+    d.file_mode = (struct opt_uint){true, st.st_mode & 0777};
+    d.uid = (struct opt_uint){true, st.st_uid};
+    d.gid = (struct opt_uint){true, st.st_gid};
+    random_hex(name, 4);
+    return make_node(&ctx, &d, name, &uids, &gids, ret, e);
+}
+
+char *userns_mount_options(const struct engine *en, const struct container_definition *def,
+                           const struct volume_mount *m)
+{
+    AUTOFREE char *volumes = xasprintf("%s/volumes/", en->root);
+    AUTOPTR(strv) char **options = strv_copy(m->options);
+
+    if (userns_is_on(&def->host_config) && m->source && str_has_prefix(m->source, volumes) &&
+        !strv_contains(options, "idmap"))
+        strv_push(&options, "idmap");
+    return strv_join(options, ",");
 }
 
 /* Settings that name ids can only name those the namespace has. */

@@ -112,5 +112,13 @@ void userns_release(struct engine *en, const char *id);
 bool userns_is_on(const struct host_config *hc);
 /* At a start: the process whose user namespace is joined, when one is. */
 int userns_resolve(struct start_context *ctx, struct error *e) MUST_CHECK;
+/* For mounts that come to a running container: the options of one, comma-separated, and the path of
+ * the node to bind for a device. The caller frees. */
+struct volume_mount;
+struct container;
+char *userns_mount_options(const struct engine *en, const struct container_definition *def,
+                           const struct volume_mount *m);
+int userns_device_node(const struct container *c, const struct container_definition *def,
+                       const char *host_path, char **ret, struct error *e) MUST_CHECK;
 /* Namespace, maps and what follows from them, into a specification that is complete but for it. */
 int userns_fill(const struct start_context *ctx, struct oci_spec *s, struct error *e) MUST_CHECK;

@@ -53,7 +53,20 @@ static void order_done(struct order *o)
         close(o->old);
 }
 
-static int clone_source(struct order *o, struct error *e)
+/* idmap: with the mappings of the container's user namespace. */
+static int shift_ids(const struct order *o, pid_t init_pid, struct error *e)
+{
+    AUTOFREE char *path = xasprintf("/proc/%d/ns/user", init_pid);
+    AUTOFD int userns = open(path, O_RDONLY | O_CLOEXEC);
+    int r = userns < 0 ? -errno : mount_set_idmap(o->source, userns, o->options.idmap_rec);
+
+    return r < 0 ? error_set_errno(e, r,
+                                   "cannot shift the ids of %s into the container's user namespace",
+                                   o->m->source)
+                 : 0;
+}
+
+static int clone_source(struct order *o, pid_t init_pid, struct error *e)
 {
     const struct runtime_mount *m = o->m;
     struct stat st;
@@ -73,6 +86,9 @@ static int clone_source(struct order *o, struct error *e)
         return error_set_errno(e, o->source < 0 ? o->source : errno, "cannot bind mount %s",
                                m->source);
     o->dir = S_ISDIR(st.st_mode);
+    r = o->options.idmap || o->options.idmap_rec ? shift_ids(o, init_pid, e) : 0;
+    if (r < 0)
+        return r;
     r = mount_set_attr(o->source, o->options.attr_set, o->options.attr_clear & ~o->options.attr_set,
                        false);
     if (r == 0)
@@ -179,7 +195,10 @@ static int enter(pid_t pid, int *ret_root, struct error *e)
 {
     AUTOFREE char *path = xasprintf("/proc/%d/ns/mnt", pid);
     AUTOFD int ns = open(path, O_RDONLY | O_CLOEXEC);
+    uint64_t uid = 0, gid = 0; /* a user namespace without a root: mount points cannot be made */
 
+    (void)!userns_host_id(pid, "uid_map", &uid);
+    (void)!userns_host_id(pid, "gid_map", &gid);
     if (ns < 0 && errno == ENOENT)
         return error_set(e, ERR_CONFLICT, "the container's init (process %d) has ended", pid);
     if (ns < 0)
@@ -189,6 +208,7 @@ static int enter(pid_t pid, int *ret_root, struct error *e)
         return error_set_errno(e, errno, "cannot become undumpable");
     if (setns(ns, CLONE_NEWNS) < 0)
         return error_set_errno(e, errno, "cannot join the mount namespace of process %d", pid);
+    userns_take_ids(uid, gid);
     *ret_root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     return *ret_root < 0 ? error_set_errno(e, errno, "cannot open the container's root") : 0;
 }
@@ -208,7 +228,7 @@ int runtime_mounts(pid_t init_pid, const struct runtime_mount *mounts, size_t n,
             r = error_set(e, ERR_INVALID, "mount target \"%s\" is not an absolute path below /",
                           mounts[i].target);
         else if (puts_in(&mounts[i]))
-            r = clone_source(&orders[i], e);
+            r = clone_source(&orders[i], init_pid, e);
     }
     if (r == 0)
         r = enter(init_pid, &root, e);

@@ -182,6 +182,12 @@ int idmap_open_mount(const struct runtime_create *p, pid_t pid, size_t i,
 
 /* The host's id of id 0 in a map of process pid ("uid_map", "gid_map"); -ENOENT: it has none. */
 int userns_host_id(pid_t pid, const char *file, uint64_t *ret) MUST_CHECK;
+/*
+ * What this process makes in the container's file system belongs to the container's root; the
+ * host's root has no place in its shifted folders (EOVERFLOW). For processes that stay no longer
+ * than that.
+ */
+void userns_take_ids(uint64_t uid, uint64_t gid);
 /* Pipes and terminals of ours become those of the root of pid's user namespace. */
 void userns_give_streams(const struct runtime_io *io, pid_t pid);
 /* Hard limits of pid that are below what the process is to get are raised. */

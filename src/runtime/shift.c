@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -75,6 +76,18 @@ static int host_root(pid_t pid, uid_t *uid, gid_t *gid, struct error *e)
     *uid = (uid_t)u;
     *gid = (gid_t)g;
     return 0;
+}
+
+void userns_take_ids(uint64_t uid, uint64_t gid)
+{
+    struct caps_sets caps = {.permitted = 0};
+
+    if (uid == 0 && gid == 0)
+        return;
+    (void)setfsgid((gid_t)gid);
+    (void)setfsuid((uid_t)uid);
+    if (caps_get(&caps) == 0) /* those over files went with the id */
+        (void)!caps_set(caps.permitted, caps.permitted, caps.inheritable);
 }
 
 void userns_give_streams(const struct runtime_io *io, pid_t pid)
