@@ -16,6 +16,7 @@
 #include "base/strv.h"
 #include "base/time.h"
 #include "engine/engine-priv.h"
+#include "engine/isolation.h"
 #include "engine/foreign.h"
 #include "sys/cgroup.h"
 
@@ -50,6 +51,7 @@ static void clean_kernel(struct container *c)
     /* With the host's pid namespace processes may outlive init. */
     foreign_delete(dir, c->id);
     (void)!cgroup_kill(cgroup, NULL);
+    isolation_rdt_remove(c->id);
     if (cgroup_remove(cgroup, &e) < 0)
         log_warn("cgroup left behind", "id=%s error=\"%s\"", c->id, error_message(&e));
     r = fs_remove_tree(AT_FDCWD, dir);

@@ -406,6 +406,13 @@ void isolation_rdt(const struct host_config *hc, struct oci_linux *l)
     l->intel_rdt->l3_cache_schema = xstrdup(hc->intel_rdt_l3_cbm);
 }
 
+void isolation_rdt_remove(const char *id)
+{
+    AUTOFREE char *dir = xasprintf("/sys/fs/resctrl/%s", id);
+
+    (void)!rmdir(dir); /* hardly ever there */
+}
+
 /* --- priority of packets ----------------------------------------------------------------------- */
 
 /*

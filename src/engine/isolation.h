@@ -41,6 +41,9 @@ int isolation_mount_label(const struct host_config *hc, struct oci_spec *s,
                           struct error *e) MUST_CHECK;
 void isolation_rdt(const struct host_config *hc, struct oci_linux *l);
 
+/* Takes the group of resctrl away that was named after the container. */
+void isolation_rdt_remove(const char *id);
+
 /* For tests. */
 int isolation_labels(char *const *security_opt, char **ret_process, char **ret_file,
                      struct error *e) MUST_CHECK;

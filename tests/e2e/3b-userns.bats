@@ -219,6 +219,26 @@ x'
     has "$output" 'non running container'
 }
 
+@test "mounts and devices that come later, lxcfs, disk quota" {
+    can_or_skip
+    mknod "$T/zero" c 1 5 && chmod 600 "$T/zero"
+    pouch run -d --network none --userns auto --name live busybox sleep 600 >/dev/null
+    pouch update --volume-add late:/late --device-add "$T/zero:/dev/mine" live >/dev/null
+    is "$(pouch exec live sh -c 'touch /late/x; stat -c "%u %g" /late /late/x /dev/mine; head -c 2 /dev/mine | wc -c' | xargs)" \
+        '0 0 0 0 0 0 2'
+    is "$(stat -c %u "$T/root/volumes/late/_data/x")" 0
+    pouch update --mount-rm /late --device-rm /dev/mine live >/dev/null
+    run pouch exec live touch /late/y
+    [ ! -e "$T/root/volumes/late/_data/y" ]
+    rm -rf "$T/zero" "$T/root/volumes/late"
+    if pouch run --rm --network none --disk-quota 20m busybox true 2>/dev/null; then
+        run pouch run --rm --network none --userns auto --disk-quota 20m busybox \
+            sh -c 'dd if=/dev/zero of=/big bs=1M count=40; stat -c "%u %s" /big'
+        has "$output" 'No space left|Disk quota exceeded'
+        has "$output" '^0 [0-9]*$'
+    fi
+}
+
 @test "keep, maps, sizes" {
     can_or_skip
     mkdir -p "$T/home" && chown 1234:1235 "$T/home"
