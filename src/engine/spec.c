@@ -769,7 +769,7 @@ int spec_build(struct container *c, const struct start_context *ctx, struct oci_
     const struct host_config *hc = &def->host_config;
     int r;
 
-    s->oci_version = xstrdup(OCI_RUNTIME_SPEC_VERSION);
+    s->oci_version = xstrdup(OCI_SPEC_WRITTEN_VERSION);
     s->process = xcalloc(1, sizeof(*s->process));
     s->linux = xcalloc(1, sizeof(*s->linux));
     s->pouch = xcalloc(1, sizeof(*s->pouch));

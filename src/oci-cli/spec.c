@@ -14,7 +14,7 @@
 #include "oci/spec.h"
 
 static const char example[] =
-    "{\"ociVersion\":\"" OCI_RUNTIME_SPEC_VERSION
+    "{\"ociVersion\":\"" OCI_SPEC_WRITTEN_VERSION
     "\",\"process\":{\"terminal\":true,\"user\":{\"uid\":0,\"gid\":0},"
     "\"args\":[\"sh\"],\"env\":[\"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:"
     "/bin\",\"TERM=xterm\"],\"cwd\":\"/\",\"capabilities\":{\"bounding\":[\"CAP_AUDIT_WRITE\","

@@ -15,7 +15,10 @@
 #include "sys/cgroup.h"
 #include "sys/seccomp.h"
 
-#define OCI_RUNTIME_SPEC_VERSION "1.3.0"
+#define OCI_RUNTIME_SPEC_VERSION "1.3.0" /* what is understood */
+/* What stands in documents that are written here: they hold nothing that is newer (and crun 1.8 of
+ * Debian 12 refuses what names itself so). */
+#define OCI_SPEC_WRITTEN_VERSION "1.0.2"
 #define OCI_SPEC_MAX             (8u << 20) /* bytes of a config.json we are willing to read */
 
 struct oci_user {
