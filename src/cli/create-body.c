@@ -589,6 +589,18 @@ static int put_storage(struct jsonw *w, const struct create_options *o, char *co
     return r;
 }
 
+static void put_hooks(struct jsonw *w, const struct create_options *o)
+{
+    put_int(w, "HookTimeout", o->hook_timeout);
+    if (!o->hook_prestart && !o->hook_poststart && !o->hook_poststop)
+        return;
+    jsonw_begin(w, "Hooks");
+    put_list(w, "Prestart", o->hook_prestart);
+    put_list(w, "Poststart", o->hook_poststart);
+    put_list(w, "Poststop", o->hook_poststop);
+    jsonw_end(w);
+}
+
 static int put_host_config(struct jsonw *w, const struct create_options *o, char *const *binds,
                            const struct port_specs *published, const char *network, struct error *e)
 {
@@ -605,6 +617,8 @@ static int put_host_config(struct jsonw *w, const struct create_options *o, char
     put_list(w, "DnsOptions", o->dns_option);
     put_list(w, "GroupAdd", o->group_add);
     put_str(w, "Runtime", o->runtime);
+    put_str(w, "HealthOnFailure", o->health_on_failure);
+    put_hooks(w, o);
     put_str(w, "Isolation", o->isolation);
     if (o->init.set)
         jsonw_bool(w, "Init", o->init.value);

@@ -214,6 +214,15 @@ const struct option_def create_option_table[] = {
         .complete = COMPLETE_FILE),
     OPT_REFUSED("disable-content-trust", OPTION_BOOL, "content trust is not built yet"),
 
+    OPT(CO, hook_prestart, "hook-prestart", 0, OPTION_LIST, "hook",
+        "Run a program before the container's: host:/PATH ARGS or in:/PATH ARGS"),
+    OPT(CO, hook_poststart, "hook-poststart", 0, OPTION_LIST, "hook",
+        "Run a program once the container's runs"),
+    OPT(CO, hook_poststop, "hook-poststop", 0, OPTION_LIST, "hook",
+        "Run a program after each end of the container"),
+    OPT(CO, hook_timeout, "hook-timeout", 0, OPTION_INT, NULL,
+        "Seconds each hook may take (default 30)"),
+
     OPT(CO, no_healthcheck, "no-healthcheck", 0, OPTION_BOOL, NULL,
         "Disable any container-specified HEALTHCHECK"),
     OPT(CO, health_cmd, "health-cmd", 0, OPTION_STR, NULL, "Command to run to check health"),
@@ -228,6 +237,9 @@ const struct option_def create_option_table[] = {
         "Time between running the check during the start period (ms|s|m|h)"),
     OPT(CO, health_retries, "health-retries", 0, OPTION_INT, NULL,
         "Consecutive failures needed to report unhealthy"),
+    OPT(CO, health_on_failure, "health-on-failure", 0, OPTION_STR, NULL,
+        "What becomes of an unhealthy container (none|restart|stop|kill)",
+        .words = "none restart stop kill"),
     OPT_END,
 };
 

@@ -49,7 +49,11 @@ struct create_options {
     char *restart, *log_driver, *runtime, *isolation, *platform, *pull, *cidfile;
     char **log_opt, **annotations;
     bool quiet;
+    /* hooks */
+    char **hook_prestart, **hook_poststart, **hook_poststop;
+    struct opt_int hook_timeout;
     /* health */
+    char *health_on_failure;
     bool no_healthcheck;
     char *health_cmd;
     struct opt_int health_interval, health_timeout, health_start_period, health_start_interval;

@@ -244,6 +244,7 @@ static int serve(const struct daemon_config *c, const sigset_t *set, struct erro
         notify("READY=1");
         wait_for_end(set);
         notify("STOPPING=1");
+        engine_give_up(api.engine);
         http_server_stop(server);
     }
     if (n)

@@ -12,7 +12,8 @@
 #include "base/str.h"
 #include "base/strv.h"
 #include "base/time.h"
-#include "engine/engine-priv.h"
+#include "engine/health.h"
+#include "engine/hooks.h"
 
 static const char *const status_names[CONTAINER_STATUS_MAX] = {"created",    "running",  "paused",
                                                                "restarting", "removing", "exited",
@@ -48,6 +49,7 @@ static void view_destroy(struct container_view *v)
     free(v->error);
     strv_free(v->exec_ids);
     strv_free(v->warnings);
+    health_unref(v->health);
     network_endpoint_done(&v->endpoint);
     free(v);
 }
@@ -112,6 +114,7 @@ struct container *container_new(struct engine *en, struct container_definition *
     (void)memcpy(c->id, def->id, sizeof(c->id));
     c->def_now = def;
     c->name = xstrdup(name);
+    c->hook_cancel = -EBADF;
     (void)pthread_mutex_init(&c->mutex, NULL);
     (void)pthread_condattr_init(&attr);
     (void)pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -132,6 +135,8 @@ void container_unref(struct container *c)
         return;
     assert(!c->waits && !c->live && !c->pending);
     container_view_free(c->view);
+    hooks_forget(c);
+    health_unref(c->health);
     network_endpoint_done(&c->endpoint);
     container_def_free(c->def_now);
     free(c->name);
@@ -168,6 +173,7 @@ static struct container_view *build_view(struct container *c)
     if (c->has_endpoint)
         network_endpoint_copy(&v->endpoint, &c->endpoint);
     v->warnings = strv_copy(c->warnings);
+    v->health = health_ref(c->health);
     for (size_t i = 0; i < c->nexecs; i++)
         if (c->execs[i]->running)
             strv_push(&v->exec_ids, c->execs[i]->id);

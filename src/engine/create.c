@@ -15,6 +15,7 @@
 #include "base/time.h"
 #include "engine/engine-priv.h"
 #include "engine/userns.h"
+#include "engine/health.h"
 
 /* Docker's rule: what the container says wins, environment and labels are merged by name. */
 static void merge_image(struct container_config *config, const struct oci_image_config *img)
@@ -41,6 +42,7 @@ static void merge_image(struct container_config *config, const struct oci_image_
         str_replace(&config->working_dir, img->working_dir);
     if (str_is_empty(config->stop_signal))
         str_replace(&config->stop_signal, img->stop_signal);
+    health_merge(config, img);
     /* An entrypoint of one's own drops the image's command too. */
     if (!strv_len(config->entrypoint)) {
         bool cleared = config->entrypoint && config->entrypoint[0];
@@ -319,9 +321,6 @@ static int create_checked(struct engine *en, const char *name, const char *platf
         r = create_check_addresses(config, extra, e);
     if (r < 0)
         return r;
-    if (img->doc.config.healthcheck && !config->healthcheck)
-        strv_push(&ret->warnings, "The image has a HEALTHCHECK: this version of Pouch does not run "
-                                  "health checks");
     if (name) {
         r = name_reserve(en, name, NULL, e);
         if (r < 0)

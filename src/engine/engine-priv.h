@@ -71,6 +71,8 @@ struct engine {
     struct loop *loop; /* one thread: monitors' news, timers */
     pthread_t loop_thread;
     struct workers *workers; /* handle exits: they block */
+    struct workers *probers; /* talk to monitors for health checks */
+    struct probe *probes;    /* the loop thread's */
     atomic_bool closing;
     atomic_uint nevent_readers;
     struct source *network_source;
@@ -160,6 +162,14 @@ struct container {
     int64_t restart_delay; /* ns, of the next restart by policy */
     struct source *restart_timer;
     bool remove_volumes; /* with an automatic removal */
+
+    struct hooks_due *hooks_due; /* poststop hooks that are owed, or NULL: hooks.c */
+    unsigned hook_phase;         /* enum hook_phase: hooks that run now */
+    int hook_cancel;             /* eventfd that cuts them short, or -EBADF */
+    bool hook_aborted;           /* it was used by who ends the container */
+
+    struct health_state *health; /* NULL: no health check, or it never ran */
+    struct probe *probe;         /* the loop thread's: health.c */
 
     struct live *live; /* while it runs */
     struct engine_wait *waits;
@@ -344,6 +354,8 @@ int spec_device_rules(const struct host_config *hc, struct cgroup_resources *res
 int spec_block_io(const struct host_config *hc, struct cgroup_resources *res, struct error *e);
 /* The container's environment: the image's and the user's. The caller frees it. */
 char **spec_container_env(const struct container_definition *def);
+/* Root at "/" without a terminal or an init, for a hook after the container's end. */
+void spec_for_hook(struct oci_spec *s);
 /* The spec's process object for an exec, as JSON the caller frees. */
 int spec_exec_process(struct container *c, const struct exec_config *config, char **ret_json,
                       struct error *e);
@@ -435,12 +447,17 @@ int start_collect_ports(const struct container_definition *def, struct port_spec
 /* Address and ports as a definition wants them, from the network manager. */
 int start_reserve(struct container *c, const struct container_definition *def,
                   struct network_endpoint *ret, struct error *e);
+/* A bundle in which a process runs over the files of a container that has ended. */
+int start_hook_bundle(struct container *c, const struct container_definition *def,
+                      const char *bundle, const char *cgroup, struct error *e);
 /* Starts a claimed container. */
 int container_start_claimed(struct container *c, struct error *e);
 /* Registers a monitor that runs with the loop. */
 void container_adopt(struct container *c, struct monitor *m /* taken */, pid_t pid);
 /* The monitor is gone, or said that the container ended: called on a worker thread. */
 void container_handle_exit(struct container *c, const struct monitor_exit *exit_info);
+/* Of a container that does not run: poststop hooks that an earlier pouchd left, and what follows. */
+void container_finish_end(struct container *c);
 /* At the end of the engine, when the loop's thread is gone. */
 void watches_free(struct engine *en);
 /* Removes all kernel and disk state of one run (cgroup, bundle, network). */
@@ -450,6 +467,8 @@ char *container_cgroup(struct container *c); /* the same for all versions of the
 /* Removes a claimed container that does not run. */
 int container_remove_claimed(struct container *c, bool volumes, struct error *e);
 void container_schedule_restart(struct container *c);
+/* A start by the user: count and back-off begin anew. c->mutex is held. */
+void container_forget_restarts(struct container *c);
 void exec_unref(struct exec *x);
 struct exec *exec_find(struct engine *en, const char *id);
 void exec_handle_exit(struct container *c, const char *exec_id, int64_t code);
@@ -503,6 +522,10 @@ enum image_use engine_image_in_use(void *data, const char *image_id, char ret_co
 struct workers *workers_new(unsigned n);
 void workers_free(struct workers *w); /* waits for what runs */
 void workers_post(struct workers *w, void (*fn)(void *), void *data);
+/* The same; false when no job is taken any more: the engine closes. */
+bool workers_try_post(struct workers *w, void (*fn)(void *), void *data);
+/* n 1: a job is about to wait for long, another thread may take its place; -1: it goes on. */
+void workers_block(struct workers *w, int n);
 
 /* --- events.c -------------------------------------------------------------------------------------------- */
 

@@ -15,6 +15,8 @@
 #include "base/str.h"
 #include "base/strv.h"
 #include "engine/engine-priv.h"
+#include "engine/health.h"
+#include "engine/hooks.h"
 #include "engine/lxcfs.h"
 #include "engine/foreign.h"
 #include "engine/recover.h"
@@ -22,6 +24,7 @@
 #include "log/driver.h"
 
 #define WORKER_THREADS 8
+#define PROBER_THREADS 4
 
 static const char *const meta_migrations[] = {
     "CREATE TABLE engine_meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID", NULL};
@@ -154,6 +157,9 @@ static int open_parts(struct engine *en, const struct engine_params *p, bool *re
         r = userns_migrate(en->store, e);
     if (r == 0)
         r = userns_open(en, e);
+    r = hooks_migrate(en->store, e);
+    if (r == 0)
+        r = health_migrate(en->store, e);
     if (r == 0)
         r = rootfs_driver_find(p->rootfs_driver, &en->rootfs, e);
     if (r == 0)
@@ -279,6 +285,7 @@ int engine_open(const struct engine_params *p, struct engine **ret, struct error
     en->seccomp = map_new();
     en->events = events_new(en);
     en->workers = workers_new(WORKER_THREADS);
+    en->probers = workers_new(PROBER_THREADS);
     copy_params(en, p);
     r = loop_new(&en->loop);
     if (r < 0)
@@ -287,6 +294,10 @@ int engine_open(const struct engine_params *p, struct engine **ret, struct error
         r = open_parts(en, p, &rebooted, e);
     if (r == 0)
         r = record_load(en, add_loaded, e);
+    if (r == 0)
+        r = hooks_load(en, e);
+    if (r == 0)
+        r = health_load(en, e);
     if (r == 0)
         r = start_threads(en, e);
     if (r < 0) {
@@ -313,9 +324,15 @@ void engine_start_restarts(struct engine *en)
     for (size_t i = 0; i < n; i++) {
         AUTOPTR(container_view) struct container_view *v = container_get_view(list[i]);
 
+        bool idle;
+
+        (void)pthread_mutex_lock(&list[i]->mutex);
+        idle = !list[i]->restart_timer &&
+               list[i]->op == OP_NONE; /* else its end is still at work */
+        (void)pthread_mutex_unlock(&list[i]->mutex);
         if (list[i]->upgrading)
             upgrade_resume(list[i]);
-        else if (v->status == CONTAINER_RESTARTING && !list[i]->restart_timer)
+        else if (v->status == CONTAINER_RESTARTING && idle)
             container_schedule_restart(list[i]);
         container_unref(list[i]);
     }
@@ -398,19 +415,36 @@ static bool has_live(struct engine *en)
     return live;
 }
 
+void engine_give_up(struct engine *en)
+{
+    size_t n = 0;
+    struct container **list = engine_all_containers(en, &n);
+
+    atomic_store(&en->closing, true);
+    for (size_t i = 0; i < n; i++) {
+        hooks_close(list[i]);
+        container_unref(list[i]);
+    }
+    free(list);
+}
+
 void engine_close(struct engine *en)
 {
     size_t live = 0;
 
     if (!en)
         return;
-    atomic_store(&en->closing, true);
+    engine_give_up(en);
     if (en->loop_thread) {
         loop_quit(en->loop, 0);
         (void)pthread_join(en->loop_thread, NULL);
     }
     watches_free(en);
+    workers_free(en->probers);
+    for (int i = 0; en->loop_thread && i < 64 && loop_run_once(en->loop, 0) > 0; i++)
+        continue; /* what they had for the loop */
     workers_free(en->workers);
+    health_close(en);
     lxcfs_close(en->lxcfs, has_live(en));
     close_containers(en, &live);
     network_close(en->network, live == 0);

@@ -65,6 +65,8 @@ int engine_open(const struct engine_params *p, struct engine **ret, struct error
 /* Applies the restart policies of containers that should be running: after engine_open(), when the
  * sockets are listening. */
 void engine_start_restarts(struct engine *en);
+/* The program ends: requests that wait for something long (hooks) return soon. */
+void engine_give_up(struct engine *en);
 /* Ends the threads and closes. Containers run on. */
 void engine_close(struct engine *en);
 
@@ -105,6 +107,23 @@ struct container_definition {
     char *dir;      /* <root>/containers/<id> */
 };
 
+enum health_status { HEALTH_NONE, HEALTH_STARTING, HEALTH_HEALTHY, HEALTH_UNHEALTHY };
+const char *health_status_name(enum health_status s); /* "none", "starting", … */
+#define HEALTH_LOG 5                                  /* results that are kept */
+struct health_result {
+    int64_t start, end; /* ns */
+    int64_t exit_code;  /* -1: it did not come to an end */
+    char *output;
+};
+/* Immutable, counted. */
+struct health_state {
+    unsigned refs; /* health.c's business */
+    enum health_status status;
+    int64_t failing_streak;
+    size_t nlog;
+    struct health_result log[HEALTH_LOG]; /* oldest first */
+};
+
 /* An immutable picture of one container. Referenced; never locked. */
 struct container_view {
     const struct container_definition *def; /* referenced */
@@ -120,7 +139,8 @@ struct container_view {
     bool has_endpoint;
     struct network_endpoint endpoint;
     char **exec_ids;
-    char **warnings; /* of the last start: what the host could not give */
+    char **warnings;             /* of the last start: what the host could not give */
+    struct health_state *health; /* NULL: no health check, or it never ran */
 };
 struct container_view *container_view_ref(struct container_view *v);
 void container_view_free(struct container_view *v); /* drops one reference */
@@ -151,7 +171,7 @@ struct container_list {
     struct container_view **items; /* newest first; referenced */
     size_t len;
 };
-/* Filters: id name label status ancestor exited before since network volume publish expose
+/* Filters: id name label status health ancestor exited before since network volume publish expose
  * (ERR_INVALID for others). Without `all` and without a status filter: only running ones.
  * limit 0: no limit (a limit implies all). */
 int engine_list(struct engine *en, bool all, int64_t limit, const struct filter_set *f,

@@ -296,9 +296,12 @@ int engine_exec_resize(struct engine *en, const char *exec_id, unsigned rows, un
 
 void exec_handle_exit(struct container *c, const char *exec_id, int64_t code)
 {
-    struct exec *x = exec_find(c->en, exec_id);
+    struct exec *x;
     char text[24];
 
+    if (str_has_prefix(exec_id, "hook-") || str_has_prefix(exec_id, "health-"))
+        return; /* the engine's own: who made it watches it */
+    x = exec_find(c->en, exec_id);
     (void)snprintf(text, sizeof(text), "%lld", (long long)code);
     events_container(c, "exec_die", "execID", exec_id, "exitCode", text, NULL);
     if (!x)

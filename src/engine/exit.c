@@ -18,6 +18,8 @@
 #include "engine/engine-priv.h"
 #include "engine/isolation.h"
 #include "engine/foreign.h"
+#include "engine/health.h"
+#include "engine/hooks.h"
 #include "sys/cgroup.h"
 
 #define RESTART_DELAY_MIN (100 * NSEC_PER_MSEC)
@@ -78,6 +80,12 @@ static bool wants_restart(const struct container *c)
         return true;
     return STREQ(p->name, "on-failure") && c->exit_code != 0 &&
            (p->maximum_retry_count == 0 || c->restart_count < p->maximum_retry_count);
+}
+
+void container_forget_restarts(struct container *c)
+{
+    c->restart_delay = 0;
+    c->restart_count = 0;
 }
 
 static void run_restart(void *data)
@@ -192,10 +200,47 @@ static bool note_end(struct container *c, const struct monitor_exit *x, bool *re
     *ret_remove = !again && c->def_now->host_config.auto_remove && !c->keep_once && !c->upgrading;
     c->status = again ? CONTAINER_RESTARTING : *ret_remove ? CONTAINER_REMOVING : CONTAINER_EXITED;
     c->exits++;
+    health_end(c);
     container_publish(c);
     (void)pthread_mutex_unlock(&c->mutex);
     live_unref(live);
     return again;
+}
+
+/* The last part of an end, with the claim held: poststop hooks, then removal or restart. */
+static void finish_end(void *data)
+{
+    struct container *c = data; /* the reference is ours */
+    CLEANUP(error_done) struct error e = ERROR_INIT;
+    bool done = hooks_poststop(c);
+    bool remove;
+    bool again;
+
+    (void)pthread_mutex_lock(&c->mutex);
+    remove = c->status == CONTAINER_REMOVING;
+    again = c->status == CONTAINER_RESTARTING && !c->restart_timer;
+    (void)pthread_mutex_unlock(&c->mutex);
+    if (done && remove && container_remove_claimed(c, true, &e) < 0)
+        log_error("container not removed", "id=%s error=\"%s\"", c->id, error_message(&e));
+    if (done && again)
+        container_schedule_restart(c);
+    container_release_claim(c);
+    container_unref(c);
+}
+
+/* On a worker, since at the start of the engine nothing waits for hooks. */
+static void post_finish_end(struct container *c)
+{
+    if (workers_try_post(c->en->workers, finish_end, container_ref(c)))
+        return;
+    container_release_claim(c); /* the next pouchd does it */
+    container_unref(c);
+}
+
+void container_finish_end(struct container *c)
+{
+    if (container_claim(c, OP_EXIT, NULL) == 0)
+        post_finish_end(c);
 }
 
 void container_handle_exit(struct container *c, const struct monitor_exit *x)
@@ -204,18 +249,27 @@ void container_handle_exit(struct container *c, const struct monitor_exit *x)
     char code[16];
     bool remove = false;
     bool again;
+    bool owed = hooks_owed(c);
+    int r;
 
-    if (container_claim(c, OP_EXIT, &e) < 0)
+    if (owed) /* a start that runs hooks may hold the claim for long */
+        workers_block(c->en->workers, 1);
+    r = container_claim(c, OP_EXIT, &e);
+    if (owed)
+        workers_block(c->en->workers, -1);
+    if (r < 0)
         return; /* removed meanwhile */
     if (x->log_lost_bytes)
         log_warn("output of the container was not logged", "id=%s bytes=%llu lines=%llu", c->id,
                  (unsigned long long)x->log_lost_bytes, (unsigned long long)x->log_lost_lines);
     network_release(c->en->network, c->id);
+    if (owed)
+        hooks_note_end(c, x);
     again = note_end(c, x, &remove);
     exec_all_ended(c);
     (void)snprintf(code, sizeof(code), "%d", x->exit_code);
     events_container(c, "die", "exitCode", code, NULL);
-    if (remove) {
+    if (remove && !owed) {
         if (container_remove_claimed(c, true, &e) < 0)
             log_error("container not removed", "id=%s error=\"%s\"", c->id, error_message(&e));
     } else {
@@ -224,6 +278,10 @@ void container_handle_exit(struct container *c, const struct monitor_exit *x)
         container_wake_waiters(c);
         (void)pthread_mutex_unlock(&c->mutex);
         clean_kernel(c);
+        if (owed) {
+            post_finish_end(c);
+            return;
+        }
         if (again)
             container_schedule_restart(c);
     }

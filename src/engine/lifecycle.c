@@ -16,6 +16,8 @@
 #include "base/time.h"
 #include "engine/engine-priv.h"
 #include "engine/foreign.h"
+#include "engine/health.h"
+#include "engine/hooks.h"
 #include "io/spawn.h"
 #include "sys/cgroup.h"
 
@@ -120,18 +122,20 @@ int container_stop(struct container *c, const char *signal, struct opt_int timeo
     int64_t seconds = timeout.set                    ? timeout.value
                       : def->config.stop_timeout.set ? def->config.stop_timeout.value
                                                      : 10;
+    bool ended;
     int sig = SIGTERM;
     int r = stop_signal_of(c, def, signal, &sig, e);
 
     if (r < 0)
         return r;
+    ended = hooks_abort_start(c);
     r = engine_wait_begin(c->en, c->id, WAIT_NEXT_EXIT, &w, e);
     if (r < 0)
         return r;
     live = get_live(c);
     if (!live) {
         engine_wait_free(w);
-        if (cancel_restart(c))
+        if (cancel_restart(c) || ended)
             return 0;
         return error_set(e, ERR_NOT_MODIFIED, "container %s is not running", c->id);
     }
@@ -144,8 +148,10 @@ int container_stop(struct container *c, const char *signal, struct opt_int timeo
         r = kill_and_wait(c, live, w, e);
     live_unref(live);
     engine_wait_free(w);
-    if (r == 0)
+    if (r == 0) {
+        hooks_await_poststop(c);
         events_container(c, "stop", NULL);
+    }
     return r;
 }
 
@@ -189,6 +195,8 @@ int engine_restart(struct engine *en, const char *ref, const char *signal, struc
         return r;
     (void)pthread_mutex_lock(&c->mutex);
     r = c->live ? 1 : 0;
+    if (r == 0)
+        container_forget_restarts(c);
     (void)pthread_mutex_unlock(&c->mutex);
     /* Somebody else started it in between: it runs, which is what was asked for. */
     if (r == 0)
@@ -216,14 +224,17 @@ int engine_kill(struct engine *en, const char *ref, const char *signal, struct e
         return r;
     if (!str_is_empty(signal) && signal_parse(signal, &sig) < 0)
         return error_set(e, ERR_INVALID, "Invalid signal: %s", signal);
+    def = container_def_ref(c);
+    (void)stop_signal_of(c, def, NULL, &stop_sig, NULL);
+    /* While hooks run they are what is killed: of the start, or after the end. */
+    if ((sig == SIGKILL || sig == stop_sig) && hooks_abort_start(c))
+        return 0;
     live = get_live(c);
     if (!live) {
-        if (sig == SIGKILL && cancel_restart(c))
+        if (sig == SIGKILL && (hooks_kill_poststop(c) || cancel_restart(c)))
             return 0;
         return not_running(c, "Cannot kill container: ", e);
     }
-    def = container_def_ref(c);
-    (void)stop_signal_of(c, def, NULL, &stop_sig, NULL);
     if (sig == SIGKILL || sig == stop_sig)
         (void)cancel_restart(c);
     r = monitor_signal(live->monitor, sig, false, e);
@@ -345,6 +356,8 @@ int container_remove_claimed(struct container *c, bool volumes, struct error *e)
         pending_attach_free(pending);
         pending = next;
     }
+    hooks_removed(c);
+    health_removed(c);
     network_release(c->en->network, c->id);
     events_container(c, "destroy", NULL);
     registry_remove(c->en, container_ref(c));
@@ -392,6 +405,8 @@ int engine_remove(struct engine *en, const char *ref, bool force, bool volumes, 
     r = upgrade_check(c, e);
     if (r < 0)
         return r;
+    if (force)
+        (void)hooks_abort_start(c);
     v = container_get_view(c);
     runs = v->status == CONTAINER_RUNNING || v->status == CONTAINER_PAUSED ||
            v->status == CONTAINER_RESTARTING;
@@ -405,6 +420,8 @@ int engine_remove(struct engine *en, const char *ref, bool force, bool volumes, 
         if (r < 0)
             return r;
     }
+    if (force)
+        hooks_await_poststop(c);
     r = container_claim(c, OP_REMOVE, &why);
     if (r < 0) {
         /* With --rm the end itself removed it: that is what was asked for. */

@@ -41,6 +41,14 @@ static void human_duration(int64_t ns, char *out, size_t size)
         (void)snprintf(out, size, "%d years", (int)(hours / 24 / 365));
 }
 
+/* Docker's words behind the time. */
+static const char *health_text(const struct health_state *h)
+{
+    static const char *const texts[] = {"", " (health: starting)", " (healthy)", " (unhealthy)"};
+
+    return h ? texts[h->status] : "";
+}
+
 char *container_status_text(const struct container_view *v, int64_t now_ns)
 {
     char span[64];
@@ -55,7 +63,8 @@ char *container_status_text(const struct container_view *v, int64_t now_ns)
     case CONTAINER_RUNNING:
     case CONTAINER_PAUSED:
         human_duration(now_ns - v->started, span, sizeof(span));
-        return xasprintf("Up %s%s", span, v->status == CONTAINER_PAUSED ? " (Paused)" : "");
+        return xasprintf("Up %s%s", span,
+                         v->status == CONTAINER_PAUSED ? " (Paused)" : health_text(v->health));
     case CONTAINER_RESTARTING:
         human_duration(now_ns - v->finished, span, sizeof(span));
         return xasprintf("Restarting (%lld) %s ago", (long long)v->exit_code, span);
@@ -158,6 +167,8 @@ static bool value_holds(struct engine *en, const struct container_view *v, const
         return label_is(&v->def->config.labels, wanted);
     if (STREQ(key, "status"))
         return STREQ(container_status_name(v->status), wanted);
+    if (STREQ(key, "health"))
+        return STREQ(health_status_name(v->health ? v->health->status : HEALTH_NONE), wanted);
     if (STREQ(key, "ancestor"))
         return ancestor_is(en, v, wanted);
     if (STREQ(key, "exited"))
@@ -199,7 +210,7 @@ static int check_filters(struct engine *en, const struct filter_set *f, int64_t 
 {
     static const char *const known[] = {"id",      "name",   "label",   "status",  "ancestor",
                                         "exited",  "before", "since",   "network", "volume",
-                                        "publish", "expose", "is-task", NULL};
+                                        "publish", "expose", "is-task", "health",  NULL};
     const struct filter *items = f ? f->items.items : NULL;
 
     for (size_t i = 0; f && i < f->items.len; i++) {
@@ -214,6 +225,12 @@ static int check_filters(struct engine *en, const struct filter_set *f, int64_t 
             return error_set(e, ERR_INVALID,
                              "invalid filter 'status=%s' (one of: created, running, paused, "
                              "restarting, removing, exited, dead)",
+                             value);
+        if (STREQ(items[i].key, "health") && !STREQ(value, "none") && !STREQ(value, "starting") &&
+            !STREQ(value, "healthy") && !STREQ(value, "unhealthy"))
+            return error_set(e, ERR_INVALID,
+                             "invalid filter 'health=%s' (one of: none, starting, healthy, "
+                             "unhealthy)",
                              value);
         if (STREQ(items[i].key, "before") || STREQ(items[i].key, "since")) {
             AUTOPTR(container_view) struct container_view *v = NULL;

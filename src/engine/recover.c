@@ -20,6 +20,8 @@
 #include "base/time.h"
 #include "engine/engine-priv.h"
 #include "engine/foreign.h"
+#include "engine/health.h"
+#include "engine/hooks.h"
 #include "engine/recover.h"
 #include "sys/cgroup.h"
 
@@ -71,6 +73,7 @@ static void adopt_running(struct container *c, struct monitor *m)
     if (changed)
         (void)record_update(c, NULL);
     container_adopt(c, m, c->pid);
+    health_start(c, def, true);
     log_info("container adopted", "id=%s pid=%d", c->id, (int)c->pid);
 }
 
@@ -117,6 +120,10 @@ static void recover_run(struct container *c, bool rebooted)
     for (size_t i = 0; i < def->mounts.len; i++)
         if (def->mounts.items[i].name)
             volume_ref(c->en->volumes, def->mounts.items[i].name, c->id);
+    if (c->status == CONTAINER_REMOVING && hooks_owed(c)) {
+        container_clean_run(c); /* what follows does the rest */
+        return;
+    }
     if (c->status == CONTAINER_REMOVING) {
         /* Its removal had begun: finish it. */
         if (container_claim(c, OP_REMOVE, &e) == 0) {
@@ -148,8 +155,14 @@ static void recover_run(struct container *c, bool rebooted)
 void recover_container(struct container *c, bool rebooted)
 {
     bool upgrade = upgrade_recover(c);
+    bool idle;
 
     recover_run(c, rebooted);
+    (void)pthread_mutex_lock(&c->mutex);
+    idle = !c->live && c->op == OP_NONE && !c->removed;
+    (void)pthread_mutex_unlock(&c->mutex);
+    if (idle && hooks_owed(c))
+        container_finish_end(c);
     if (!upgrade && c->pending_change)
         update_recover(c);
 }
@@ -225,6 +238,7 @@ void recover_sweep(struct engine *en)
 {
     CLEANUP(error_done) struct error e = ERROR_INIT;
     AUTOFREE char *containers = xasprintf("%s/containers", en->root);
+    AUTOFREE char *hooks = xasprintf("%s/h", en->state);
     AUTOPTR(strv) char **known = NULL; /* on record */
     AUTOPTR(strv) char **live = NULL;  /* running */
     size_t pos = 0;
@@ -243,6 +257,7 @@ void recover_sweep(struct engine *en)
     (void)pthread_mutex_unlock(&en->mutex);
     network_sweep(en->network, live);
     sweep_states(en, known);
+    sweep_folder(hooks, known);
     if (rootfs_sweep(en->rootfs, en->root, known, &e) < 0)
         log_warn("writable layers not swept", "error=\"%s\"", error_message(&e));
     error_done(&e);

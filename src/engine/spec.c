@@ -762,6 +762,18 @@ static void add_rootfs(const struct start_context *ctx, bool readonly, struct oc
     o->options = strv_copy(ctx->rootfs.options);
 }
 
+void spec_for_hook(struct oci_spec *s)
+{
+    struct oci_process *p = s->process;
+
+    s->pouch->init = false;
+    p->terminal = false;
+    free(p->console_size);
+    p->console_size = NULL;
+    str_replace(&p->user.username, "0");
+    str_replace(&p->cwd, "/");
+}
+
 int spec_build(struct container *c, const struct start_context *ctx, struct oci_spec *s,
                struct error *e)
 {

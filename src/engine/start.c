@@ -23,6 +23,8 @@
 #include "engine/engine-priv.h"
 #include "engine/foreign.h"
 #include "engine/userns.h"
+#include "engine/health.h"
+#include "engine/hooks.h"
 #include "log/driver.h"
 #include "oci/spec.h"
 #include "sys/cgroup.h"
@@ -111,7 +113,7 @@ static int do_rootfs(struct start_context *ctx, struct error *e)
     r = rootfs_prepare(ctx->c->en->rootfs, def->dir, ctx->image->layer_dirs, &ctx->rootfs, e);
     /* What goes with its end need not be on disk then: without this overlayfs syncs the whole
      * file system when it is unmounted. */
-    if (r == 0 && def->host_config.auto_remove)
+    if (r == 0 && def->host_config.auto_remove && !hooks_after_end(def))
         rootfs_mount_set_volatile(&ctx->rootfs);
     return r;
 }
@@ -317,7 +319,8 @@ static int prepare_foreign(struct start_context *ctx, struct error *e)
     return r < 0 ? r : foreign_prepare(en, ctx->def, ctx->bundle, e);
 }
 
-static int do_spec(struct start_context *ctx, struct error *e)
+/* hook: for a process after the container's end, which the runner of hooks puts in. */
+static int write_spec(struct start_context *ctx, bool hook, struct error *e)
 {
     AUTOFREE char *path = xasprintf("%s/config.json", ctx->bundle);
     AUTOFREE char *text = NULL;
@@ -325,13 +328,21 @@ static int do_spec(struct start_context *ctx, struct error *e)
 
     ctx->spec = xcalloc(1, sizeof(*ctx->spec));
     r = spec_build(ctx->c, ctx, ctx->spec, e);
-    if (r == 0 && runtime_is_foreign(ctx->def->host_config.runtime))
+    if (r == 0 && !hook && runtime_is_foreign(ctx->def->host_config.runtime))
         r = prepare_foreign(ctx, e);
     if (r < 0)
         return r;
+    ctx->spec->pouch->gate_after_pivot = !hook && hooks_at_gate(ctx->def);
+    if (hook)
+        spec_for_hook(ctx->spec);
     text = json_print_str(&oci_spec_json, ctx->spec);
     r = fs_write_atomic(AT_FDCWD, path, text, strlen(text), 0600, FS_NO_SYNC);
     return r < 0 ? error_set_errno(e, r, "cannot write %s", path) : 0;
+}
+
+static int do_spec(struct start_context *ctx, struct error *e)
+{
+    return write_spec(ctx, false, e);
 }
 
 static int do_volumes(struct start_context *ctx, struct error *e)
@@ -482,6 +493,7 @@ static const struct start_step steps[] = {
     {"spec", do_spec, NULL},
     {"monitor", do_monitor, undo_monitor},
     {"network", do_attach, NULL},
+    {"hooks", hooks_prestart, NULL},
     {"clients", do_clients, NULL},
     {"go", do_go, NULL},
 };
@@ -573,6 +585,17 @@ static void publish_failure(struct container *c, const struct error *e)
     drop_pending(c);
 }
 
+/* A start that got as far as its hooks has poststop hooks too. */
+static void poststop_of_failure(struct container *c, const struct error *why)
+{
+    struct monitor_exit x = {.exit_code = (int)failed_start_code(why)};
+
+    (void)snprintf(x.error, sizeof(x.error), "%s", error_message(why));
+    hooks_note_end(c, &x);
+    if (!hooks_poststop(c))
+        log_info("poststop hooks are left to the next start of the engine", "id=%s", c->id);
+}
+
 static int publish_running(struct start_context *ctx, struct error *e)
 {
     struct container *c = ctx->c;
@@ -598,6 +621,31 @@ static int publish_running(struct start_context *ctx, struct error *e)
     return record_update(c, e);
 }
 
+int start_hook_bundle(struct container *c, const struct container_definition *def,
+                      const char *bundle, const char *cgroup, struct error *e)
+{
+    AUTOFREE char *mount_point = xasprintf("%s/rootfs", bundle);
+    struct start_context ctx = {.c = c, .def = def, .bundle = bundle};
+    /* A runner of an earlier pouchd may be at work in it: nothing is taken away. */
+    int r = fs_mkdir_p(mount_point, 0700);
+
+    if (r < 0)
+        return error_set_errno(e, r, "cannot create %s", bundle);
+    ctx.cgroup = xstrdup(cgroup);
+    r = image_get(c->en->images, def->image_id, &ctx.image, e);
+    if (r == 0)
+        r = do_volumes(&ctx, e);
+    if (r == 0)
+        r = rootfs_prepare(c->en->rootfs, def->dir, ctx.image->layer_dirs, &ctx.rootfs, e);
+    if (r == 0)
+        r = write_spec(&ctx, true, e);
+    /* Definition and bundle are the caller's. */
+    ctx.def = NULL;
+    ctx.bundle = NULL;
+    context_done(&ctx);
+    return r;
+}
+
 int container_start_claimed(struct container *c, struct error *e)
 {
     struct start_context ctx = {.c = c};
@@ -608,6 +656,8 @@ int container_start_claimed(struct container *c, struct error *e)
     ctx.def = container_def_ref(c);
     ctx.cgroup = container_cgroup(c);
     r = run_steps(&ctx, &why);
+    if (r == 0)
+        health_reset(c, ctx.def);
     if (r == 0) {
         char *const *warnings = monitor_warnings(ctx.monitor);
         pid_t pid = monitor_init_pid(ctx.monitor);
@@ -626,7 +676,11 @@ int container_start_claimed(struct container *c, struct error *e)
         events_container(c, "start", NULL);
         container_adopt(c, take_ptr(ctx.monitor), pid);
         view_started(&ctx);
+        health_start(c, ctx.def, false);
+        hooks_poststart(c, ctx.def);
     } else {
+        if (hooks_owed(c))
+            poststop_of_failure(c, &why);
         publish_failure(c, &why);
         error_move(e, &why);
     }
@@ -649,7 +703,7 @@ int engine_start(struct engine *en, const char *ref, const char *detach_keys, ch
     (void)pthread_mutex_lock(&c->mutex);
     status = c->status;
     if (c->live == NULL)
-        c->restart_delay = 0;
+        container_forget_restarts(c);
     (void)pthread_mutex_unlock(&c->mutex);
     if (status == CONTAINER_PAUSED)
         r = error_set(e, ERR_CONFLICT, "cannot start a paused container, try unpause instead");

@@ -25,7 +25,7 @@ static const struct json_field container_config_fields[] = {
     F(container_config, stdin_once, "StdinOnce", JSON_BOOL, 0),
     F(container_config, env, "Env", JSON_STRV, NUL),
     F(container_config, cmd, "Cmd", JSON_STRV, JSON_STR_OR_LIST | NUL),
-    F(container_config, healthcheck, "Healthcheck", JSON_RAW, OMIT),
+    S(container_config, healthcheck, "Healthcheck", JSON_OBJ_PTR, OMIT, oci_healthcheck_json),
     F(container_config, image, "Image", JSON_STR, 0),
     F(container_config, volumes, "Volumes", JSON_KEY_SET, NUL),
     F(container_config, working_dir, "WorkingDir", JSON_STR, 0),
@@ -105,6 +105,13 @@ static const struct json_field id_mappings_fields[] = {
     JSON_END,
 };
 TABLE(id_mappings);
+static const struct json_field container_hooks_fields[] = {
+    F(container_hooks, prestart, "Prestart", JSON_STRV, OMIT),
+    F(container_hooks, poststart, "Poststart", JSON_STRV, OMIT),
+    F(container_hooks, poststop, "Poststop", JSON_STRV, OMIT),
+    JSON_END,
+};
+TABLE(container_hooks);
 
 static const struct json_field host_config_fields[] = {
     F(host_config, binds, "Binds", JSON_STRV, NUL),
@@ -188,6 +195,9 @@ static const struct json_field host_config_fields[] = {
     F(host_config, view, "View", JSON_STR, OMIT),
     F(host_config, machine_sn, "MachineSN", JSON_STR, OMIT),
     F(host_config, machine_uuid, "MachineUUID", JSON_STR, OMIT),
+    S(host_config, hooks, "Hooks", JSON_OBJ_PTR, OMIT, container_hooks_json),
+    F(host_config, hook_timeout, "HookTimeout", JSON_INT, OMIT),
+    F(host_config, health_on_failure, "HealthOnFailure", JSON_STR, OMIT),
     JSON_END,
 };
 PUBLIC_TABLE(host_config);

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/json.h"
+#include "oci/image.h"
 #include "volume/volume.h"
 
 struct container_config {
@@ -26,7 +27,7 @@ struct container_config {
     bool stdin_once;
     char **env;
     char **cmd;
-    char *healthcheck; /* raw JSON: not acted on in this version, refused unless NONE */
+    struct oci_healthcheck *healthcheck; /* merged with the image's; NULL: none */
     char *image;
     char **volumes;
     char *working_dir;
@@ -41,9 +42,9 @@ struct container_config {
     char **shell;
     /* Pouch's own: a container that is run like a machine (engine/rich.h). */
     bool rich;
-    char *rich_mode;   /* dumb-init, sbin-init, systemd */
-    char *rich_exit;   /* whose exit code is the container's: app, init */
-    char *init_script; /* run before the application, "path args…" */
+    char *rich_mode;            /* dumb-init, sbin-init, systemd */
+    char *rich_exit;            /* whose exit code is the container's: app, init */
+    char *init_script;          /* run before the application, "path args…" */
     struct json_map disk_quota; /* Pouch: path, "/a&/b" or pattern → size (base/quotaspec.h) */
     char *quota_id;             /* Pouch: "", "0", "-1", an id; after create the id */
 };
@@ -84,6 +85,12 @@ struct ulimit {
 struct id_mappings {
     char **uid_map;
     char **gid_map;
+};
+/* Texts "host:/path args…" or "in:/path args…", quoted as for a shell. */
+struct container_hooks {
+    char **prestart;
+    char **poststart;
+    char **poststop;
 };
 struct host_config {
     char **binds;
@@ -126,7 +133,10 @@ struct host_config {
     char **masked_paths;   /* NULL: the default list; empty: none */
     char **readonly_paths; /* the same */
     struct opt_bool init;
-    struct json_list mounts; /* of volume_mount_request */
+    struct json_list mounts;       /* of volume_mount_request */
+    struct container_hooks *hooks; /* Pouch's; NULL: none */
+    int64_t hook_timeout;          /* Pouch's: seconds for each hook, 0: HOOK_TIMEOUT_DEFAULT */
+    char *health_on_failure;       /* Pouch's: none (or empty), restart, stop, kill */
     /* resources */
     int64_t cpu_shares;
     int64_t memory;
@@ -162,7 +172,7 @@ struct host_config {
     struct json_list ulimits; /* of ulimit */
     /* what it sees of itself: Pouch's own */
     bool enable_lxcfs;
-    char *view; /* "": host; host, lxcfs, full */
+    char *view;         /* "": host; host, lxcfs, full */
     char *machine_sn;   /* "auto": made of its id, at creation; also when only the other is given */
     char *machine_uuid; /* likewise */
 };

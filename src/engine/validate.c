@@ -17,6 +17,8 @@
 #include "engine/foreign.h"
 #include "engine/isolation.h"
 #include "engine/userns.h"
+#include "engine/health.h"
+#include "engine/hooks.h"
 #include "log/driver.h"
 
 #define MEMORY_MIN (6LL << 20)
@@ -201,9 +203,6 @@ static int check_unsupported(const struct container_config *config, const struct
     if (!str_is_empty(hc->volume_driver) && !STREQ(hc->volume_driver, "local"))
         return error_set(e, ERR_INVALID, "volume driver %s: only \"local\" is there",
                          hc->volume_driver);
-    if (config->healthcheck && !STREQ(config->healthcheck, "{}") &&
-        !strstr(config->healthcheck, "\"NONE\""))
-        return unsupported(e, "a health check", "use --no-healthcheck");
     if (hc->cgroup && *hc->cgroup)
         return error_set(e, ERR_INVALID, "invalid cgroup specification: %s", hc->cgroup);
     (void)warnings;
@@ -353,6 +352,10 @@ int validate_create(struct engine *en, struct container_config *config, struct h
         r = validate_limits(hc, e);
     if (r == 0)
         r = validate_restart(hc, e);
+    if (r == 0)
+        r = hooks_validate(config, hc, e);
+    if (r == 0)
+        r = health_validate(config, hc, e);
     if (r == 0)
         r = check_modes(en, config, hc, e);
     if (r == 0)

@@ -50,6 +50,9 @@ static struct job *next_job(struct workers *w)
         struct timespec until;
         int r;
 
+        if (w->threads > w->max) /* those that waited are back */
+            return NULL;
+
         (void)clock_gettime(CLOCK_REALTIME, &until);
         until.tv_sec += 10;
         w->idle++;
@@ -86,31 +89,60 @@ static void *worker(void *data)
     return NULL;
 }
 
-void workers_post(struct workers *w, void (*fn)(void *), void *data)
+/* One more, when there may be. The mutex is held. */
+static void add_thread(struct workers *w)
+{
+    pthread_attr_t attr;
+    pthread_t thread;
+
+    if (w->threads >= w->max)
+        return;
+    (void)pthread_attr_init(&attr);
+    (void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    (void)pthread_attr_setstacksize(&attr, 512 << 10);
+    if (pthread_create(&thread, &attr, worker, w) == 0)
+        w->threads++;
+    else if (w->threads == 0)
+        abort(); /* no thread at all can be made: the ends of containers would be lost */
+    (void)pthread_attr_destroy(&attr);
+}
+
+bool workers_try_post(struct workers *w, void (*fn)(void *), void *data)
 {
     struct job *job = xcalloc(1, sizeof(*job));
 
     job->fn = fn;
     job->data = data;
     (void)pthread_mutex_lock(&w->mutex);
-    assert(!w->closing);
+    if (w->closing) {
+        (void)pthread_mutex_unlock(&w->mutex);
+        free(job);
+        return false;
+    }
     *w->last = job;
     w->last = &job->next;
     w->queued++;
-    if (w->queued > w->idle && w->threads < w->max) {
-        pthread_attr_t attr;
-        pthread_t thread;
-
-        (void)pthread_attr_init(&attr);
-        (void)pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-        (void)pthread_attr_setstacksize(&attr, 512 << 10);
-        if (pthread_create(&thread, &attr, worker, w) == 0)
-            w->threads++;
-        else if (w->threads == 0)
-            abort(); /* no thread at all can be made: the ends of containers would be lost */
-        (void)pthread_attr_destroy(&attr);
-    }
+    if (w->queued > w->idle)
+        add_thread(w);
     (void)pthread_cond_signal(&w->wake);
+    (void)pthread_mutex_unlock(&w->mutex);
+    return true;
+}
+
+void workers_post(struct workers *w, void (*fn)(void *), void *data)
+{
+    bool posted = workers_try_post(w, fn, data);
+
+    assert(posted);
+    (void)posted;
+}
+
+void workers_block(struct workers *w, int n)
+{
+    (void)pthread_mutex_lock(&w->mutex);
+    w->max += (unsigned)n;
+    if (n > 0 && w->queued > w->idle)
+        add_thread(w);
     (void)pthread_mutex_unlock(&w->mutex);
 }
 

@@ -499,6 +499,13 @@ int monitor_exec_signal(struct monitor *m, const char *exec_id, int sig, struct 
     return signal_request(m, exec_id, sig, false, e);
 }
 
+int monitor_exec_kill(struct monitor *m, const char *exec_id, struct error *e)
+{
+    struct msg_signal p = {.sig = SIGKILL, .group = true};
+
+    return simple_request(m, MSG_SIGNAL, &p, sizeof(p), exec_id, REQUEST_TIMEOUT_MS, NULL, e);
+}
+
 static int resize_request(struct monitor *m, const char *exec_id, unsigned rows, unsigned cols,
                           struct error *e)
 {
@@ -567,6 +574,8 @@ int monitor_exec_start(struct monitor *m, const struct monitor_exec_params *p, p
     if (r < 0)
         return r;
     fds[nfds++] = process_fd;
+    if (p->at_gate)
+        x.flags |= EXEC_AT_GATE;
     if (bpf_fd >= 0) {
         x.flags |= EXEC_SECCOMP;
         fds[nfds++] = bpf_fd;

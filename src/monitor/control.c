@@ -248,6 +248,8 @@ static void on_signal(struct request *r)
     msg_fixed(&r->in, &p, sizeof(p));
     if (!s)
         result = -ESRCH;
+    else if (p.group && s != r->mon->init) /* at least itself */
+        result = kill(-s->pid, p.sig) < 0 && kill(s->pid, p.sig) < 0 ? -errno : 0;
     else if (p.all || (s == r->mon->init && r->mon->driver->signals_init))
         result = stage_signal(r->mon, p.sig, p.all);
     else
@@ -297,7 +299,8 @@ static void on_exec(struct request *r)
     bpf_fd = take_request_fd(r, p.flags & EXEC_SECCOMP);
     client_fd = take_request_fd(r, p.attach_flags & ATTACH_CLIENT);
     early_fd = take_request_fd(r, p.attach_flags & ATTACH_EARLY);
-    if (!m->init || m->init->state != SESSION_RUNNING)
+    if (!m->init || (m->init->state != SESSION_RUNNING &&
+                     !(m->init->state == SESSION_GATE && (p.flags & EXEC_AT_GATE))))
         result = -ESRCH;
     else if (!*id || strlen(id) > MONITOR_ID_MAX || process_fd < 0)
         result = -EINVAL;

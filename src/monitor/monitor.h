@@ -152,6 +152,7 @@ struct monitor_exec_params {
     const char *exec_id;
     const char *process_json; /* OCI runtime-spec `process` object */
     bool tty;
+    bool at_gate; /* for hooks: also while init waits (its spec has gate_after_pivot) */
     unsigned rows, cols;
     const void *seccomp_bpf; /* as in monitor_params */
     size_t seccomp_len;
@@ -167,6 +168,9 @@ int monitor_exec_resize(struct monitor *m, const char *exec_id, unsigned rows, u
                         struct error *e) MUST_CHECK;
 int monitor_exec_signal(struct monitor *m, const char *exec_id, int sig,
                         struct error *e) MUST_CHECK;
+
+/* SIGKILL to its process group: what it started goes with it unless it made a session of its own. */
+int monitor_exec_kill(struct monitor *m, const char *exec_id, struct error *e) MUST_CHECK;
 
 struct monitor_exec_state {
     bool running;

@@ -49,8 +49,8 @@ enum {
     CREATE_OPEN_STDIN = 1 << 1,
     CREATE_STDIN_ONCE = 1 << 2,
     CREATE_SECCOMP = 1 << 3,
-    CREATE_FOREIGN = 1 << 4, /* the runtime of the bundle's RUNTIME_ARGV_FILE */
-    CREATE_VIEW = 1 << 5,    /* system calls that tell resources are answered: view.c */
+    CREATE_FOREIGN = 1 << 4,        /* the runtime of the bundle's RUNTIME_ARGV_FILE */
+    CREATE_VIEW = 1 << 5,           /* system calls that tell resources are answered: view.c */
     CREATE_RICH = 1 << 6,           /* streams are the pipes of monitor/rich.h */
     CREATE_RICH_EXIT_INIT = 1 << 7, /* pid 1's exit code, not the application's */
 };
@@ -72,7 +72,9 @@ struct msg_create {
 
 struct msg_signal {
     int32_t sig;
-    uint32_t all;
+    uint32_t all;   /* every process in the container's cgroup */
+    uint32_t group; /* of an exec: its process group */
+    uint32_t reserved;
 };
 struct msg_resize {
     uint32_t rows, cols;
@@ -85,7 +87,7 @@ struct msg_attach {
     uint32_t nkeys;
     uint8_t keys[DETACH_KEYS_MAX];
 };
-enum { EXEC_TTY = 1 << 0, EXEC_SECCOMP = 1 << 1 };
+enum { EXEC_TTY = 1 << 0, EXEC_SECCOMP = 1 << 1, EXEC_AT_GATE = 1 << 2 };
 struct msg_exec {
     uint32_t flags;
     uint32_t rows, cols;

@@ -44,6 +44,18 @@ static const struct json_field index_fields[] = {
 };
 const struct json_desc oci_index_json = {"index", sizeof(struct oci_index), index_fields};
 
+static const struct json_field healthcheck_fields[] = {
+    JSON_FIELD(struct oci_healthcheck, test, "Test", JSON_STRV, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct oci_healthcheck, interval, "Interval", JSON_INT, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct oci_healthcheck, timeout, "Timeout", JSON_INT, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct oci_healthcheck, start_period, "StartPeriod", JSON_INT, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct oci_healthcheck, start_interval, "StartInterval", JSON_INT, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct oci_healthcheck, retries, "Retries", JSON_INT, JSON_OMIT_EMPTY),
+    JSON_END,
+};
+const struct json_desc oci_healthcheck_json = {"health check", sizeof(struct oci_healthcheck),
+                                               healthcheck_fields};
+
 static const struct json_field config_fields[] = {
     JSON_FIELD(struct oci_image_config, user, "User", JSON_STR, JSON_OMIT_EMPTY),
     JSON_FIELD(struct oci_image_config, exposed_ports, "ExposedPorts", JSON_KEY_SET,
@@ -56,7 +68,8 @@ static const struct json_field config_fields[] = {
     JSON_FIELD(struct oci_image_config, working_dir, "WorkingDir", JSON_STR, JSON_OMIT_EMPTY),
     JSON_FIELD(struct oci_image_config, labels, "Labels", JSON_STR_MAP, JSON_OMIT_EMPTY),
     JSON_FIELD(struct oci_image_config, stop_signal, "StopSignal", JSON_STR, JSON_OMIT_EMPTY),
-    JSON_FIELD(struct oci_image_config, healthcheck, "Healthcheck", JSON_RAW, JSON_OMIT_EMPTY),
+    JSON_FIELD_SUB(struct oci_image_config, healthcheck, "Healthcheck", JSON_OBJ_PTR,
+                   JSON_OMIT_EMPTY, &oci_healthcheck_json),
     JSON_FIELD(struct oci_image_config, shell, "Shell", JSON_STRV, JSON_OMIT_EMPTY),
     JSON_FIELD(struct oci_image_config, on_build, "OnBuild", JSON_STRV, JSON_OMIT_EMPTY),
     JSON_FIELD(struct oci_image_config, args_escaped, "ArgsEscaped", JSON_BOOL, JSON_OMIT_EMPTY),

@@ -58,6 +58,14 @@ struct oci_index {
 };
 extern const struct json_desc oci_index_json;
 
+/* HEALTHCHECK, of an image or a container: Docker's HealthConfig. Times in ns; 0: not said. */
+struct oci_healthcheck {
+    char **test; /* empty: inherit; NONE; CMD arg…; CMD-SHELL text */
+    int64_t interval, timeout, start_period, start_interval;
+    int64_t retries;
+};
+extern const struct json_desc oci_healthcheck_json;
+
 /* The `config` object of an image: defaults for containers. */
 struct oci_image_config {
     char *user;
@@ -69,7 +77,7 @@ struct oci_image_config {
     char *working_dir;
     struct json_map labels;
     char *stop_signal;
-    char *healthcheck; /* raw JSON or NULL */
+    struct oci_healthcheck *healthcheck; /* or NULL */
     char **shell;
     char **on_build;
     bool args_escaped;

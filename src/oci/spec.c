@@ -459,6 +459,7 @@ static const struct json_field pouch_fields[] = {
     FSUB(overlay, "overlay", JSON_OBJ_PTR, &overlay_json),
     F(init, "init", JSON_BOOL),
     F(cgroup_delegate, "cgroupDelegate", JSON_BOOL),
+    F(gate_after_pivot, "gateAfterPivot", JSON_BOOL),
     JSON_END,
 };
 static DESC(pouch_json, "pouch", pouch_fields);

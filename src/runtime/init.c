@@ -230,6 +230,7 @@ void init_run(const struct init_args *a)
         .userns = user != NULL,
     };
     int keep[4] = {p->gate_fd, p->status_fd, p->view_socket, -EBADF};
+    bool late = p->spec->pouch && p->spec->pouch->gate_after_pivot;
 
     if (!(p->flags & RUNTIME_NO_PDEATHSIG))
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
@@ -239,11 +240,20 @@ void init_run(const struct init_args *a)
     if (set_up(a, &plan, &r, &e) < 0)
         die_at_sync(a->sync, &e);
     /* Leaving the host's root costs a grace period of RCU: it passes while others set up the
-     * network. What fails from here on is told by the status pipe. */
-    (void)!sync_send(a->sync, SYNC_READY, NULL, NULL, -EBADF);
-    plan.warn_fd = -EBADF;
-    if (rootfs_enter(&r, &e) < 0)
+     * network, unless processes are to run in here before. What fails from here on is told by the
+     * status pipe. */
+    if (!late) {
+        (void)!sync_send(a->sync, SYNC_READY, NULL, NULL, -EBADF);
+        plan.warn_fd = -EBADF;
+    }
+    if (rootfs_enter(&r, &e) < 0) {
+        if (late)
+            die_at_sync(a->sync, &e);
         process_die(p->status_fd, &e);
+    }
+    if (late)
+        (void)!sync_send(a->sync, SYNC_READY, NULL, NULL, -EBADF);
+    plan.warn_fd = -EBADF;
     keep[3] = plan.listener;
     /* Nothing of the host may be reachable from here on. */
     process_close_others(keep, 4, 3 + p->preserve_fds);

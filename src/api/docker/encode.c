@@ -154,6 +154,24 @@ static void encode_mounts(struct jsonw *w, const struct container_definition *de
     jsonw_list_end(w);
 }
 
+static void encode_health(struct jsonw *w, const struct health_state *h)
+{
+    jsonw_begin(w, "Health");
+    jsonw_str(w, "Status", health_status_name(h->status));
+    jsonw_int(w, "FailingStreak", h->failing_streak);
+    jsonw_list_begin(w, "Log");
+    for (size_t i = 0; i < h->nlog; i++) {
+        jsonw_begin(w, NULL);
+        jsonw_time(w, "Start", h->log[i].start);
+        jsonw_time(w, "End", h->log[i].end);
+        jsonw_int(w, "ExitCode", h->log[i].exit_code);
+        jsonw_str(w, "Output", h->log[i].output);
+        jsonw_end(w);
+    }
+    jsonw_list_end(w);
+    jsonw_end(w);
+}
+
 static void encode_state(struct jsonw *w, const struct container_view *v)
 {
     bool alive = v->status == CONTAINER_RUNNING || v->status == CONTAINER_PAUSED ||
@@ -171,6 +189,8 @@ static void encode_state(struct jsonw *w, const struct container_view *v)
     jsonw_str(w, "Error", v->error);
     jsonw_time(w, "StartedAt", v->started);
     jsonw_time(w, "FinishedAt", v->finished);
+    if (v->health)
+        encode_health(w, v->health);
     jsonw_end(w);
 }
 

@@ -114,6 +114,13 @@ static int find(const char *ref, struct error *e)
 
 /* --- Containers ----------------------------------------------------------------------------------- */
 
+const char *health_status_name(enum health_status s)
+{
+    static const char *const names[] = {"none", "starting", "healthy", "unhealthy"};
+
+    return names[s];
+}
+
 const char *container_status_name(enum container_status s)
 {
     return s == CONTAINER_RUNNING ? "running" : "created";
@@ -467,6 +474,9 @@ void exec_view_done(struct exec_view *v)
 
 /* The tables and functions of lower layers whose libraries this test does without. */
 static const struct json_field no_fields[] = {JSON_END};
+static const struct json_field healthcheck_fields[] = {JSON_END};
+const struct json_desc oci_healthcheck_json = {"health check", sizeof(struct oci_healthcheck),
+                                               healthcheck_fields};
 const struct json_desc oci_image_config_json = {"image config", sizeof(struct oci_image_config),
                                                 no_fields};
 const struct json_desc volume_mount_request_json = {"mount", sizeof(struct volume_mount_request),

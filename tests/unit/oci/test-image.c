@@ -126,7 +126,8 @@ static void test_config(void **state)
     assert_string_equal(img.rootfs.diff_ids[0], DIG);
     assert_int_equal(img.history.len, 1);
     assert_int_equal(img.created, 1706933106500000000LL);
-    assert_non_null(strstr(img.config.healthcheck, "CMD"));
+    assert_non_null(img.config.healthcheck);
+    assert_int_equal(strncmp(img.config.healthcheck->test[0], "CMD", 3), 0);
     /* Printing and reading again gives the same. */
     AUTOFREE char *printed = json_print_str(&oci_image_json, &img);
     CLEANUP(oci_image_done) struct oci_image again = {0};

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The request of hooks.h as JSON: printed by pouchd, read by the runner. */
+#include "monitor/hooks.h"
+
+static const struct json_field command_fields[] = {
+    JSON_FIELD(struct hook_command, host, "host", JSON_BOOL, 0),
+    JSON_FIELD(struct hook_command, args, "args", JSON_STRV, JSON_REQUIRED),
+    JSON_END,
+};
+static const struct json_desc command_json = {"hook", sizeof(struct hook_command), command_fields};
+
+static const struct json_field request_fields[] = {
+    JSON_FIELD(struct hooks_request, id, "id", JSON_STR, JSON_REQUIRED),
+    JSON_FIELD(struct hooks_request, timeout, "timeout", JSON_INT, JSON_REQUIRED),
+    JSON_FIELD_SUB(struct hooks_request, hooks, "hooks", JSON_OBJ_LIST, 0, &command_json),
+    JSON_FIELD(struct hooks_request, env, "env", JSON_STRV, 0),
+    JSON_FIELD(struct hooks_request, state, "state", JSON_STR, JSON_REQUIRED),
+    JSON_FIELD(struct hooks_request, progress, "progress", JSON_STR, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct hooks_request, run, "run", JSON_STR, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct hooks_request, bundle, "bundle", JSON_STR, JSON_OMIT_EMPTY),
+    JSON_END,
+};
+const struct json_desc hooks_request_json = {"hooks", sizeof(struct hooks_request), request_fields};
