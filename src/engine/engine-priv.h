@@ -294,7 +294,6 @@ void update_recover(struct container *c);
 
 /* --- upgrade.c ---------------------------------------------------------------------------------------- */
 
-enum upgrade_health { UPGRADE_NO_CHECK, UPGRADE_STARTING, UPGRADE_HEALTHY, UPGRADE_UNHEALTHY };
 /* ERR_CONFLICT while it is being upgraded. */
 int upgrade_check(struct container *c, struct error *e);
 /* After a restart of pouchd: is an upgrade on record? Then marks it as under way, before anything is

@@ -338,7 +338,8 @@ static void run_action(void *data)
     int r = 0;
 
     save(c);
-    if (str_is_empty(action) || STREQ(action, "none") || health_status(c) != HEALTH_UNHEALTHY) {
+    if (str_is_empty(action) || STREQ(action, "none") || health_status(c) != HEALTH_UNHEALTHY ||
+        upgrade_check(c, NULL) < 0) { /* an upgrade takes an unhealthy one back itself */
         container_unref(c);
         return;
     }
@@ -652,8 +653,14 @@ void health_reset(struct container *c, const struct container_definition *def)
 {
     struct health_state *old;
 
-    if (!has_check(def))
+    if (!has_check(def)) { /* an upgrade may have taken its check away */
+        health_removed(c);
+        (void)pthread_mutex_lock(&c->mutex);
+        old = take_ptr(c->health);
+        (void)pthread_mutex_unlock(&c->mutex);
+        health_unref(old);
         return;
+    }
     (void)pthread_mutex_lock(&c->mutex);
     old = c->health;
     c->health = next_state(old, HEALTH_STARTING, 0, NULL);

@@ -11,6 +11,7 @@
 #include "base/str.h"
 #include "base/strv.h"
 #include "engine/engine-priv.h"
+#include "engine/health.h"
 
 static const struct oci_image_config no_image;
 
@@ -75,6 +76,36 @@ static void merge_text(char **text, const char *old, const char *new)
 {
     if (STREQ(*text ? *text : "", old ? old : ""))
         str_replace(text, new);
+}
+
+static void merge_number(int64_t *value, int64_t old)
+{
+    if (*value == old)
+        *value = 0; /* the new image's comes in health_merge() */
+}
+
+static void merge_health(struct container_config *c, const struct oci_image_config *old,
+                         const struct oci_image_config *new)
+{
+    struct oci_healthcheck *h = c->healthcheck;
+
+    if (h && old->healthcheck) {
+        if (strv_equal(h->test, old->healthcheck->test)) {
+            strv_free(h->test);
+            h->test = NULL;
+        }
+        merge_number(&h->interval, old->healthcheck->interval);
+        merge_number(&h->timeout, old->healthcheck->timeout);
+        merge_number(&h->start_period, old->healthcheck->start_period);
+        merge_number(&h->start_interval, old->healthcheck->start_interval);
+        merge_number(&h->retries, old->healthcheck->retries);
+    }
+    health_merge(c, new);
+    if (c->healthcheck && !strv_len(c->healthcheck->test)) { /* times without a check */
+        json_free(&oci_healthcheck_json, c->healthcheck);
+        free(c->healthcheck);
+        c->healthcheck = NULL;
+    }
 }
 
 static bool same_list(char *const *a, char *const *b)
@@ -160,6 +191,9 @@ int upgrade_definition(const struct container_definition *old, const struct imag
     merge_text(&c->user, was->user, is->user);
     merge_text(&c->working_dir, was->working_dir, is->working_dir);
     merge_text(&c->stop_signal, was->stop_signal, is->stop_signal);
+    if (same_list(c->shell, was->shell))
+        replace_list(&c->shell, is->shell);
+    merge_health(c, was, is);
     merge_command(c, was, is, request);
     str_replace(&next->path, NULL);
     strv_free(next->args);

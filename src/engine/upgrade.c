@@ -26,9 +26,13 @@
 #include "base/strv.h"
 #include "base/time.h"
 #include "engine/engine-priv.h"
+#include "engine/health.h"
 
-#define DEFAULT_GRACE 3
-#define POLL_MS       100
+enum upgrade_health { UPGRADE_NO_CHECK, UPGRADE_STARTING, UPGRADE_HEALTHY, UPGRADE_UNHEALTHY };
+
+#define DEFAULT_GRACE    3
+#define POLL_MS          100
+#define HEALTH_LIMIT_MAX (3600 * NSEC_PER_SEC)
 
 /* What is on record. */
 struct upgrade {
@@ -207,15 +211,44 @@ static int fail_back(struct container *c, struct upgrade *up, struct error *why,
 /* What its health check says of the container that runs. */
 static enum upgrade_health upgrade_health(struct container *c)
 {
-    (void)c;
-    return UPGRADE_NO_CHECK;
+    switch (health_status(c)) {
+    case HEALTH_STARTING:
+        return UPGRADE_STARTING;
+    case HEALTH_HEALTHY:
+        return UPGRADE_HEALTHY;
+    case HEALTH_UNHEALTHY:
+        return UPGRADE_UNHEALTHY;
+    default:
+        return UPGRADE_NO_CHECK;
+    }
 }
 
-/* How long it may take to become healthy, ns. */
+/* How long it may take to become healthy, ns: as long as its own check may need to say no. */
 static int64_t upgrade_health_limit(struct container *c, struct opt_int asked)
 {
-    (void)c;
-    return asked.set ? asked.value * NSEC_PER_SEC : 60 * NSEC_PER_SEC;
+    AUTOPTR(container_def) const struct container_definition *def = container_def_ref(c);
+    const struct oci_healthcheck *h = def->config.healthcheck;
+    int64_t each = 60 * NSEC_PER_SEC;
+    int64_t limit;
+
+    if (asked.set)
+        return asked.value * NSEC_PER_SEC;
+    if (!h)
+        return each;
+    each = (h->interval > 0 ? h->interval : 30 * NSEC_PER_SEC) +
+           (h->timeout > 0 ? h->timeout : 30 * NSEC_PER_SEC);
+    limit = h->start_period + each * ((h->retries > 0 ? h->retries : 3) + 1);
+    return limit > HEALTH_LIMIT_MAX ? HEALTH_LIMIT_MAX : limit;
+}
+
+static int unhealthy(struct container *c, struct error *e)
+{
+    AUTOPTR(container_view) struct container_view *v = container_get_view(c);
+    const struct health_state *h = v->health;
+    const char *said = h && h->nlog ? h->log[h->nlog - 1].output : NULL;
+
+    return error_set(e, ERR_CONFLICT, "the new container is unhealthy%s%.200s", said ? ": " : "",
+                     said ? said : "");
 }
 
 /* --- the new one --------------------------------------------------------------------------------------- */
@@ -250,7 +283,7 @@ static int verify(struct container *c, const struct upgrade *up, struct error *e
         if (!is_live(c))
             r = not_up(c, e);
         else if (health == UPGRADE_UNHEALTHY)
-            r = error_set(e, ERR_CONFLICT, "the new container is unhealthy");
+            r = unhealthy(c, e);
         else if (health == UPGRADE_HEALTHY || (health == UPGRADE_NO_CHECK && now >= grace))
             break;
         else if (health == UPGRADE_STARTING && now >= limit)
@@ -506,10 +539,12 @@ static void resume(void *data)
     (void)memcpy(up.previous.id, c->id, sizeof(c->id));
     (void)memcpy(up.next.id, c->id, sizeof(c->id));
     log_info("an upgrade that was cut off goes on", "id=%s step=%s", c->id, up.step);
+    workers_block(c->en->workers, 1);
     if (STREQ(up.step, "start") || STREQ(up.step, "verify") || STREQ(up.step, "commit"))
         r = go_on(c, &up, &e);
     else
         r = go_back(c, &up, &e);
+    workers_block(c->en->workers, -1);
     if (r < 0)
         log_error("an upgrade that was cut off", "id=%s error=\"%s\"", c->id, error_message(&e));
 }

@@ -213,6 +213,23 @@ static int enter(pid_t pid, int *ret_root, struct error *e)
     return *ret_root < 0 ? error_set_errno(e, errno, "cannot open the container's root") : 0;
 }
 
+/* A device that was bound to an empty file of our own making leaves no file in /dev. */
+static void drop_leftover(const struct order *o, int root)
+{
+    const char *name;
+    AUTOFD int parent = -EBADF;
+    AUTOFD int fd = -EBADF;
+    struct stat st;
+
+    if (o->m->op != RUNTIME_MOUNT_REMOVE || !str_has_prefix(o->m->target, "/dev/"))
+        return;
+    parent = path_parent_in(root, o->m->target, 0755, &name);
+    fd = parent < 0 ? parent : openat(parent, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (fd >= 0 && !is_mount_root(fd) && fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+        st.st_size == 0)
+        (void)unlinkat(parent, name, 0);
+}
+
 int runtime_mounts(pid_t init_pid, const struct runtime_mount *mounts, size_t n, struct error *e)
 {
     AUTOFREE struct order *orders = xcalloc(n + 1, sizeof(*orders));
@@ -237,7 +254,10 @@ int runtime_mounts(pid_t init_pid, const struct runtime_mount *mounts, size_t n,
     /* The one that failed may have done half of its work. */
     while (r < 0 && done > 0)
         take_back(&orders[--done], root);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
+        if (r == 0)
+            drop_leftover(&orders[i], root);
         order_done(&orders[i]);
+    }
     return r;
 }

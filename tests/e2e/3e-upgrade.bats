@@ -21,6 +21,21 @@ setup_file() {
 }
 teardown_file() { file_down; }
 
+# checked TAG CHECK CMD: app:TAG with a health check, which import has no word for.
+checked() {
+    local at=$T/tmp/image layer
+    mkdir "$at"
+    cp "$POUCH_IMAGES/busybox-root.tar" "$at/layer.tar"
+    layer=$(sha256sum <"$at/layer.tar" | cut -c 1-64)
+    cat >"$at/config.json" <<END
+{"architecture":"amd64","os":"linux","config":{"Env":["PATH=/bin:/sbin"],"Cmd":[$3],"Healthcheck":{$2,"Interval":1000000000}},"rootfs":{"type":"layers","diff_ids":["sha256:$layer"]}}
+END
+    echo "[{\"Config\":\"config.json\",\"RepoTags\":[\"app:$1\"],\"Layers\":[\"layer.tar\"]}]" >"$at/manifest.json"
+    tar -C "$at" -cf "$at.tar" manifest.json config.json layer.tar
+    pouch load -q -i "$at.tar" >/dev/null
+    rm -rf "$at" "$at.tar"
+}
+
 # What has to be the same before and after, as one line.
 identity() {
     pouch inspect -f '{{.Id}} {{.Name}} {{.Created}} {{.HostConfig.Memory}} {{.Config.Hostname}} {{.Config.Labels.mine}} {{json .HostConfig.PortBindings}}' "$1"
@@ -130,6 +145,28 @@ back() {
     is "$status" 1
     has "$output" 'runs again as before'
     is "$(pouch inspect -f '{{.Config.Image}} {{json .Config.Cmd}}' pet)" 'app:v1 ["sh","-c","echo v1 up; exec sleep 1000"]'
+    pouch rm -f -v pet >/dev/null
+}
+
+@test "with a health check: upgraded when healthy, back when not" {
+    checked sick '"Retries":2,"Test":["CMD-SHELL","echo no database; exit 1"]' '"sleep","1000"'
+    checked slow '"Retries":20,"Test":["CMD-SHELL","test -e /ready"]' '"sh","-c","sleep 2; touch /ready; exec sleep 1000"'
+    checked never '"Retries":100,"Test":["CMD-SHELL","exit 1"]' '"sleep","1000"'
+    pouch run -d --name pet -l mine=yes -p 18205:80 app:v1 >/dev/null
+    back app:sick 'unhealthy: no database'
+    pouch rm -f -v pet >/dev/null
+    pouch run -d --network none --name pet app:v1 >/dev/null
+    run pouch upgrade --image app:never --health-timeout 2 -t 0 pet
+    is "$status" 1
+    has "$output" 'did not become healthy in 2 s'
+    is "$(pouch inspect -f '{{.Config.Image}}' pet)" app:v1
+    pouch upgrade --image app:slow -t 0 pet >/dev/null
+    is "$(pouch inspect -f '{{.State.Health.Status}} {{.Config.Image}}' pet)" 'healthy app:slow'
+    # The check was the image's: it goes with it.
+    pouch upgrade --image app:v2 --grace 1 -t 0 pet >/dev/null
+    is "$(pouch inspect -f '{{json .State.Health}} {{json .Config.Healthcheck}}' pet)" 'null null' ||
+        lacks "$(pouch inspect pet)" '"Health'
+    is "$(state_of pet)" running
     pouch rm -f -v pet >/dev/null
 }
 

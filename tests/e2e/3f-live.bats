@@ -176,6 +176,12 @@ hello'
     pouch update --device-rm /dev/lc pet >/dev/null
     run pouch exec pet sh -c 'exec 3<>/dev/lc && echo opened'
     lacks "$output" opened
+    # One that came live leaves nothing in /dev.
+    pouch update --device-add /dev/loop-control:/dev/again pet >/dev/null
+    is "$(pouch exec pet sh -c 'exec 3<>/dev/again && echo opened')" opened
+    pouch update --device-rm /dev/again pet >/dev/null
+    run pouch exec pet ls /dev/again
+    has "$output" 'No such file'
     is "$(pouch exec pet sh -c 'echo x >/dev/null && echo well')" well
     is "$(pouch inspect -f '{{len .HostConfig.Devices}}' pet)" 0
     pouch restart -t 0 pet >/dev/null
@@ -190,6 +196,30 @@ hello'
     has "$output" 'no device at /dev/none'
     run pouch update --device-add /dev/doesnotexist pet
     is "$status" 1
+}
+
+@test "in a user namespace" {
+    pouch run -d --network none --name pet --userns auto busybox sleep 1000 >/dev/null 2>"$T/tmp/said" ||
+        skip "no user namespaces here: $(cat "$T/tmp/said")"
+    pouch update --volume-add "$T/share:/mnt/share" --volume-add theirs:/vol pet >/dev/null
+    is "$(pouch exec pet cat /mnt/share/file)" hello
+    # A volume has the container's ids, on disk those of the image as ever.
+    is "$(pouch exec pet sh -c 'echo x >/vol/f; stat -c %u /vol /vol/f')" '0
+0'
+    is "$(stat -c %u "$T/root/volumes/theirs/_data/f")" 0
+    [ ! -c /dev/loop-control ] || {
+        pouch update --device-add /dev/loop-control:/dev/lc pet >/dev/null
+        is "$(pouch exec pet sh -c 'exec 3<>/dev/lc && echo opened')" opened
+        pouch update --device-rm /dev/lc pet >/dev/null
+        run pouch exec pet ls /dev/lc
+        has "$output" 'No such file'
+    }
+    pouch update --mount-rm /vol --mount-rm /mnt/share pet >/dev/null
+    is "$(pouch exec pet ls /vol /mnt/share)" '/mnt/share:
+
+/vol:'
+    pouch rm -f pet >/dev/null
+    rm -rf "$T/root/volumes/theirs"
 }
 
 network() {
