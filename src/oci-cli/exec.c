@@ -235,7 +235,7 @@ int cmd_exec(struct options *o, struct error *e)
     if (r == 0)
         r = sub_cgroup(o, &s, &cgroup, e);
     if (r == 0)
-        r = oci_spec_load(s.bundle, &spec, e);
+        r = state_spec(&s, &spec, e);
     if (r == 0)
         r = make_process(o, &spec, &process, e);
     if (r == 0) {

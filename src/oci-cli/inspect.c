@@ -19,7 +19,7 @@ static void print_state(struct jsonw *w, const struct state *s)
     struct oci_spec spec = {0};
     AUTOFREE char *rootfs = NULL;
 
-    if (oci_spec_load(s->bundle, &spec, NULL) == 0)
+    if (state_spec(s, &spec, NULL) == 0)
         rootfs = spec.root->path[0] == '/' ? xstrdup(spec.root->path)
                                            : xasprintf("%s/%s", s->bundle, spec.root->path);
     jsonw_begin(w, NULL);

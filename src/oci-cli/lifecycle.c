@@ -147,7 +147,7 @@ static int create(struct options *o, struct made *m, bool started, int gate, int
 
     if (!bundle)
         return error_set_errno(e, errno, "bundle %s", o->bundle ? o->bundle : ".");
-    r = oci_spec_load(bundle, &m->spec, e);
+    r = oci_spec_load_text(bundle, &m->spec, &m->state.config, e);
     if (r == 0 && !m->spec.process)
         r = error_set(e, ERR_INVALID, "%s/config.json: process: is required", bundle);
     if (r == 0)
@@ -176,6 +176,7 @@ static int create(struct options *o, struct made *m, bool started, int gate, int
     m->state = (struct state){
         .id = xstrdup(o->args[0]),
         .bundle = xstrdup(bundle),
+        .config = take_ptr(m->state.config),
         .cgroup_path = xstrdup(m->created.cgroup_path),
         .owner = owner_name(),
         .own_pid_ns = own_pid_namespace(&m->spec),
@@ -251,7 +252,7 @@ int cmd_start(struct options *o, struct error *e)
     if (!STREQ(state_status(&s), "created"))
         return error_set(e, ERR_CONFLICT, "cannot start container \"%s\": it is %s", s.id,
                          state_status(&s));
-    r = oci_spec_load(s.bundle, &spec, e);
+    r = state_spec(&s, &spec, e);
     if (r < 0)
         return r;
     status = open(status_path, O_RDONLY | O_CLOEXEC);
@@ -287,9 +288,8 @@ static int remove_container(struct options *o, const struct state *s, struct err
     if (r < 0)
         return r;
     state_remove_dir(o, s->id);
-    if (oci_spec_load(s->bundle, &spec, NULL) < 0) {
-        warn_user(o, "%s/config.json cannot be read any more: its poststop hooks are not run",
-                  s->bundle);
+    if (state_spec(s, &spec, &hook) < 0) {
+        warn_user(o, "%s: its poststop hooks are not run", error_message(&hook));
         return 0;
     }
     if (runtime_run_hooks(&spec, RUNTIME_HOOK_POSTSTOP, s->id, s->bundle, 0, "stopped", &hook) < 0)

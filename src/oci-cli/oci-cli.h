@@ -10,6 +10,7 @@
 #include "base/json.h"
 #include "base/macros.h"
 #include "base/strv.h"
+#include "oci/spec.h"
 
 #define OCI_DEFAULT_ROOT "/run/pouch-oci"
 
@@ -64,6 +65,7 @@ struct state {
     char *bundle;
     char *cgroup_path;
     char *owner;
+    char *config; /* config.json as it was when the container was created */
     int64_t pid;
     uint64_t start_time; /* of init, from /proc/<pid>/stat: tells a reused pid */
     int64_t created;
@@ -79,6 +81,8 @@ int state_save(const struct options *o, const struct state *s, struct error *e) 
 int state_load(const struct options *o, const char *id, struct state *ret,
                struct error *e) MUST_CHECK;
 void state_done(struct state *s);
+/* The specification that the container was created with. */
+int state_spec(const struct state *s, struct oci_spec *ret, struct error *e) MUST_CHECK;
 void state_remove_dir(const struct options *o, const char *id);
 /* "created", "running", "paused", "stopped" */
 const char *state_status(const struct state *s);

@@ -20,6 +20,7 @@ static const struct json_field state_fields[] = {
     JSON_FIELD(TYPE, bundle, "bundle", JSON_STR, JSON_REQUIRED),
     JSON_FIELD(TYPE, cgroup_path, "cgroupPath", JSON_STR, JSON_REQUIRED),
     JSON_FIELD(TYPE, owner, "owner", JSON_STR, JSON_OMIT_EMPTY),
+    JSON_FIELD(TYPE, config, "config", JSON_RAW, JSON_OMIT_EMPTY),
     JSON_FIELD(TYPE, pid, "pid", JSON_INT, 0),
     JSON_FIELD(TYPE, start_time, "startTime", JSON_UINT, 0),
     JSON_FIELD(TYPE, created, "created", JSON_TIME, 0),
@@ -78,12 +79,24 @@ int state_load(const struct options *o, const char *id, struct state *ret, struc
 
     if (r < 0)
         return r;
-    r = fs_read_file(AT_FDCWD, path, 1u << 20, &text, &len);
+    r = fs_read_file(AT_FDCWD, path, OCI_SPEC_MAX + 65536, &text, &len);
     if (r == -ENOENT)
         return error_set(e, ERR_NOT_FOUND, "container \"%s\" does not exist", id);
     if (r < 0)
         return error_set_errno(e, r, "cannot read %s", path);
     return json_parse(&state_json, text, len, ret, e);
+}
+
+int state_spec(const struct state *s, struct oci_spec *ret, struct error *e)
+{
+    int r;
+
+    if (!s->config) /* of an older pouch-oci */
+        return oci_spec_load(s->bundle, ret, e);
+    r = json_parse(&oci_spec_json, s->config, strlen(s->config), ret, e);
+    if (r < 0)
+        error_add(e, "the kept config.json of container \"%s\"", s->id);
+    return r;
 }
 
 void state_done(struct state *s)

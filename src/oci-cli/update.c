@@ -150,7 +150,7 @@ int cmd_update(struct options *o, struct error *e)
     if (r == 0)
         r = cgroup_update(s.cgroup_path, &res, &warnings, e);
     if (r == 0 && (o->l3_cache_schema || o->mem_bw_schema)) {
-        r = oci_spec_load(s.bundle, &spec, e);
+        r = state_spec(&s, &spec, e);
         if (r == 0)
             r = runtime_rdt_update(&spec, s.id, o->l3_cache_schema, o->mem_bw_schema, e);
         json_free(&oci_spec_json, &spec);

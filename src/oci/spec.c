@@ -484,7 +484,7 @@ DESC(oci_spec_json, "runtime specification", spec_fields);
 
 /* --- reading ------------------------------------------------------------------------------ */
 
-int oci_spec_load(const char *bundle, struct oci_spec *ret, struct error *e)
+int oci_spec_load_text(const char *bundle, struct oci_spec *ret, char **ret_text, struct error *e)
 {
     AUTOFREE char *path = xasprintf("%s/config.json", bundle);
     AUTOFREE char *text = NULL;
@@ -501,7 +501,14 @@ int oci_spec_load(const char *bundle, struct oci_spec *ret, struct error *e)
     }
     if (r < 0)
         error_add(e, "%s", path);
+    else if (ret_text)
+        *ret_text = take_ptr(text);
     return r;
+}
+
+int oci_spec_load(const char *bundle, struct oci_spec *ret, struct error *e)
+{
+    return oci_spec_load_text(bundle, ret, NULL, e);
 }
 
 /* --- building ------------------------------------------------------------------------------ */

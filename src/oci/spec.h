@@ -187,6 +187,9 @@ extern const char *const oci_namespace_types[];
 
 /* Reads <bundle>/config.json and validates it. *ret must be zeroed. */
 int oci_spec_load(const char *bundle, struct oci_spec *ret, struct error *e) MUST_CHECK;
+/* The same, with the text itself; the caller frees it. */
+int oci_spec_load_text(const char *bundle, struct oci_spec *ret, char **ret_text,
+                       struct error *e) MUST_CHECK;
 
 /* What the tables cannot say: required members, absolute paths, known namespaces, no doubles. */
 int oci_spec_validate(const struct oci_spec *s, struct error *e) MUST_CHECK;

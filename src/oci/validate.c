@@ -147,8 +147,6 @@ static int validate_linux(const struct oci_spec *s, struct error *e)
                          "linux: a new user namespace needs uidMappings and gidMappings");
     if (!user && (l->uid_mappings.len || l->gid_mappings.len))
         return error_set(e, ERR_INVALID, "linux: id mappings without a user namespace");
-    if (!oci_spec_namespace(s, "mount"))
-        return error_set(e, ERR_INVALID, "linux.namespaces: a mount namespace is needed");
     r = validate_propagation(l, e);
     if (r == 0)
         r = validate_time(s, e);

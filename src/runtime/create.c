@@ -28,6 +28,14 @@ static const struct {
     {"cgroup", CLONE_NEWCGROUP}, {"time", CLONE_NEWTIME},
 };
 
+uint64_t namespace_flag(const char *type)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(namespace_flags); i++)
+        if (STREQ(namespace_flags[i].type, type))
+            return namespace_flags[i].flag;
+    return 0;
+}
+
 char *runtime_cgroup_path(const struct oci_spec *spec, const char *id)
 {
     const char *path = spec->linux ? spec->linux->cgroups_path : NULL;
@@ -108,9 +116,6 @@ static int check(const struct runtime_create *p, struct error *e)
         return r;
     if (!p->spec->process)
         return error_set(e, ERR_INVALID, "process: is required");
-    if (!oci_spec_namespace(p->spec, "mount") ||
-        !str_is_empty(oci_spec_namespace(p->spec, "mount")->path))
-        return error_set(e, ERR_NOT_SUPPORTED, "the mount namespace must be a new one");
     if (p->spec->process->terminal && p->io.console_fd < 0 && p->io.console_socket <= 0)
         return error_set(e, ERR_INVALID, "process.terminal needs a console");
     r = idmap_check(p->spec, e);

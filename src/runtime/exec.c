@@ -86,6 +86,7 @@ struct exec_args {
     struct cgroup_join *join;
     int listener; /* connected for the process, -EBADF */
     int rdt[RDT_FDS];
+    int root; /* of init, when its mount namespace is not its own; else -EBADF */
     int sync;
     bool userns;
     bool apparmor, selinux; /* the host runs them, and the process is to have a label */
@@ -110,6 +111,8 @@ static int set_up(const struct exec_args *a, struct process_plan *plan, struct e
     if (a->userns && (setresgid(0, 0, 0) < 0 || setresuid(0, 0, 0) < 0))
         return error_set_errno(e, errno, "cannot become root of the user namespace");
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    if (a->root >= 0 && (fchdir(a->root) < 0 || chroot(".") < 0))
+        return error_set_errno(e, errno, "cannot enter the container's root");
     root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (root < 0)
         return error_set_errno(e, errno, "cannot open the container's root");
@@ -152,6 +155,7 @@ static void exec_run(const struct exec_args *a)
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     keep[n++] = p->status_fd;
     keep[n++] = a->sync;
+    keep[n++] = a->root;
     keep[n++] = p->view_socket;
     keep[n++] = io->stdin_fd;
     keep[n++] = io->stdout_fd;
@@ -238,12 +242,34 @@ static int start(const struct runtime_exec *p, struct exec_args *a, int cgroup, 
     return 0;
 }
 
+static bool shares_mounts(const struct oci_spec *s)
+{
+    const struct oci_namespace *ns = oci_spec_namespace(s, "mount");
+
+    return !ns || !str_is_empty(ns->path);
+}
+
+static int open_root(pid_t pid, struct error *e)
+{
+    char path[64];
+    int fd;
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/root", pid);
+    fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 ? error_set_errno(e, errno, "cannot open the container's root") : fd;
+}
+
 int runtime_exec(const struct runtime_exec *p, pid_t *ret_pid, char ***warnings, struct error *e)
 {
     struct cgroup_join join = {.n = 0};
     AUTOFD int listener = -EBADF;
-    struct exec_args a = {
-        .p = p, .join = &join, .listener = -EBADF, .rdt = {-EBADF, -EBADF}, .sync = -EBADF};
+    AUTOFD int root = -EBADF;
+    struct exec_args a = {.p = p,
+                          .join = &join,
+                          .listener = -EBADF,
+                          .rdt = {-EBADF, -EBADF},
+                          .root = -EBADF,
+                          .sync = -EBADF};
     AUTOFD int init = (int)syscall(SYS_pidfd_open, p->init_pid, 0);
     AUTOFREE char *place = p->cgroup_path ? cgroup_delegated_place(p->cgroup_path, p->init_pid)
                                           : NULL;
@@ -263,6 +289,11 @@ int runtime_exec(const struct runtime_exec *p, pid_t *ret_pid, char ***warnings,
     if (r == 0)
         r = notify_connect(p->seccomp_listener, p->spec, &listener, e);
     a.listener = listener;
+    if (r == 0 && p->spec && shares_mounts(p->spec)) {
+        root = open_root(p->init_pid, e);
+        r = root < 0 ? root : 0;
+        a.root = root;
+    }
     if (r == 0) {
         r = rdt_open_like(p->init_pid, a.rdt);
         if (r < 0)

@@ -59,19 +59,29 @@ static void close_unneeded(const struct init_args *a)
 static int join_namespaces(const struct oci_linux *l, struct error *e)
 {
     const struct oci_namespace *ns = l->namespaces.items;
+    int fds[NAMESPACES_MAX];
+    int r = 0;
 
-    for (size_t i = 0; i < l->namespaces.len; i++) {
-        AUTOFD int fd = -EBADF;
-
+    /* All are opened first: another mount namespace may show other files by these names. */
+    for (size_t i = 0; i < l->namespaces.len && i < NAMESPACES_MAX; i++)
+        fds[i] = -EBADF;
+    for (size_t i = 0; i < l->namespaces.len && i < NAMESPACES_MAX && r == 0; i++) {
         if (str_is_empty(ns[i].path) || STREQ(ns[i].type, "pid") || STREQ(ns[i].type, "user"))
             continue;
-        fd = open(ns[i].path, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-            return error_set_errno(e, errno, "cannot open %s namespace %s", ns[i].type, ns[i].path);
-        if (setns(fd, 0) < 0)
-            return error_set_errno(e, errno, "cannot join %s namespace %s", ns[i].type, ns[i].path);
+        fds[i] = open(ns[i].path, O_RDONLY | O_CLOEXEC);
+        if (fds[i] < 0)
+            r = error_set_errno(e, errno, "cannot open %s namespace %s", ns[i].type, ns[i].path);
     }
-    return 0;
+    for (size_t i = 0; i < l->namespaces.len && i < NAMESPACES_MAX && r == 0; i++) {
+        if (fds[i] < 0 || setns(fds[i], (int)namespace_flag(ns[i].type)) == 0)
+            continue;
+        r = error_set_errno(e, errno, "cannot join %s namespace %s%s", ns[i].type, ns[i].path,
+                            errno == EINVAL ? " (is it of another type?)" : "");
+    }
+    for (size_t i = 0; i < l->namespaces.len && i < NAMESPACES_MAX; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+    return r;
 }
 
 /* Clocks are set while nobody is in the namespace; then this process enters it, through the host's
@@ -227,6 +237,7 @@ void init_run(const struct init_args *a)
         .procfd = -EBADF,
         .root_mount = -EBADF,
         .sync = a->sync,
+        .shared_mounts = !(a->unshared & CLONE_NEWNS),
         .userns = user != NULL,
     };
     int keep[4] = {p->gate_fd, p->status_fd, p->view_socket, -EBADF};

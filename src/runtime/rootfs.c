@@ -89,6 +89,10 @@ static int mount_root_classic(struct rootfs *r, const char *path, struct error *
 {
     const struct oci_overlay *o = r->p->spec->pouch ? r->p->spec->pouch->overlay : NULL;
 
+    if (r->shared_mounts)
+        return error_set(e, ERR_NOT_SUPPORTED,
+                         "a container without a mount namespace of its own needs the mount API of "
+                         "Linux 6.15");
     if (o) {
         struct sys_overlay so = overlay_of(o);
         int err = sys_overlay_mount(&so, path, e);
@@ -125,6 +129,11 @@ static int mount_root(struct rootfs *r, struct error *e)
         err = r->rootfd;
         error_move(e, &why);
         return err;
+    }
+    if (r->shared_mounts) {
+        /* What is mounted in it must not be mounted in what it was copied of. */
+        err = mount_set_propagation(r->rootfd, MS_PRIVATE, true);
+        return err < 0 ? error_set_errno(e, err, "cannot make the root file system private") : 0;
     }
     err = mount_attach(r->rootfd, target);
     return err < 0 ? error_set_errno(e, err, "cannot attach the root file system to %s", path) : 0;
@@ -247,6 +256,7 @@ static int mount_bind(struct rootfs *r, size_t i, const struct mount_options *o,
     const struct oci_mount *m = (const struct oci_mount *)r->p->spec->mounts.items + i;
     bool detached = r->sources[i].detached;
     AUTOFD int source = take_fd(r->sources[i].fd);
+    AUTOFD int copy = -EBADF;
     AUTOFD int target = -EBADF;
     int err = o->copy_symlink ? copy_link(r, m, e) : 0;
 
@@ -262,8 +272,12 @@ static int mount_bind(struct rootfs *r, size_t i, const struct mount_options *o,
     err = rootfs_check_target(m->destination, NULL, target, source, e);
     if (err < 0)
         return err;
-    return detached ? mount_tree_at(source, target, o, m->destination, e)
-                    : mount_bind_at(source, target, o, m->destination, e);
+    if (!detached)
+        return mount_bind_at(source, target, o, m->destination, e);
+    /* A new copy where the kernel lets a detached tree be copied (Linux 6.15), so that the mounts
+     * are numbered, and by that listed, in their order. */
+    copy = mount_clone_open(source, "", true);
+    return mount_tree_at(copy >= 0 ? copy : source, target, o, m->destination, e);
 }
 
 /*
@@ -287,7 +301,7 @@ static int mount_cgroup_v1(struct rootfs *r, int target, const struct mount_opti
     mount_options_done(&top);
     if (tmpfs < 0)
         return tmpfs;
-    err = mount_attach(tmpfs, target);
+    err = r->shared_mounts ? 0 : mount_attach(tmpfs, target);
     if (err < 0)
         return error_set_errno(e, err, "cannot mount the cgroup folder");
     for (size_t i = 0; i < ARRAY_SIZE(controllers); i++) {
@@ -321,7 +335,9 @@ static int mount_cgroup_v1(struct rootfs *r, int target, const struct mount_opti
         if (err < 0)
             return error_set_errno(e, err, "cannot make the cgroup folder read-only");
     }
-    return 0;
+    /* In a tree that is attached nowhere nothing can be changed any more. */
+    err = r->shared_mounts ? mount_attach(tmpfs, target) : 0;
+    return err < 0 ? error_set_errno(e, err, "cannot mount the cgroup folder") : 0;
 }
 
 static int mount_cgroup(struct rootfs *r, const struct oci_mount *m, const struct mount_options *o,
@@ -386,14 +402,14 @@ static int mount_file_system(struct rootfs *r, const struct oci_mount *m, struct
         if (err < 0)
             return err;
     }
-    err = mount_attach(fd, target);
-    if (err < 0)
-        return error_set_errno(e, err, "cannot mount %s on %s", m->type, m->destination);
     if (o->propagation) {
         err = mount_set_propagation(fd, o->propagation, o->propagation_rec);
         if (err < 0)
             return error_set_errno(e, err, "cannot set the propagation of %s", m->destination);
     }
+    err = mount_attach(fd, target);
+    if (err < 0)
+        return error_set_errno(e, err, "cannot mount %s on %s", m->type, m->destination);
     if (proc && r->procfd < 0)
         r->procfd = take_fd(fd);
     return 0;
@@ -561,7 +577,7 @@ int rootfs_open(struct rootfs *r, struct error *e)
 
     if (err < 0)
         return err;
-    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+    if (!r->shared_mounts && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
         return error_set_errno(e, errno, "cannot make the mounts private");
     return mount_root(r, e);
 }
@@ -757,6 +773,14 @@ static int enter_by_move(struct rootfs *r, struct error *e)
     return chdir("/") < 0 ? error_set_errno(e, errno, "cannot enter the root file system") : 0;
 }
 
+/* The tree is attached nowhere; it stays as long as somebody has it as root. */
+static int enter_tree(struct rootfs *r, struct error *e)
+{
+    if (fchdir(r->rootfd) < 0 || chroot(".") < 0 || chdir("/") < 0)
+        return error_set_errno(e, errno, "cannot enter the root file system");
+    return 0;
+}
+
 static int enter_by_pivot(struct rootfs *r, struct error *e)
 {
     if (fchdir(r->rootfd) < 0)
@@ -778,7 +802,9 @@ int rootfs_enter(struct rootfs *r, struct error *e)
     uint64_t kind = propagation_of(propagation);
     int err;
 
-    err = r->p->flags & RUNTIME_NO_PIVOT ? enter_by_move(r, e) : enter_by_pivot(r, e);
+    err = r->shared_mounts                 ? enter_tree(r, e)
+          : r->p->flags & RUNTIME_NO_PIVOT ? enter_by_move(r, e)
+                                           : enter_by_pivot(r, e);
     if (err < 0)
         return err;
     err = make_paths_readonly(r, e);

@@ -136,6 +136,8 @@ struct rootfs {
     int root_mount;                  /* detached root mount sent by the stage, or -EBADF */
     struct mount_source *sources;    /* opened beforehand, by index of mounts */
     const char *label;               /* SELinux context of what is mounted, or NULL */
+    bool shared_mounts;              /* no mount namespace of its own: root and mounts are a tree
+                                        that is attached nowhere */
     int sync;                        /* the stage is asked for what needs the host's rights */
     bool userns;
 };
@@ -262,4 +264,7 @@ struct init_args {
     int sync;          /* init's end of the socket pair */
     uint64_t unshared; /* CLONE_NEW… of new namespaces: cgroup and time are made by init */
 };
+/* CLONE_NEW… of a type in config.json, 0 for others. */
+#define NAMESPACES_MAX 8
+uint64_t namespace_flag(const char *type);
 void init_run(const struct init_args *a) __attribute__((noreturn));

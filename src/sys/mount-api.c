@@ -404,15 +404,11 @@ int mount_tree_at(int fd, int target, const struct mount_options *o, const char 
         r = mount_set_attr(fd, o->rec_attr_set, o->rec_attr_clear, true);
     if (r < 0)
         return error_set_errno(e, r, "cannot set mount options of %s", name);
-    r = attached ? 0 : mount_attach(fd, target);
+    r = o->propagation ? mount_set_propagation(fd, o->propagation, o->propagation_rec) : 0;
     if (r < 0)
-        return error_set_errno(e, r, "cannot bind mount %s", name);
-    if (o->propagation) {
-        r = mount_set_propagation(fd, o->propagation, o->propagation_rec);
-        if (r < 0)
-            return error_set_errno(e, r, "cannot set propagation of %s", name);
-    }
-    return 0;
+        return error_set_errno(e, r, "cannot set propagation of %s", name);
+    r = attached ? 0 : mount_attach(fd, target);
+    return r < 0 ? error_set_errno(e, r, "cannot bind mount %s", name) : 0;
 }
 
 int mount_set_idmap(int mount_fd, int userns_fd, bool recursive)

@@ -303,3 +303,30 @@ assert "SCMP_ACT_NOTIFY" in l["seccomp"]["actions"] and "MPOL_BIND" in l["memory
 assert l["mountExtensions"]["idmap"]["enabled"] and l["intelRdt"]["enabled"]
 PY
 }
+
+@test "without a mount namespace of its own a container keeps to its root, and leaves no mounts" {
+    before=$(grep -c . /proc/self/mountinfo)
+    start_sleeper a 'c["linux"]["namespaces"] = [n for n in c["linux"]["namespaces"] if n["type"] != "mount"]'
+    [ "$(oci exec a sh -c 'ls -d /bin/busybox /proc/1/comm; ls / | wc -l')" = $'/bin/busybox\n/proc/1/comm\n'"$(ls "$B/rootfs" | wc -l)" ]
+    pid=$(oci ps -f json a | tr -d '[]')
+    [ "$(readlink "/proc/$pid/ns/mnt")" = "$(readlink /proc/self/ns/mnt)" ]
+    [ "$(grep -c . /proc/self/mountinfo)" = "$before" ]
+    oci delete --force a
+    [ "$(grep -c . /proc/self/mountinfo)" = "$before" ]
+    [ -z "$(ls "$B/rootfs/proc")" ]
+    configure 'c["linux"]["namespaces"].append({"type": "mount", "path": "/proc/self/ns/uts"})'
+    run -1 oci run --bundle "$B" b </dev/null
+    [[ "$output" == *"cannot join mount namespace /proc/self/ns/uts (is it of another type?)"* ]]
+}
+
+@test "config.json may change after create: what was read then counts" {
+    configure 'sh("echo old; sleep 0.2")' \
+        "c['hooks'] = {'poststop': [{'path': '/bin/touch', 'args': ['touch', '$BATS_TEST_TMPDIR/stopped']}]}"
+    oci create --bundle "$B" a </dev/null >"$BATS_TEST_TMPDIR/out" 2>&1
+    echo '{}' >"$B/config.json"
+    oci start a
+    for _ in $(seq 100); do oci state a | grep -q '"stopped"' && break; sleep 0.05; done
+    oci delete a
+    [ "$(cat "$BATS_TEST_TMPDIR/out")" = old ]
+    [ -e "$BATS_TEST_TMPDIR/stopped" ]
+}
