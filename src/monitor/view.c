@@ -27,6 +27,7 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -38,7 +39,7 @@
 #include "sys/caps.h"
 
 #define LOAD_NS       (5 * 1000000000LL) /* lxcfs counts every five seconds, as the kernel does */
-#define LOAD_WAIT_MS  200
+#define LOAD_WAIT_MS  100
 #define MASK_MAX      1024
 #define NOTIF_MAX     512 /* room for what later kernels add to the structs */
 #define CAP_BIT(name) (UINT64_C(1) << (name))
@@ -47,7 +48,7 @@ struct view {
     struct view_source source;
     const char *loadavg;
     pid_t init;
-    int epoll;
+    int epoll, children;
     int64_t loads_at;
     unsigned long loads[3];
     bool has_loads;
@@ -135,6 +136,21 @@ static void ask_lxcfs(const struct view *v, int out)
     if (n > 0)
         (void)!write(out, text, (size_t)n);
     _exit(0);
+}
+
+/*
+ * Takes what has ended. The asker in the container's pid namespace comes to us when the process
+ * between has ended, as we are its subreaper: were it left to the host's init, which may be slow
+ * to reap, the container could not end before.
+ */
+static void on_child(const struct view *v)
+{
+    struct signalfd_siginfo info;
+
+    while (read(v->children, &info, sizeof(info)) > 0)
+        continue;
+    while (waitpid(-1, NULL, WNOHANG) > 0)
+        continue;
 }
 
 /* Asked at most every five seconds; what cannot be found out soon stays as it was. */
@@ -300,14 +316,25 @@ static void take_listener(const struct view *v, int sock)
 static void run(struct view *v, int sock)
 {
     struct epoll_event ev = {.events = EPOLLIN, .data = {.fd = sock}};
+    sigset_t child;
 
+    sigemptyset(&child);
+    sigaddset(&child, SIGCHLD);
+    (void)sigprocmask(SIG_SETMASK, &child, NULL);
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    v->children = signalfd(-1, &child, SFD_NONBLOCK | SFD_CLOEXEC);
     v->epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (v->epoll < 0 || epoll_ctl(v->epoll, EPOLL_CTL_ADD, sock, &ev) < 0)
+    if (v->children < 0 || v->epoll < 0 || epoll_ctl(v->epoll, EPOLL_CTL_ADD, sock, &ev) < 0)
+        _exit(1);
+    ev.data.fd = v->children;
+    if (epoll_ctl(v->epoll, EPOLL_CTL_ADD, v->children, &ev) < 0)
         _exit(1);
     for (;;) {
         if (epoll_wait(v->epoll, &ev, 1, -1) < 1)
             continue;
-        if (ev.data.fd == sock)
+        if (ev.data.fd == v->children)
+            on_child(v);
+        else if (ev.data.fd == sock)
             take_listener(v, sock);
         else if (ev.events & EPOLLIN)
             serve(v, ev.data.fd);
@@ -350,16 +377,12 @@ void view_start(struct mon *m)
 {
     static struct view v;
     pid_t monitor = getpid(), pid = fork();
-    sigset_t none;
 
     if (pid == 0) {
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
         if (getppid() != monitor)
             _exit(1);
         (void)prctl(PR_SET_NAME, "pouch-view");
-        sigemptyset(&none);
-        (void)sigprocmask(SIG_SETMASK, &none, NULL);
-        (void)signal(SIGCHLD, SIG_DFL);
         keep_only(m->view_server);
         view_source_init(&v.source, m->cgroup_path, m->init->pid);
         v.loadavg = m->view_loadavg;
