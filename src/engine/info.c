@@ -14,6 +14,7 @@
 #include "base/strv.h"
 #include "base/time.h"
 #include "engine/engine-priv.h"
+#include "engine/isolation.h"
 #include "engine/foreign.h"
 #include "sys/cgroup.h"
 
@@ -115,6 +116,12 @@ void engine_info(struct engine *en, struct engine_info *ret)
     ret->default_runtime = xstrdup(en->default_runtime);
     add_runtimes(en, ret);
     strv_push(&ret->security_options, "name=seccomp,profile=builtin");
+    if (isolation_apparmor_is_on())
+        strv_push(&ret->security_options, "name=apparmor");
+    if (access("/sys/fs/selinux/enforce", F_OK) == 0)
+        strv_push(&ret->security_options, "name=selinux");
+    if (en->userns && !STREQ(en->userns, "host")) /* containers have user namespaces by default */
+        strv_push(&ret->security_options, "name=userns");
     if (cgroup_host_layout() == CGROUP_V2)
         strv_push(&ret->security_options, "name=cgroupns");
     more = network_warnings(en->network);

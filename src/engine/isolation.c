@@ -190,7 +190,7 @@ int isolation_check_paths(const char *option, const char *value, bool patterns, 
 
 /* --- labels ------------------------------------------------------------------------------------ */
 
-static bool apparmor_is_on(void)
+bool isolation_apparmor_is_on(void)
 {
     AUTOFREE char *text = NULL;
     size_t len = 0;
@@ -218,7 +218,7 @@ int isolation_check_apparmor(const char *profile, struct error *e)
         return 0;
     if (strpbrk(profile, "\n\t ") || strlen(profile) > 255)
         return error_set(e, ERR_INVALID, "apparmor=%s: not a profile's name", profile);
-    if (!apparmor_is_on())
+    if (!isolation_apparmor_is_on())
         return error_set(e, ERR_INVALID,
                          "apparmor=%s: this host does not run AppArmor (boot it with "
                          "\"apparmor=1 security=apparmor\"), or use apparmor=unconfined",

@@ -24,6 +24,8 @@ int isolation_check_paths(const char *option, const char *value, bool patterns,
                           struct error *e) MUST_CHECK;
 int isolation_check_apparmor(const char *profile, struct error *e) MUST_CHECK;
 
+bool isolation_apparmor_is_on(void);
+
 /* memory.high and its kin, CPU burst, nproc. */
 void isolation_resources(const struct json_list *ulimits, const struct host_config *hc,
                          struct cgroup_resources *res);

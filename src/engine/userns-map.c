@@ -323,6 +323,25 @@ void id_ranges_add(struct id_ranges *r, uint64_t first, uint64_t size)
     qsort(r->items, r->len, sizeof(*r->items), compare_ranges);
 }
 
+/* Sorted, what overlaps or touches as one. */
+static void normalize(struct id_ranges *r)
+{
+    size_t n = 0;
+
+    if (r->len)
+        qsort(r->items, r->len, sizeof(*r->items), compare_ranges);
+    for (size_t i = 0; i < r->len; i++) {
+        struct id_range *last = n ? &r->items[n - 1] : NULL;
+        uint64_t end = r->items[i].first + r->items[i].size;
+
+        if (!last || last->first + last->size < r->items[i].first)
+            r->items[n++] = r->items[i];
+        else if (last->first + last->size < end)
+            last->size = end - last->first;
+    }
+    r->len = n;
+}
+
 void id_ranges_intersect(const struct id_ranges *a, const struct id_ranges *b,
                          struct id_ranges *ret)
 {
@@ -373,11 +392,11 @@ void subid_parse(const char *text, const char *const *names, struct id_ranges *o
 
         if (!lines[i][n] || id_range_parse(lines[i] + n + 1, &r, NULL) < 0)
             continue;
-        if (strv_contains((char *const *)(uintptr_t)names, name))
-            id_ranges_add(ours, r.first, r.size);
-        else
-            id_ranges_add(others, r.first, r.size);
+        append(strv_contains((char *const *)(uintptr_t)names, name) ? ours : others, r.first,
+               r.size);
     }
+    normalize(ours);
+    normalize(others);
 }
 
 /* The first gap of the pool at or behind `from`. */
