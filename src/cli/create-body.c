@@ -295,6 +295,7 @@ static int put_config(struct jsonw *w, const struct create_options *o, const cha
     put_str(w, "MacAddress", o->mac);
     put_true(w, "Rich", o->rich);
     put_str(w, "RichMode", o->rich_mode);
+    put_str(w, "InitScript", o->initscript);
     put_str(w, "RichExit", o->rich_exit);
     r = put_quota(w, o, e);
     if (r == 0)

@@ -214,6 +214,8 @@ const struct option_def create_option_table[] = {
         .complete = COMPLETE_FILE),
     OPT_REFUSED("disable-content-trust", OPTION_BOOL, "content trust is not built yet"),
 
+    OPT(CO, initscript, "initscript", 0, OPTION_STR, NULL,
+        "Run /PATH ARGS in a rich container before its init (needs --rich)"),
     OPT(CO, hook_prestart, "hook-prestart", 0, OPTION_LIST, "hook",
         "Run a program before the container's: host:/PATH ARGS or in:/PATH ARGS"),
     OPT(CO, hook_poststart, "hook-poststart", 0, OPTION_LIST, "hook",

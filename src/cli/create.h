@@ -50,6 +50,7 @@ struct create_options {
     char **log_opt, **annotations;
     bool quiet;
     /* hooks */
+    char *initscript;
     char **hook_prestart, **hook_poststart, **hook_poststop;
     struct opt_int hook_timeout;
     /* health */

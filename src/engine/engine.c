@@ -238,13 +238,14 @@ struct container **engine_all_containers(struct engine *en, size_t *ret_n)
     return list;
 }
 
-/* After a restart of the host, "always" starts again even what a user had stopped. */
-static void mark_restarts(struct container *c, bool rebooted)
+/* As Docker: at each start of the engine "always" starts again even what a user had stopped. What
+ * never ran, or what was to be removed, stays as it is. */
+static void mark_restarts(struct container *c)
 {
     AUTOPTR(container_def) const struct container_definition *def = container_def_ref(c);
     const char *policy = def->host_config.restart_policy.name;
     bool wanted = c->status == CONTAINER_RESTARTING ||
-                  (rebooted && STREQ(policy, "always") && c->status == CONTAINER_EXITED);
+                  (STREQ(policy, "always") && c->status == CONTAINER_EXITED);
 
     if (!wanted || c->upgrading)
         return;
@@ -262,7 +263,7 @@ static void recover_all(struct engine *en, bool rebooted)
 
     for (size_t i = 0; i < n; i++) {
         recover_container(list[i], rebooted);
-        mark_restarts(list[i], rebooted);
+        mark_restarts(list[i]);
         container_unref(list[i]);
     }
     free(list);

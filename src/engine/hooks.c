@@ -91,9 +91,22 @@ int hooks_validate(const struct container_config *config, const struct host_conf
                    struct error *e)
 {
     const struct container_hooks *h = hc->hooks;
+    struct hook script = {0};
     int r = 0;
 
-    (void)config;
+    if (!str_is_empty(config->init_script)) {
+        if (!config->rich)
+            return error_set(e, ERR_INVALID,
+                             "--initscript %s needs --rich; --hook-prestart does the same for any "
+                             "container",
+                             config->init_script);
+        r = hook_parse(config->init_script, &script, e);
+        hook_done(&script);
+        if (r < 0) {
+            error_add(e, "InitScript");
+            return r;
+        }
+    }
     if (hc->hook_timeout < 0 || hc->hook_timeout > HOOK_TIMEOUT_MAX)
         return error_set(e, ERR_INVALID, "HostConfig.HookTimeout: want 1 to %d seconds, got %lld",
                          HOOK_TIMEOUT_MAX, (long long)hc->hook_timeout);
@@ -107,33 +120,52 @@ int hooks_validate(const struct container_config *config, const struct host_conf
     return r;
 }
 
-static char **hooks_of(const struct container_definition *def, enum hook_phase phase)
+/* The texts of a phase, borrowed; the init script is a prestart hook that comes first. */
+struct hook_list {
+    const char *texts[HOOKS_MAX + 1];
+    size_t len;
+};
+
+static struct hook_list hooks_of(const struct container_definition *def, enum hook_phase phase)
 {
     const struct container_hooks *h = def->host_config.hooks;
+    struct hook_list list = {.len = 0};
+    char *const *texts = NULL;
 
-    if (!h)
-        return NULL;
-    return phase == HOOKS_PRESTART    ? h->prestart
-           : phase == HOOKS_POSTSTART ? h->poststart
-                                      : h->poststop;
+    if (phase == HOOKS_PRESTART && !str_is_empty(def->config.init_script))
+        list.texts[list.len++] = def->config.init_script;
+    if (h)
+        texts = phase == HOOKS_PRESTART    ? h->prestart
+                : phase == HOOKS_POSTSTART ? h->poststart
+                                           : h->poststop;
+    for (size_t i = 0; texts && texts[i] && list.len < ARRAY_SIZE(list.texts); i++)
+        list.texts[list.len++] = texts[i];
+    return list;
 }
 
-static bool any_inside(char *const *list)
+static bool has_hooks(const struct container_definition *def, enum hook_phase phase)
 {
-    for (size_t i = 0; list && list[i]; i++)
-        if (!str_has_prefix(list[i], "host:"))
+    return (def->host_config.hooks || def->config.init_script) && hooks_of(def, phase).len > 0;
+}
+
+static bool any_inside(const struct container_definition *def, enum hook_phase phase)
+{
+    struct hook_list list = hooks_of(def, phase);
+
+    for (size_t i = 0; i < list.len; i++)
+        if (!str_has_prefix(list.texts[i], "host:"))
             return true;
     return false;
 }
 
 bool hooks_at_gate(const struct container_definition *def)
 {
-    return any_inside(hooks_of(def, HOOKS_PRESTART));
+    return has_hooks(def, HOOKS_PRESTART) && any_inside(def, HOOKS_PRESTART);
 }
 
 bool hooks_after_end(const struct container_definition *def)
 {
-    return any_inside(hooks_of(def, HOOKS_POSTSTOP));
+    return has_hooks(def, HOOKS_POSTSTOP) && any_inside(def, HOOKS_POSTSTOP);
 }
 
 /* --- what a hook is told --------------------------------------------------------------------------------- */
@@ -492,14 +524,14 @@ static int run_inside(struct phase *p, struct monitor *m, struct hook *h, struct
 /* All hooks of a phase of the start, in order. text: why one failed; the caller frees it. */
 static int run_list(struct phase *p, struct monitor *m, char **ret_text)
 {
-    char *const *list = hooks_of(p->def, p->which);
+    struct hook_list list = hooks_of(p->def, p->which);
 
-    for (size_t i = 0; list && list[i]; i++) {
-        AUTOFREE char *what = xasprintf("%s hook \"%.200s\"", phase_names[p->which], list[i]);
+    for (size_t i = 0; i < list.len; i++) {
+        AUTOFREE char *what = xasprintf("%s hook \"%.200s\"", phase_names[p->which], list.texts[i]);
         CLEANUP(error_done) struct error e = ERROR_INIT;
         struct hook_report report = {.index = (uint32_t)i};
         struct hook h = {0};
-        int r = hook_parse(list[i], &h, &e);
+        int r = hook_parse(list.texts[i], &h, &e);
 
         if (r == 0 && was_aborted(p->c))
             r = error_set(&e, ERR_CONFLICT, "the container is being stopped");
@@ -512,8 +544,8 @@ static int run_list(struct phase *p, struct monitor *m, char **ret_text)
             char code[16];
 
             (void)snprintf(code, sizeof(code), "%d", (int)report.exit_code);
-            events_container(p->c, "hook_failed", "hook", list[i], "phase", phase_names[p->which],
-                             "exitCode", code, "error", *ret_text, NULL);
+            events_container(p->c, "hook_failed", "hook", list.texts[i], "phase",
+                             phase_names[p->which], "exitCode", code, "error", *ret_text, NULL);
             return -EIO;
         }
     }
@@ -526,9 +558,7 @@ int hooks_prestart(struct start_context *ctx, struct error *e)
     AUTOFREE char *text = NULL;
     int r = 0;
 
-    if (!ctx->def->host_config.hooks)
-        return 0;
-    if (strv_len(hooks_of(ctx->def, HOOKS_POSTSTOP))) {
+    if (has_hooks(ctx->def, HOOKS_POSTSTOP)) {
         struct hooks_due *due = xcalloc(1, sizeof(*due));
 
         random_hex(due->run, 16);
@@ -544,7 +574,7 @@ int hooks_prestart(struct start_context *ctx, struct error *e)
         ctx->c->hooks_due = due;
         (void)pthread_mutex_unlock(&ctx->c->mutex);
     }
-    if (!strv_len(hooks_of(ctx->def, HOOKS_PRESTART)))
+    if (!has_hooks(ctx->def, HOOKS_PRESTART))
         return 0;
     tell(ctx->c, ctx->def, HOOKS_PRESTART, "created", monitor_init_pid(ctx->monitor), NULL,
          &p.told);
@@ -565,7 +595,7 @@ void hooks_poststart(struct container *c, const struct container_definition *def
     struct live *live = NULL;
     pid_t pid;
 
-    if (!strv_len(hooks_of(def, HOOKS_POSTSTART)))
+    if (!has_hooks(def, HOOKS_POSTSTART))
         return;
     (void)pthread_mutex_lock(&c->mutex);
     live = c->live ? live_ref(c->live) : NULL;
@@ -640,7 +670,7 @@ void hooks_removed(struct container *c)
 {
     AUTOPTR(container_def) const struct container_definition *def = container_def_ref(c);
 
-    if (strv_len(hooks_of(def, HOOKS_POSTSTOP)))
+    if (has_hooks(def, HOOKS_POSTSTOP))
         (void)!store_exec(c->en->store, NULL, "DELETE FROM hooks WHERE id = ?", "s", c->id);
 }
 
@@ -720,7 +750,7 @@ static void remove_bundle(struct container *c)
 static int make_request(struct phase *p, struct hooks_due *due, struct hooks_request *req,
                         struct error *e)
 {
-    char *const *list = hooks_of(p->def, HOOKS_POSTSTOP);
+    struct hook_list list = hooks_of(p->def, HOOKS_POSTSTOP);
 
     req->id = xstrdup(p->c->id);
     req->timeout = timeout_of(p->def);
@@ -728,10 +758,10 @@ static int make_request(struct phase *p, struct hooks_due *due, struct hooks_req
     req->state = xstrdup(p->told.state);
     req->progress = xasprintf("%s/poststop", p->def->dir);
     req->run = xstrdup(due->run);
-    for (size_t i = 0; list && list[i]; i++) {
+    for (size_t i = 0; i < list.len; i++) {
         struct hook_command *command = json_list_add(&req->hooks, sizeof(*command));
         struct hook h = {0};
-        int r = hook_parse(list[i], &h, e);
+        int r = hook_parse(list.texts[i], &h, e);
 
         if (r < 0)
             return r;
@@ -744,8 +774,8 @@ static int make_request(struct phase *p, struct hooks_due *due, struct hooks_req
 static void report_poststop(struct container *c, const struct container_definition *def,
                             const struct hook_report *report)
 {
-    char *const *list = hooks_of(def, HOOKS_POSTSTOP);
-    const char *hook = report->index < strv_len(list) ? list[report->index] : "?";
+    struct hook_list list = hooks_of(def, HOOKS_POSTSTOP);
+    const char *hook = report->index < list.len ? list.texts[report->index] : "?";
     AUTOFREE char *what = xasprintf("poststop hook \"%.200s\"", hook);
     AUTOFREE char *text = hook_report_text(report, what);
     char code[16];

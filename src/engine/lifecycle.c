@@ -392,19 +392,14 @@ static int kill_for_removal(struct container *c, struct error *e)
     return r;
 }
 
-int engine_remove(struct engine *en, const char *ref, bool force, bool volumes, struct error *e)
+/* One try; 1 when the container was started again between its end and the claim. */
+static int remove_once(struct container *c, bool force, bool volumes, struct error *e)
 {
-    AUTOPTR(container) struct container *c = NULL;
     AUTOPTR(container_view) struct container_view *v = NULL;
     CLEANUP(error_done) struct error why = ERROR_INIT;
     bool runs;
-    int r = container_find(en, ref, &c, e);
+    int r = 0;
 
-    if (r < 0)
-        return r;
-    r = upgrade_check(c, e);
-    if (r < 0)
-        return r;
     if (force)
         (void)hooks_abort_start(c);
     v = container_get_view(c);
@@ -437,12 +432,30 @@ int engine_remove(struct engine *en, const char *ref, bool force, bool volumes, 
         container_publish(c);
     }
     (void)pthread_mutex_unlock(&c->mutex);
-    if (runs)
-        r = error_set(e, ERR_CONFLICT, "container %s was started meanwhile; not removed", c->id);
-    else
-        r = container_remove_claimed(c, volumes, e);
+    r = runs ? 1 : container_remove_claimed(c, volumes, e);
     container_release_claim(c);
     return r;
+}
+
+int engine_remove(struct engine *en, const char *ref, bool force, bool volumes, struct error *e)
+{
+    AUTOPTR(container) struct container *c = NULL;
+    int r = container_find(en, ref, &c, e);
+
+    if (r < 0)
+        return r;
+    r = upgrade_check(c, e);
+    if (r < 0)
+        return r;
+    /* A restart by somebody else (a user, a health check) may come in between. */
+    for (int i = 0; i < 5; i++) {
+        r = remove_once(c, force, volumes, e);
+        if (r != 1 || !force)
+            break;
+    }
+    return r == 1 ? error_set(e, ERR_CONFLICT, "container %s was started meanwhile; not removed",
+                              c->id)
+                  : r;
 }
 
 /* --- terminal and processes ---------------------------------------------------------------------- */

@@ -27,6 +27,7 @@
 #include "io/fdpass.h"
 #include "io/spawn.h"
 #include "monitor/protocol.h"
+#include "monitor/reap.h"
 #include "sys/mount-api.h"
 
 #define CREATE_TIMEOUT_MS  (120 * 1000) /* mounts may be slow */
@@ -62,7 +63,7 @@ static struct {
     size_t n;
 } zombies = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
-static void reap_later(pid_t pid)
+void monitor_reap_later(pid_t pid)
 {
     pthread_mutex_lock(&zombies.lock);
     zombies.pids = xreallocarray(zombies.pids, zombies.n + 1, sizeof(pid));
@@ -70,7 +71,7 @@ static void reap_later(pid_t pid)
     pthread_mutex_unlock(&zombies.lock);
 }
 
-static void reap_now(void)
+void monitor_reap_now(void)
 {
     pthread_mutex_lock(&zombies.lock);
     for (size_t i = 0; i < zombies.n;)
@@ -192,8 +193,8 @@ void monitor_free(struct monitor *m)
     if (m->dirfd >= 0)
         close(m->dirfd);
     if (m->child)
-        reap_later(m->pid);
-    reap_now();
+        monitor_reap_later(m->pid);
+    monitor_reap_now();
     strv_free(m->warnings);
     pthread_mutex_destroy(&m->lock);
     free(m);
@@ -264,7 +265,7 @@ static int spawn_process(struct monitor *m, const struct monitor_params *p, stru
                               .nfds = 1,
                               .new_session = true};
 
-    reap_now();
+    monitor_reap_now();
     r = spawn_program(&sp, &m->pid, e);
     close(fds[1]);
     m->fd = fds[0];

@@ -16,6 +16,7 @@
 #include "base/self.h"
 #include "io/spawn.h"
 #include "monitor/hooks.h"
+#include "monitor/reap.h"
 #include "sys/mount-api.h"
 
 struct hooks_run {
@@ -129,7 +130,6 @@ void hooks_run_kill(struct hooks_run *r)
     (void)!send(r->fd, "k", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-/* A runner that goes on is reaped by whoever comes next: by us when we free another, else by init. */
 void hooks_run_free(struct hooks_run *r)
 {
     bool gone;
@@ -145,10 +145,11 @@ void hooks_run_free(struct hooks_run *r)
         if (r->outlives && i > 20)
             break;
     }
-    if (!gone && !r->outlives) {
+    if (!gone && !r->outlives)
         (void)kill(r->pid, SIGKILL);
-        (void)waitpid(r->pid, NULL, 0);
-    }
+    if (!gone)
+        monitor_reap_later(r->pid);
+    monitor_reap_now();
     free(r);
 }
 

@@ -309,7 +309,8 @@ is_exited() { [ "$(state_of "$1")" = exited ]; }
     pouch run -d --name mm --network none --hook-poststop "host:/bin/sh -c 'echo one >>$f'" \
         --hook-poststop "host:/bin/sh -c 'echo two \$POUCH_HOOK_ATTEMPT >>$f; sleep 0.7'" busybox true >/dev/null
     within 5 has_lines "$f" 2
-    kill -9 "$(pgrep -x pouch-hooks)"
+    # shellcheck disable=SC2046
+    kill -9 $(pgrep -x pouch-hooks)
     within 5 has_lines "$f" 3
     is "$(tr '\n' ' ' <"$f")" 'one two 1 two 2 '
     pouch rm -f mm >/dev/null
@@ -351,4 +352,22 @@ is_exited() { [ "$(state_of "$1")" = exited ]; }
     pouch run --rm --network none busybox true
     [ $(($(now_ms) - before)) -lt 1500 ]
     within 15 has_lines "$f" 20
+}
+
+@test "--initscript: a prestart hook of rich containers, its arguments intact" {
+    ! ldd "$POUCH_BIN/pouch-init" >/dev/null 2>&1 || skip "the init of a sanitizer build is not static"
+    run pouch create --initscript '/bin/sh x' busybox
+    [ "$status" -ne 0 ]
+    one_line '\-\-initscript /bin/sh x needs --rich'
+    run pouch create --rich --initscript 'relative x' busybox
+    one_line 'InitScript: hook "relative x": want'
+    pouch run -d --name ii --rich --network none --initscript "/bin/sh -c 'echo \"\$1|\$2\" >/got; cat /proc/1/comm >>/got' zero 'one two' three" \
+        --hook-prestart "in:/bin/sh -c 'echo later >>/got'" busybox sleep 600 >/dev/null
+    is "$(pouch exec ii sed -n '1p;3p' /got | tr '\n' ' ')" 'one two|three later '
+    # Before its init: pid 1 was not it yet.
+    lacks "$(pouch exec ii sed -n 2p /got)" 'init|sleep'
+    is "$(pouch inspect -f '{{.Config.InitScript}}' ii | cut -c1-8)" '/bin/sh '
+    pouch restart -t 1 ii >/dev/null
+    is "$(pouch exec ii grep -c 'one two' /got)" 1
+    pouch rm -f ii >/dev/null
 }
