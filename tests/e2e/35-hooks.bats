@@ -1,5 +1,6 @@
 # Hooks: prestart, poststart, poststop, on the host and inside, and that poststop runs exactly once whatever ends.
 # sanitizers: yes
+# shellcheck disable=SC2009,SC2016,SC2154
 load helpers
 
 setup_file() {
@@ -86,7 +87,7 @@ END
 
 @test "what is not a hook is refused" {
     local text
-    for text in 'relative' 'host:relative' "in:/x 'a" 'host:' '' 'elsewhere:/x' '/x \'; do
+    for text in 'relative' 'host:relative' "in:/x 'a" 'host:' '' 'elsewhere:/x' "/x \\"; do
         run pouch create --name cc --hook-poststop "$text" busybox
         [ "$status" -ne 0 ]
         one_line 'HostConfig.Hooks.Poststop\[0\]: '
@@ -211,6 +212,7 @@ has_text() { grep -q "$2" "$T"/root/containers/*/diff/left 2>/dev/null || grep -
         pouch start hh >"$T/tmp/start" 2>&1 3>&- &
         within 5 process 'sleep 4720'
         before=$(now_ms)
+        # shellcheck disable=SC2086 # two words
         pouch $how hh >/dev/null
         [ $(($(now_ms) - before)) -lt 3000 ]
         ! wait $!
@@ -277,7 +279,7 @@ is_exited() { [ "$(state_of "$1")" = exited ]; }
 }
 
 @test "pouchd not there at the end, and the host restarted: the next pouchd runs poststop" {
-    local f=$T/hooks/n id
+    local f=$T/hooks/n
     rm -f "$f"
     pouch run -d --name nn --network none --hook-poststop "host:$T/hooks/note $f n" busybox sleep 0.5 >/dev/null
     pouchd_kill
