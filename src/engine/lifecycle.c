@@ -21,6 +21,7 @@
 #include "io/spawn.h"
 #include "sys/cgroup.h"
 
+#define ASK_AGAIN_MS 500
 #define KILL_WAIT_MS 10000 /* how long SIGKILL may take before we say that something is stuck */
 
 /* The monitor of a running container, referenced; NULL when it does not run. */
@@ -113,6 +114,29 @@ static bool cancel_restart(struct container *c)
     return was;
 }
 
+/*
+ * Sends the signal and waits. An init that is just coming up has no handler for its halt signal
+ * yet, and what a pid 1 does not handle is lost: it is told again. That it has to halt may be said
+ * more than once; an application could take a second SIGTERM for impatience.
+ */
+static int ask_to_end(struct live *live, struct engine_wait *w, int sig, bool again, int timeout_ms)
+{
+    int64_t until = time_monotonic_ns() + timeout_ms * NSEC_PER_MSEC;
+
+    (void)!monitor_signal(live->monitor, sig, false, NULL);
+    while (again) {
+        int64_t left = timeout_ms < 0 ? ASK_AGAIN_MS
+                                      : (until - time_monotonic_ns()) / NSEC_PER_MSEC;
+
+        if (wait_end(w, left > ASK_AGAIN_MS ? ASK_AGAIN_MS : left < 0 ? 0 : (int)left) == 0)
+            return 0;
+        if (left < ASK_AGAIN_MS)
+            return -ETIMEDOUT;
+        (void)!monitor_signal(live->monitor, sig, false, NULL);
+    }
+    return wait_end(w, timeout_ms);
+}
+
 int container_stop(struct container *c, const char *signal, struct opt_int timeout, struct error *e)
 {
     struct live *live;
@@ -123,6 +147,7 @@ int container_stop(struct container *c, const char *signal, struct opt_int timeo
                       : def->config.stop_timeout.set ? def->config.stop_timeout.value
                                                      : 10;
     bool ended;
+    int halt = rich_stop_signal(c, def);
     int sig = SIGTERM;
     int r = stop_signal_of(c, def, signal, &sig, e);
 
@@ -141,10 +166,9 @@ int container_stop(struct container *c, const char *signal, struct opt_int timeo
     }
     (void)cancel_restart(c);
     (void)!cgroup_thaw(cgroup, NULL);
-    (void)!monitor_signal(live->monitor, sig, false, NULL);
     if (seconds > 1000000)
         seconds = 1000000;
-    if (wait_end(w, seconds < 0 ? -1 : (int)(seconds * 1000)) < 0)
+    if (ask_to_end(live, w, sig, sig == halt, seconds < 0 ? -1 : (int)(seconds * 1000)) < 0)
         r = kill_and_wait(c, live, w, e);
     live_unref(live);
     engine_wait_free(w);

@@ -25,6 +25,8 @@
 #include "oci/spec.h"
 #include "runtime/runtime-priv.h"
 
+#define HALT_TRIES 30 /* one a second */
+
 static int use(const char *path, int flags, int as)
 {
     AUTOFD int fd = open(path, flags | O_CLOEXEC);
@@ -197,8 +199,12 @@ static int stay(const struct app_config *c)
     note_pid();
     asked = wait_for(child, false, c->stop_signal, &set, &status);
     tell(RICH_APP_ENDED, exit_code_of(status), WIFSIGNALED(status) ? WTERMSIG(status) : 0);
-    if (c->ends_container && !asked)
+    /* An init that is not ready for it yet loses the signal: it is told until it ends us. */
+    (void)sigprocmask(SIG_SETMASK, &old, NULL);
+    for (int i = 0; c->ends_container && !asked && i < HALT_TRIES; i++) {
         (void)kill(1, c->halt_signal);
+        (void)sleep(1);
+    }
     return exit_code_of(status);
 }
 
