@@ -139,7 +139,7 @@ struct early_exit {
 struct rich {
     bool on, exit_init, app_ended, halted;
     int app_code, app_signal;
-    int events_fd, stdin_hold;
+    int events_fd, input_hold; /* never read: keeps a pipe or terminal from ending */
     struct source *source;
 };
 
@@ -270,6 +270,8 @@ extern char io_buffer[IO_SIZE];
 int rich_open(struct mon *m, bool exit_init) MUST_CHECK;
 /* The container's streams: the named pipes of the bundle. */
 int rich_stdio(struct session *s, struct stage_io *io) MUST_CHECK;
+/* Keeps the terminal from ending while nobody in the container has it open. */
+void rich_hold_terminal(struct mon *m, int master);
 void rich_read(struct mon *m);
 /* Whose exit code is the container's? */
 void rich_exit(struct mon *m, struct monitor_exit *x);

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -106,15 +107,23 @@ int rich_stdio(struct session *s, struct stage_io *io)
         return r;
     if (s->has_stdin) {
         /* The reader that keeps input until the application is there to read it. */
-        m->rich.stdin_hold = open_pipe(RICH_STDIN, O_RDONLY | O_NONBLOCK);
-        if (m->rich.stdin_hold < 0)
-            return m->rich.stdin_hold;
+        m->rich.input_hold = open_pipe(RICH_STDIN, O_RDONLY | O_NONBLOCK);
+        if (m->rich.input_hold < 0)
+            return m->rich.input_hold;
         s->stdin_fd = open_pipe(RICH_STDIN, O_WRONLY | O_NONBLOCK);
         if (s->stdin_fd < 0)
             return s->stdin_fd;
     }
     io->stdin_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     return io->stdin_fd < 0 ? -errno : 0;
+}
+
+void rich_hold_terminal(struct mon *m, int master)
+{
+    /* Without a slave that is open a master reads as ended (Linux 4.13 has the call). Held in the
+     * place of the input pipe, which there is none of. */
+    if (m->rich.on)
+        m->rich.input_hold = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
 }
 
 void rich_exit(struct mon *m, struct monitor_exit *x)

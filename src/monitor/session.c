@@ -142,6 +142,8 @@ static int take_master(struct session *s, int master)
         s->out[0].fd = -EBADF;
         return r;
     }
+    if (s == s->mon->init)
+        rich_hold_terminal(s->mon, master);
     if (s->rows && s->cols)
         (void)pty_resize(master, s->rows, s->cols);
     if (s->has_stdin)
