@@ -183,7 +183,7 @@ END
 }
 
 @test "systemd: a terminal is the application's" {
-    output=$("$HERE/tty" --pouch_for 30 run -it --rm --network none --rich --rich-mode systemd \
+    output=$(tty run -it --rm --network none --rich --rich-mode systemd \
         debian sh <<'END'
 expect [#]
 send stty size; tty; ps -o pid,tty,args | cat\r
@@ -194,7 +194,7 @@ send \x03
 send echo after; exit 6\r
 expect after
 END
-    ) || is $? 6
+    ) || is $? 6 || fail "$output"
     has "$output" '24 80'
 }
 
