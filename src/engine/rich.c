@@ -429,6 +429,20 @@ static int put_systemd(const struct rich_start *s, const struct container_defini
                             "../" RICH_UNIT, e);
 }
 
+/* Each start is a boot of its own: journald tells them apart by this number, which is the host's
+ * in a container without it. */
+static int put_boot_id(const struct rich_start *s, struct error *e)
+{
+    char hex[33], text[38];
+
+    random_hex(hex, 16);
+    hex[12] = '4'; /* a random UUID, by its form */
+    hex[16] = '8';
+    (void)snprintf(text, sizeof(text), "%.8s-%.4s-%.4s-%.4s-%.12s\n", hex, hex + 8, hex + 12,
+                   hex + 16, hex + 20);
+    return put_file(s, "boot_id", text, strlen(text), 0444, e);
+}
+
 static int put_identity(const struct rich_start *s, const struct container_definition *def,
                         struct error *e)
 {
@@ -441,7 +455,9 @@ static int put_identity(const struct rich_start *s, const struct container_defin
 
     if (r < 0 || s->mode == RICH_DUMB_INIT)
         return r;
-    r = put_folder(s, "tree/run/host", e);
+    r = put_boot_id(s, e);
+    if (r == 0)
+        r = put_folder(s, "tree/run/host", e);
     if (r == 0)
         r = put_file(s, "tree/run/host/container-manager", "pouch\n", 6, 0644, e);
     return r < 0 ? r : put_file(s, "tree/run/host/container-uuid", uuid, strlen(uuid), 0644, e);
@@ -628,6 +644,8 @@ static void add_binds(const struct start_context *ctx, struct oci_spec *s)
         bind_own(rich, s, def, "profile.sh", "/etc/profile.d/pouchenv.sh", false);
     if (str_is_empty(def->host_config.machine_uuid)) /* else it is there already: identity.c */
         bind_own(rich, s, def, "machine-id", "/etc/machine-id", false);
+    if (rich->mode != RICH_DUMB_INIT)
+        bind_own(rich, s, def, "boot_id", "/proc/sys/kernel/random/boot_id", false);
     if (has_inittab(rich))
         bind_own(rich, s, def, "inittab", "/etc/inittab", false);
 }

@@ -185,6 +185,7 @@ int rootfs_check_target(const char *dest, const char *type, int target, int sour
                                           "/proc/slabinfo",
                                           "/proc/net/dev",
                                           "/proc/sys/kernel/ns_last_pid",
+                                          "/proc/sys/kernel/random/boot_id",
                                           "/proc/sys/crypto/fips_enabled",
                                           "/proc/pressure",
                                           NULL};

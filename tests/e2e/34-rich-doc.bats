@@ -29,8 +29,8 @@ teardown_file() { file_down; }
 
 @test "docs/rich-containers.md: every command does what the document says" {
     vm old-vm -p 127.0.0.1:2022:22
-    pouch exec old-vm mkdir -m 700 -p /root/.ssh
-    pouch exec -i old-vm sh -c 'cat >/root/.ssh/authorized_keys' <"$T/key.pub"
+    pouch exec -u root old-vm mkdir -m 700 -p /root/.ssh
+    pouch exec -u root -i old-vm sh -c 'cat >/root/.ssh/authorized_keys' <"$T/key.pub"
     mkdir "$T/walk"
     cd "$T/walk"
     PATH=$T/bin:$PATH within 5 ssh root@old-vm true

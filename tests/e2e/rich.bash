@@ -15,6 +15,6 @@ vm() {
     shift
     pouch run -d --name "$name" --rich --rich-mode systemd "$@" debian-rich >/dev/null
     within 20 booted "$name"
-    is "$(pouch exec "$name" systemctl is-system-running)" running
+    is "$(pouch exec -u root "$name" systemctl is-system-running)" running
 }
-booted() { [[ "$(pouch exec "$1" systemctl is-system-running 2>/dev/null)" =~ ^(running|degraded)$ ]]; }
+booted() { [[ "$(pouch exec -u root "$1" systemctl is-system-running 2>/dev/null)" =~ ^(running|degraded)$ ]]; }
