@@ -90,7 +90,8 @@ const struct json_value *json_value_member(const struct json_value *obj, size_t 
     json_object_object_foreach(tree(obj), key, member)
     {
         if (i-- == 0) {
-            *ret_key = key;
+            if (ret_key)
+                *ret_key = key;
             return value(member);
         }
     }

@@ -188,7 +188,7 @@ enum json_value_kind json_value_kind(const struct json_value *v); /* NULL is JV_
 const struct json_value *json_value_get(const struct json_value *obj, const char *key);
 const struct json_value *json_value_at(const struct json_value *list, size_t i);
 size_t json_value_len(const struct json_value *v); /* of lists, objects, strings */
-/* i-th member in the order of the text. */
+/* i-th member in the order of the text; ret_key may be NULL. */
 const struct json_value *json_value_member(const struct json_value *obj, size_t i,
                                            const char **ret_key);
 const char *json_value_str(const struct json_value *v); /* NULL when not a string */

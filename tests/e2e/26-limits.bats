@@ -136,12 +136,13 @@ settled() { [ "$(pouch inspect -f '{{.State.Status}}' "$1")" = exited ]; }
 used() {
     local id line
     id=$(ctl run -d --name busy -m 64m --network none busybox sh -c 'while :; do :; done')
-    ctl run -d --name idle --network none busybox sleep 60 >/dev/null
+    ctl run -d --name idle busybox sleep 60 >/dev/null
     within 15 eval 'ctl stats --no-stream --format "{{.CPUPerc}}" busy | awk "{exit !(\$1 + 0 > 20)}"'
     line=$(ctl stats --no-stream --format '{{.ID}} {{.Name}} {{.PIDs}} {{.MemUsage}}' busy)
     has "$line" "^${id:0:12} busy 1 [0-9.]+[kKMG]iB / 64MiB\$"
     has "$(ctl stats --no-stream)" 'NAME +CPU % +MEM USAGE / LIMIT +MEM % +NET I/O +BLOCK I/O +PIDS'
     has "$(ctl stats --no-stream --format '{{.Name}} {{.CPUPerc}}' idle)" '^idle 0\.'
+    has "$(ctl stats --no-stream --format '{{.NetIO}}' idle)" '^[0-9.]+k?B / [0-9.]+k?B$'
     run ctl stats --no-stream nobody
     is "$status" 1
     has "$output" 'No such container: nobody'
