@@ -1,5 +1,6 @@
 # What lived on a virtual machine lives in a rich container: sshd, cron, rsyslog, journald and agents
 # of its own, through everything that happens to a container and to its engine.
+# shellcheck disable=SC2016 # what is expanded is expanded inside
 load helpers
 load rich
 
