@@ -33,6 +33,7 @@
 #define CREATE_TIMEOUT_MS  (120 * 1000) /* mounts may be slow */
 #define START_TIMEOUT_MS   (60 * 1000)
 #define REQUEST_TIMEOUT_MS (20 * 1000)
+#define MOUNT_BUSY_MS      10
 #define FDS_MAX            4
 
 struct monitor {
@@ -615,7 +616,17 @@ int monitor_mounts(struct monitor *m, const struct monitor_mount *mounts, size_t
         if (msg_add_string(msg, mounts[i].source) < 0 ||
             msg_add_string(msg, mounts[i].target) < 0 || msg_add_string(msg, mounts[i].options) < 0)
             return error_set(e, ERR_INVALID, "the paths of the mounts are too long");
-    return request(m, msg, NULL, 0, REQUEST_TIMEOUT_MS, reply, e);
+    /* One at a time: also after a pouchd that was killed before its request was carried out. */
+    for (int waited = 0;; waited += MOUNT_BUSY_MS) {
+        CLEANUP(error_done) struct error why = ERROR_INIT;
+        int r = request(m, msg, NULL, 0, REQUEST_TIMEOUT_MS, reply, &why);
+
+        if (r != -EBUSY || waited >= REQUEST_TIMEOUT_MS) {
+            error_move(e, &why);
+            return r;
+        }
+        (void)usleep(MOUNT_BUSY_MS * 1000);
+    }
 }
 
 int monitor_exec_get_state(struct monitor *m, const char *exec_id, struct monitor_exec_state *ret,

@@ -167,6 +167,7 @@ struct mon {
     uint64_t oom_before, oom_reported; /* the cgroup may have a past */
     struct rich rich;
     bool created;
+    pid_t mount_stage; /* changes the container's mounts now; one at a time. 0: none */
 };
 
 /* --- control.c: connections and messages ------------------------------------------------------- */
@@ -197,7 +198,8 @@ int stage_start(struct session *s, const struct stage_child_io *io, int bpf_fd,
                 int process_fd) MUST_CHECK;
 /* Signals init or all processes of the container in a child process of its own. */
 int stage_signal(struct mon *m, int sig, bool all) MUST_CHECK;
-/* Forks a process that carries out a MSG_MOUNT and replies to it on conn_fd; 0 when it does. */
+/* Forks a process that carries out a MSG_MOUNT and replies to it on conn_fd; 0 when it does. -EBUSY
+ * while another is at it: an asker that died may have left it. */
 int stage_mounts(struct mon *m, int conn_fd, const struct msg_in *in) MUST_CHECK;
 /* Forks a process that writes the log so far to the attacher. */
 int stage_replay(struct attacher *a) MUST_CHECK;

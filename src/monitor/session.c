@@ -694,6 +694,10 @@ static void keep_early_exit(struct mon *m, pid_t pid, int status)
 /* Gives a dead child to whom it belongs. */
 static void child_ended(struct mon *m, pid_t pid, int status)
 {
+    if (m->mount_stage == pid) {
+        m->mount_stage = 0;
+        return;
+    }
     for (struct session *s = m->sessions; s; s = s->next) {
         if (s->pid == pid && s->state != SESSION_CREATING) {
             s->wait_status = status;

@@ -175,8 +175,11 @@ static int run_mounts(struct mon *m, const struct msg_in *in, struct error *e)
 
 int stage_mounts(struct mon *m, int conn_fd, const struct msg_in *in)
 {
-    pid_t pid = fork();
+    pid_t pid;
 
+    if (m->mount_stage)
+        return -EBUSY;
+    pid = fork();
     if (pid < 0)
         return -errno;
     if (pid == 0) {
@@ -192,6 +195,7 @@ int stage_mounts(struct mon *m, int conn_fd, const struct msg_in *in)
         (void)!fdpass_send(conn_fd, out.data, out.len, NULL, 0);
         _exit(0);
     }
+    m->mount_stage = pid;
     return 0;
 }
 

@@ -53,7 +53,7 @@ volume_count() { find "$T/root/volumes" -mindepth 1 -maxdepth 1 -type d | wc -l;
     before=$(identity pet)
     where=$(addresses pet)
     pouch run -d --name noise --network bridge busybox sleep 100 >/dev/null
-    is "$(pouch upgrade --image app:v2 --grace 1 pet)" pet
+    is "$(pouch upgrade --image app:v2 --grace 1 -t 0 pet)" pet
     is "$(identity pet)" "$before"
     is "$(addresses pet)" "$where"
     is "$(state_of pet)" running
@@ -73,7 +73,7 @@ v2 up'
     lacks "$(layers pet)" upgrade
     has "$(timeout 10 "$POUCH_BIN/pouch" -H "unix://$SOCK" events --since 1m --until "$(($(date +%s) + 1))" --filter event=upgrade)" 'container upgrade .*oldImage=app:v1'
     # And again, back to the old one by hand; then a plain restart.
-    pouch upgrade --image app:v1 --grace 0 pet >/dev/null
+    pouch upgrade --image app:v1 --grace 0 -t 0 pet >/dev/null
     pouch restart -t 0 pet >/dev/null
     is "$(pouch exec pet sh -c 'cat /data/f; echo $VERSION')" 'kept
 1'
@@ -141,7 +141,7 @@ back() {
 @test "a port that was taken meanwhile, a volume that cannot be: back" {
     pouch run -d --name pet -p 18203:80 app:v1 >/dev/null
     pouch update --restart no pet >/dev/null
-    run pouch upgrade --image app:v2 pet /does/not/exist
+    run pouch upgrade -t 0 --image app:v2 pet /does/not/exist
     is "$status" 1
     has "$output" 'runs again as before'
     is "$(pouch inspect -f '{{.Config.Image}} {{json .Config.Cmd}}' pet)" 'app:v1 ["sh","-c","echo v1 up; exec sleep 1000"]'
@@ -167,6 +167,58 @@ back() {
     is "$(pouch inspect -f '{{json .State.Health}} {{json .Config.Healthcheck}}' pet)" 'null null' ||
         lacks "$(pouch inspect pet)" '"Health'
     is "$(state_of pet)" running
+    pouch rm -f -v pet >/dev/null
+}
+
+@test "hooks and machine identity stay" {
+    pouch run -d --network none --name pet --hook-poststart "host:/bin/sh -c 'echo started >>$T/tmp/hook'" app:v1 >/dev/null
+    local id
+    id=$(pouch exec pet cat /etc/machine-id 2>/dev/null || true)
+    within 5 hooked 1
+    pouch upgrade --image app:v2 --grace 0 -t 0 pet >/dev/null
+    within 5 hooked 2
+    run pouch upgrade --image app:crash -t 0 pet
+    is "$status" 1
+    within 5 hooked 4
+    is "$(pouch exec pet cat /etc/machine-id 2>/dev/null || true)" "$id"
+    pouch rm -f -v pet >/dev/null
+    rm -f "$T/tmp/hook"
+}
+hooked() { [ "$(wc -l <"$T/tmp/hook")" = "$1" ]; }
+
+@test "a rich container" {
+    pouch load -q -i "$POUCH_IMAGES/busybox-init.docker.tar" >/dev/null
+    local at=$T/tmp/image
+    mkdir "$at"
+    tar -C "$at" -xf "$POUCH_IMAGES/busybox-init.docker.tar"
+    python3 - "$at" <<'END'
+import json, sys
+manifest = json.load(open(sys.argv[1] + "/manifest.json"))
+config = json.load(open(sys.argv[1] + "/" + manifest[0]["Config"]))
+config["config"].setdefault("Env", []).append("VERSION=2")
+json.dump(config, open(sys.argv[1] + "/second.json", "w"))
+manifest[0].update(Config="second.json", RepoTags=["rich:2"])
+json.dump(manifest, open(sys.argv[1] + "/manifest.json", "w"))
+END
+    tar -C "$at" -cf "$at.tar" .
+    pouch load -q -i "$at.tar" >/dev/null
+    rm -rf "$at" "$at.tar"
+    pouch run -d --network none --name pet --rich --rich-mode sbin-init -e MINE=1 busybox-init >/dev/null
+    local id start
+    id=$(pouch exec pet cat /etc/machine-id)
+    within 10 eval 'pouch logs pet | grep -q open'
+    start=$(now_ms)
+    pouch upgrade --image rich:2 --grace 1 pet >/dev/null
+    # Its init was halted as it understands, not by a time-out.
+    [ $(($(now_ms) - start)) -lt 9000 ] || fail "took $(($(now_ms) - start)) ms"
+    is "$(pouch exec pet sh -c 'echo $VERSION,$MINE; cat /proc/1/comm')" '2,1
+init'
+    is "$(pouch exec pet cat /etc/machine-id)" "$id"
+    pouch update -e MINE=2 pet >/dev/null
+    run pouch upgrade --image app:crash --entrypoint /none pet
+    is "$status" 1
+    has "$output" 'runs again as before'
+    is "$(pouch exec pet sh -c 'echo $VERSION,$MINE')" 2,2
     pouch rm -f -v pet >/dev/null
 }
 
