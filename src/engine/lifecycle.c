@@ -360,6 +360,7 @@ static void remove_remains(struct container *c, bool volumes)
 
 int container_remove_claimed(struct container *c, bool volumes, struct error *e)
 {
+    CLEANUP(error_done) struct error why = ERROR_INIT;
     struct pending_attach *pending;
     int r = record_delete(c->en, c->id, e);
 
@@ -383,6 +384,10 @@ int container_remove_claimed(struct container *c, bool volumes, struct error *e)
     hooks_removed(c);
     health_removed(c);
     network_release(c->en->network, c->id);
+    /* Whoever hears that the container is gone may want its volumes at once. */
+    if (quota_release_shared(c->en->quota, c->id, &why) < 0)
+        log_warn("volume still counts in a disk budget", "id=%s error=\"%s\"", c->id,
+                 error_message(&why));
     events_container(c, "destroy", NULL);
     registry_remove(c->en, container_ref(c));
     (void)pthread_mutex_lock(&c->mutex);

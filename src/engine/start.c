@@ -365,7 +365,20 @@ static int do_volumes(struct start_context *ctx, struct error *e)
 
 static int do_quota(struct start_context *ctx, struct error *e)
 {
-    return quota_start(ctx->c->en, ctx->def, e);
+    int r = quota_start(ctx->c->en, ctx->def, e);
+
+    return r == 0 ? quota_lend(ctx->c->en->quota, ctx->def->id, true, e) : r;
+}
+
+/* Before anything of the container runs. */
+static int do_quota_end(struct start_context *ctx, struct error *e)
+{
+    return quota_lend(ctx->c->en->quota, ctx->def->id, false, e);
+}
+
+static void undo_quota(struct start_context *ctx)
+{
+    (void)!quota_lend(ctx->c->en->quota, ctx->def->id, false, NULL);
 }
 
 static int do_monitor(struct start_context *ctx, struct error *e)
@@ -483,7 +496,7 @@ struct start_step {
 static const struct start_step steps[] = {
     {"resolve", do_resolve, undo_resolve},
     {"volumes", do_volumes, NULL},
-    {"quota", do_quota, NULL},
+    {"quota", do_quota, undo_quota},
     {"rootfs", do_rootfs, undo_rootfs},
     {"address", do_reserve, undo_reserve},
     {"files", do_files, NULL},
@@ -495,6 +508,7 @@ static const struct start_step steps[] = {
     {"network", do_attach, NULL},
     {"hooks", hooks_prestart, NULL},
     {"clients", do_clients, NULL},
+    {"quota's end", do_quota_end, NULL},
     {"go", do_go, NULL},
 };
 

@@ -171,6 +171,23 @@ static int btrfs_change(const char *root, const struct quota_budget *b, struct e
     return fd < 0 ? fd : set_limit(fd, b, e);
 }
 
+#define LENT ((uint64_t)16 << 20) /* each file may take a node of the tree, 16 KiB */
+
+/* Counts are as of the last commit, and asking for one takes longer than lending. */
+static int btrfs_lend(const char *root, const struct quota_budget *b, bool on, struct error *e)
+{
+    struct quota_budget more = *b;
+    AUTOFD int fd = open_dir(b->anchor, e);
+    struct quota_usage u = {0};
+
+    (void)root;
+    if (fd < 0)
+        return fd;
+    if (on && b->limit.bytes && quota_btrfs_group_usage(fd, GROUP(b), &u) == 0)
+        more.limit.bytes = (u.bytes > b->limit.bytes ? u.bytes : b->limit.bytes) + LENT;
+    return set_limit(fd, &more, e);
+}
+
 /* Takes the subvolume out of the group, and removes it when it is ours. Its own group goes with it:
  * by the kernel since 6.11, by us before. */
 static int clear_place(const struct quota_budget *b, const struct quota_place *p, int anchor,
@@ -244,6 +261,7 @@ const struct quota_driver quota_driver_btrfs = {
     .is_used = btrfs_is_used,
     .make = btrfs_make,
     .change = btrfs_change,
+    .lend = btrfs_lend,
     .clear = btrfs_clear,
     .usage = btrfs_usage,
 };

@@ -111,6 +111,28 @@ static int project_change(const char *root, const struct quota_budget *b, struct
     return fd < 0 ? fd : set_limit(fd, b, e);
 }
 
+#define LENT_BYTES  ((uint64_t)1 << 20)
+#define LENT_INODES 64 /* xfs makes inodes by the chunk */
+
+static int project_lend(const char *root, const struct quota_budget *b, bool on, struct error *e)
+{
+    struct quota_budget more = *b;
+    AUTOFD int fd = open_dir(b->anchor, e);
+    struct quota_usage u = {0};
+
+    (void)root;
+    if (fd < 0)
+        return fd;
+    if (on && quota_project_usage(fd, b->id, &u) == 0) {
+        /* What is used may be above the limit already: an update made it smaller. */
+        if (b->limit.bytes && u.bytes + LENT_BYTES > b->limit.bytes)
+            more.limit.bytes = u.bytes + 2 * LENT_BYTES;
+        if (b->limit.inodes && u.inodes + LENT_INODES > b->limit.inodes)
+            more.limit.inodes = u.inodes + 2 * LENT_INODES;
+    }
+    return set_limit(fd, &more, e);
+}
+
 static int project_clear(const char *root, const struct quota_budget *b, bool last, struct error *e)
 {
     const struct quota_limit none = {0};
@@ -163,6 +185,7 @@ const struct quota_driver quota_driver_project = {
     .is_used = project_is_used,
     .make = project_make,
     .change = project_change,
+    .lend = project_lend,
     .clear = project_clear,
     .usage = project_usage,
 };

@@ -33,6 +33,9 @@ struct quota_driver {
     int (*make)(const char *root, const struct quota_budget *b, struct error *e);
     /* b->limit is the new one. */
     int (*change)(const char *root, const struct quota_budget *b, struct error *e);
+    /* A little more than the limit while the engine itself prepares a start in a full folder, and back to
+     * the limit; NULL: not needed. */
+    int (*lend)(const char *root, const struct quota_budget *b, bool on, struct error *e);
     /* Undoes all of make(), also when only part of it was done. last: nobody else has this id. */
     int (*clear)(const char *root, const struct quota_budget *b, bool last, struct error *e);
     int (*usage)(const char *root, const struct quota_budget *b, struct quota_usage *ret,

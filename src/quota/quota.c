@@ -461,6 +461,84 @@ int quota_release(struct quota_manager *q, const char *owner, const char *rule,
     return result;
 }
 
+static bool is_own(const struct quota_place *p)
+{
+    return p->kind == QUOTA_PLACE_OWN;
+}
+
+/* Moves the places of this sort to the front of the list; returns how many there are. */
+static size_t sort_places(struct quota_budget *b, bool own)
+{
+    struct quota_place *p = b->places.items;
+    size_t n = 0;
+
+    for (size_t i = 0; i < b->places.len; i++) {
+        struct quota_place swap = p[i];
+
+        if (is_own(&p[i]) != own)
+            continue;
+        p[i] = p[n];
+        p[n++] = swap;
+    }
+    return n;
+}
+
+static int release_shared_one(struct quota_manager *q, struct quota_budget *b, struct error *e)
+{
+    size_t all = b->places.len;
+    size_t shared = sort_places(b, false);
+    struct quota_place *p = b->places.items;
+    int r;
+
+    if (shared == all)
+        return release_one(q, b, NULL, e);
+    if (shared == 0)
+        return 0;
+    b->places.len = shared;
+    r = b->driver->clear(q->root, b, false, e);
+    for (size_t i = 0; r == 0 && i < shared; i++)
+        free(p[i].path);
+    if (r == 0)
+        (void)memmove(p, p + shared, (all - shared) * sizeof(*p));
+    b->places.len = r == 0 ? all - shared : all;
+    return r < 0 ? r : quota_records_set(q, b, e);
+}
+
+int quota_release_shared(struct quota_manager *q, const char *owner, struct error *e)
+{
+    struct quota_budget *list = NULL;
+    size_t n;
+    int r = 0;
+
+    if (!quota_has(q, owner))
+        return 0;
+    owner_enter(q, owner);
+    n = quota_records_find(q, owner, NULL, &list);
+    for (size_t i = 0; r == 0 && i < n; i++)
+        r = release_shared_one(q, &list[i], e);
+    owner_leave(q, owner);
+    quota_budgets_free(list, n);
+    return r;
+}
+
+int quota_lend(struct quota_manager *q, const char *owner, bool on, struct error *e)
+{
+    struct quota_budget *list = NULL;
+    size_t n;
+    int r = 0;
+
+    if (!quota_has(q, owner))
+        return 0;
+    owner_enter(q, owner);
+    n = quota_records_find(q, owner, NULL, &list);
+    for (size_t i = 0; r == 0 && i < n; i++)
+        if (list[i].driver->lend && sort_places(&list[i], true))
+            r = list[i].driver->lend(q->root, &list[i], on, e);
+    owner_leave(q, owner);
+    quota_budgets_free(list, n);
+    return r;
+}
+
 int quota_sweep(struct quota_manager *q, bool (*is_live)(const char *owner, void *data), void *data)
 {
     struct quota_budget *list = NULL;

@@ -81,6 +81,18 @@ int quota_ensure(struct quota_manager *q, const char *owner, struct error *e) MU
 int quota_release(struct quota_manager *q, const char *owner, const char *rule,
                   const char *moved_to, struct error *e) MUST_CHECK;
 
+/*
+ * The same for what is not the owner's own (volumes, folders of the host), which others may want at
+ * once; the rest stays. Costs nothing for an owner without budgets.
+ */
+int quota_release_shared(struct quota_manager *q, const char *owner, struct error *e) MUST_CHECK;
+
+/*
+ * While the engine prepares a start it writes into the container's folder, which may be full: on lends
+ * it a little, off takes that back. To be off again before anything of the container runs.
+ */
+int quota_lend(struct quota_manager *q, const char *owner, bool on, struct error *e) MUST_CHECK;
+
 /* The owner's budgets: names and limits as they are in force. The caller frees each rule, driver and
  * the list. */
 struct quota_info {
