@@ -158,7 +158,7 @@ int create_prepare_volumes(struct engine *en, const char *id, struct volume_moun
             r = volume_copy_up(&mounts->items[i], fd, e);
     }
     rootfs_mount_done(&view);
-    return r == 0 ? quota_created(en, id, mounts, e) : r;
+    return r == 0 ? quota_created(en, id, mounts, copy_up, e) : r;
 }
 
 /* Docker's default: the short id; the other's with its network; the host's with the host's. */

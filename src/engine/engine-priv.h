@@ -484,9 +484,9 @@ bool quota_is_asked(const struct container_definition *def);
  * is limited) and of its volumes. */
 int quota_create(struct engine *en, struct container_definition *def, char ***warnings,
                  struct error *e) MUST_CHECK;
-/* New volumes have the image's content: that counts, and must fit. */
+/* The volumes of `copied` have the image's content: that counts, and must fit. */
 int quota_created(struct engine *en, const char *id, const struct volume_mounts *mounts,
-                  struct error *e) MUST_CHECK;
+                  const bool *copied, struct error *e) MUST_CHECK;
 /* Volumes with a size of their own: it is in force. */
 int quota_volumes(struct engine *en, const struct volume_mounts *mounts,
                   struct error *e) MUST_CHECK;

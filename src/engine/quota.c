@@ -425,7 +425,7 @@ static int check_content(struct engine *en, const char *owner, struct error *e)
 }
 
 int quota_created(struct engine *en, const char *id, const struct volume_mounts *mounts,
-                  struct error *e)
+                  const bool *copied, struct error *e)
 {
     int r = 0;
 
@@ -435,7 +435,7 @@ int quota_created(struct engine *en, const char *id, const struct volume_mounts 
         const struct volume_mount *m = &mounts->items[i];
         AUTOFREE char *owner = m->name ? volume_owner(m->name) : NULL;
 
-        if (owner && quota_has(en->quota, owner)) {
+        if (owner && copied[i] && quota_has(en->quota, owner)) {
             r = quota_ensure(en->quota, owner, e);
             if (r == 0)
                 r = check_content(en, owner, e);
