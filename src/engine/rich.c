@@ -35,6 +35,8 @@ struct rich_start {
     char *folder;          /* <bundle>/rich */
     char *program;         /* pouch-init on the host */
     char *dumb_init;       /* the host's; NULL: ours */
+    uid_t uid;             /* an update: of the container's root on the host */
+    gid_t gid;
 };
 
 static const char *const mode_names[RICH_MODE_MAX] = {"dumb-init", "sbin-init", "systemd"};
@@ -345,6 +347,20 @@ static int put_app(const struct rich_start *s, const struct container_definition
     return put_buf(s, "app", &b, 0600, e);
 }
 
+/* For root of the container alone: its owner is there before it is, as a login may read it now. */
+static int put_private(const struct rich_start *s, const char *name, struct buf *b, struct error *e)
+{
+    AUTOFREE char *path = xasprintf("%s/%s", s->folder, name);
+    AUTOFREE char *fresh = xasprintf("%s.new", path);
+    int r = fs_write_atomic(AT_FDCWD, fresh, b->data, b->len, 0600, FS_NO_SYNC);
+
+    if (r == 0 && s->uid && lchown(fresh, s->uid, s->gid) < 0)
+        r = -errno;
+    if (r == 0 && rename(fresh, path) < 0)
+        r = -errno;
+    return r < 0 ? error_set_errno(e, r, "cannot write %s", path) : 0;
+}
+
 /* The files of the environment: also what `update --env` writes again. */
 static int put_env(const struct rich_start *s, const struct container_definition *def,
                    struct error *e)
@@ -359,7 +375,7 @@ static int put_env(const struct rich_start *s, const struct container_definition
     rich_text_env(&all, env);
     rich_text_profile(&profile, login);
     rich_text_systemd_env(&manager, login, s->image.systemd);
-    r = put_buf(s, "env", &all, 0600, e);
+    r = put_private(s, "env", &all, e);
     if (r == 0)
         r = put_buf(s, "profile", &profile, 0644, e);
     if (r == 0 && s->image.init == RICH_INIT_SYSTEMD)
@@ -506,6 +522,18 @@ static int get_found(struct rich_start *s, struct error *e)
         r = -EINVAL;
     s->image.init = (enum rich_init)init;
     return r < 0 ? error_set_errno(e, r, "cannot read %s", path) : 0;
+}
+
+static int get_owner(struct rich_start *s, struct error *e)
+{
+    AUTOFREE char *path = xasprintf("%s/env", s->folder);
+    struct stat st;
+
+    if (lstat(path, &st) < 0)
+        return error_set_errno(e, errno, "cannot look at %s", path);
+    s->uid = st.st_uid;
+    s->gid = st.st_gid;
+    return 0;
 }
 
 static int put_all(const struct rich_start *s, const struct container_definition *def,
@@ -778,6 +806,8 @@ int rich_update_env(struct update_context *u, const struct container_definition 
     bundle = container_state_dir(u->c->en, u->c->id);
     s.folder = xasprintf("%s/" RICH_FOLDER, bundle);
     r = get_found(&s, e);
+    if (r == 0)
+        r = get_owner(&s, e);
     if (r == 0)
         r = put_env(&s, to, e);
     if (r == 0)

@@ -307,6 +307,27 @@ END
     has "$(pouch exec vars cat /etc/environment)" '^COLOUR="green"$'
 }
 
+@test "in a user namespace of its own: all modes, environment changed while it runs" {
+    local mode image
+    for mode in systemd/debian-rich sbin-init/busybox-init dumb-init/busybox-init; do
+        image=${mode#*/}
+        mode=${mode%/*}
+        echo "# $mode"
+        rich "$mode" own --userns auto "$image"
+        within 30 logs_have own 'shop: open'
+        has "$(pouch logs own)" 'uid 1000 gid 1000'
+        [ "$mode" != systemd ] || within 20 systemd_is own running
+        pouch update -e LATER=yes own >/dev/null
+        # What only root of the container may read.
+        has "$(pouch exec -u 0 own sh -c 'tr "\0" "\n" </run/pouch/env')" '^LATER=yes$'
+        run pouch exec -u 1000 own cat /run/pouch/env
+        [ "$status" -ne 0 ]
+        took 4000 pouch stop own
+        is "$(exit_code own)" 0
+        pouch rm own >/dev/null
+    done
+}
+
 @test "sbin-init: systemd, sysvinit, OpenRC, busybox; each halts as it understands" {
     local image
     for image in debian-rich debian-sysv debian-openrc busybox-init; do
