@@ -3,6 +3,7 @@
 #include "engine/hooks.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -791,11 +792,14 @@ static void report_poststop(struct container *c, const struct container_definiti
 /* One runner, to its end. 0: all hooks are done; 1: pouchd ends; -errno: it died or hangs. */
 static int attend_runner(struct phase *p, const struct hooks_request *req, struct hooks_run *run)
 {
+    /* A runner before it may still have all hooks to do, of which nothing is heard here. */
+    int64_t patience = (int64_t)(req->hooks.len + 1) * req->timeout + GRACE_S;
+    int wait_ms = patience < INT_MAX / 1000 ? (int)patience * 1000 : INT_MAX;
+
     for (;;) {
         struct pollfd fds[2] = {{hooks_run_fd(run), POLLIN, 0}, {p->cancel, POLLIN, 0}};
         struct hook_report report;
-        /* Once for the runner before it, once for its own hooks. */
-        int ready = poll(fds, 2, (int)((req->timeout + GRACE_S) * 1000));
+        int ready = poll(fds, 2, wait_ms);
         int r;
 
         if (atomic_load(&p->c->en->closing))

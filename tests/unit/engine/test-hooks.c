@@ -40,8 +40,8 @@ static void test_parse(void **state)
         {"in:/sbin/in:x", false, "/sbin/in:x"},
         {"/with\\ blank", false, "'/with blank'"},
     };
-    static const char *const bad[] = {"", "x", "host:", "host:x", "in:./x", "Host:/x", "/x 'a",
-                                      "in:host:/x"};
+    static const char *const bad[] = {"",       "x",       "host:", "host:x",
+                                      "in:./x", "Host:/x", "/x 'a", "in:host:/x"};
 
     for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
         struct hook h = {0};
@@ -69,7 +69,8 @@ static void test_validate(void **state)
     } cases[] = {
         {"{}", NULL},
         {"{\"Hooks\":{}}", NULL},
-        {"{\"Hooks\":{\"Prestart\":[\"/a\"],\"Poststop\":[\"host:/b c\"]},\"HookTimeout\":60}", NULL},
+        {"{\"Hooks\":{\"Prestart\":[\"/a\"],\"Poststop\":[\"host:/b c\"]},\"HookTimeout\":60}",
+         NULL},
         {"{\"Hooks\":{\"Poststart\":[\"/a\",\"b\"]}}", "HostConfig.Hooks.Poststart[1]"},
         {"{\"Hooks\":{\"Poststop\":[\"/a 'b\"]}}", "single quote"},
         {"{\"HookTimeout\":-1}", "HookTimeout"},
@@ -234,12 +235,9 @@ static void test_health_merge(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parse),
-        cmocka_unit_test(test_validate),
-        cmocka_unit_test(test_where),
-        cmocka_unit_test(test_report),
-        cmocka_unit_test(test_health_validate),
-        cmocka_unit_test(test_health_merge),
+        cmocka_unit_test(test_parse),           cmocka_unit_test(test_validate),
+        cmocka_unit_test(test_where),           cmocka_unit_test(test_report),
+        cmocka_unit_test(test_health_validate), cmocka_unit_test(test_health_merge),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
