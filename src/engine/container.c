@@ -218,8 +218,10 @@ int container_claim(struct container *c, enum container_op op, struct error *e)
     (void)pthread_mutex_lock(&c->mutex);
     while (c->op != OP_NONE && r == 0 && !(c->upgrading && op != OP_EXIT && op != OP_UPGRADE) &&
            !(op == OP_REMOVE && c->op == OP_REMOVE)) {
-        r = op == OP_EXIT ? pthread_cond_wait(&c->cond, &c->mutex)
-                          : pthread_cond_timedwait(&c->cond, &c->mutex, &until);
+        /* While it is upgraded only its own ends are in the way of the steps: they come to an end. */
+        r = op == OP_EXIT || (op == OP_UPGRADE && c->upgrading)
+                ? pthread_cond_wait(&c->cond, &c->mutex)
+                : pthread_cond_timedwait(&c->cond, &c->mutex, &until);
     }
     if (c->removed)
         r = error_set(e, ERR_NOT_FOUND, "No such container: %s", c->id);

@@ -155,12 +155,32 @@ static int stop_it(struct container *c, const struct upgrade *up, struct error *
 
 /* --- back ------------------------------------------------------------------------------------------------ */
 
+/* It could not even be put back (a process stuck in the kernel, a disk that fails): the record stays,
+ * the next pouchd tries again; until then the user may look after it, or remove it. */
+static int give_up(struct container *c, int r)
+{
+    (void)pthread_mutex_lock(&c->mutex);
+    c->upgrading = false;
+    (void)pthread_cond_broadcast(&c->cond);
+    (void)pthread_mutex_unlock(&c->mutex);
+    return r;
+}
+
+static bool same_definition(const struct container_definition *a,
+                            const struct container_definition *b)
+{
+    AUTOFREE char *x = json_print_str(&container_definition_json, a);
+    AUTOFREE char *y = json_print_str(&container_definition_json, b);
+
+    return STREQ(x, y);
+}
+
 /* Puts the old one back in its place and, if it ran, starts it. */
 static int go_back(struct container *c, struct upgrade *up, struct error *e)
 {
     struct volume_mounts added = {.items = up->added.items, .len = up->added.len};
     AUTOPTR(container_def) const struct container_definition *now = container_def_ref(c);
-    bool swapped = !STREQ(now->image_id, up->previous.image_id);
+    bool swapped = !same_definition(now, &up->previous);
     int r = note_step(c, up, "back", e);
 
     if (r == 0 && (swapped || !up->running))
@@ -168,13 +188,17 @@ static int go_back(struct container *c, struct upgrade *up, struct error *e)
     if (r == 0)
         r = container_claim(c, OP_UPGRADE, e);
     if (r < 0)
-        return r;
+        return give_up(c, r);
     /* Cut off before its end: the old one still runs, as nothing was taken from it. */
     if (!is_live(c)) {
         r = rootfs_put_back(c->en->rootfs, now->dir, e);
         if (r == 0)
             r = note_definition(c, up, "back", &up->previous, e);
-        if (r == 0 && up->running)
+        if (r < 0) {
+            container_release_claim(c);
+            return give_up(c, r);
+        }
+        if (up->running)
             r = container_start_claimed(c, e);
     }
     if (added.len && volume_mounts_release(c->en->volumes, c->id, &added, true, NULL) < 0)

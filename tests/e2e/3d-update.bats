@@ -215,7 +215,7 @@ dog'
 @test "pouchd killed during updates" {
     local i n
     pouch run -d --network none --name pet -m 64m busybox sleep 1000 >/dev/null
-    for i in $(seq "${PET_KILLS:-8}"); do
+    for i in $(seq "${PET_KILLS:-6}"); do
         (for n in $(seq 100); do pouch update -m $((64 + n))m --memory-swap -1 --cpu-shares $((100 + n)) pet || break; done) >/dev/null 2>&1 3>&- &
         sleep "0.$(printf '%03d' $((RANDOM % 300)))"
         pouchd_kill

@@ -269,7 +269,7 @@ network() {
 @test "pouchd killed during live changes" {
     local i n have
     web --network bridge
-    for i in $(seq "${PET_KILLS:-8}"); do
+    for i in $(seq "${PET_KILLS:-6}"); do
         (
             for n in $(seq 40); do
                 pouch update --publish-add $((18100 + n)):80 --volume-add "$T/share:/m$n" web || break
