@@ -780,6 +780,7 @@ class Bench:
 
     # What each plugin is asked for with.
     PLUGINS = {"lxcfs": ["--view", "lxcfs"], "full view": ["--view", "full"],
+               "serial number": ["--machine-sn", "auto"],
                "quota": ["--disk-quota", "1g"], "userns": ["--userns", "auto"]}
 
     def row_plugins(self):

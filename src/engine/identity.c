@@ -7,6 +7,7 @@
  * Where the host has no DMI, sysfs has no folder that could be mounted over: then only the tables
  * (dmidecode) and the machine id are there, and a warning says so.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -143,11 +144,13 @@ static char *host_text(const char *name, const char *otherwise)
     return take_ptr(text);
 }
 
+/* The folder is new, and goes with a start that fails: no need to replace anything at one go. */
 static int put_file(const char *dir, const char *name, const void *data, size_t len,
                     struct error *e)
 {
     AUTOFREE char *path = xasprintf("%s/%s", dir, name);
-    int r = fs_write_atomic(AT_FDCWD, path, data, len, 0444, FS_NO_SYNC);
+    AUTOFD int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0444);
+    int r = fd < 0 ? -errno : fs_write_all(fd, data, len);
 
     return r < 0 ? error_set_errno(e, r, "cannot write %s", path) : 0;
 }
@@ -269,13 +272,15 @@ int identity_prepare(struct start_context *ctx, struct error *e)
     AUTOFREE char *dmi = xasprintf("%s/dmi", ctx->bundle);
     char *values[NTEXTS];
     char machine_id[33];
+    bool has_dmi;
     int r;
 
     if (!wants(hc))
         return 0;
+    has_dmi = access(HOST_ID, F_OK) == 0;
     for (size_t i = 0; i < NTEXTS; i++)
         values[i] = host_text(texts[i].file, texts[i].otherwise);
-    r = write_id_folder(id, values, hc, e);
+    r = has_dmi ? write_id_folder(id, values, hc, e) : 0;
     if (r == 0)
         r = write_tables(firmware, values, hc, e);
     identity_machine_id(ctx->def, machine_id);
@@ -283,7 +288,7 @@ int identity_prepare(struct start_context *ctx, struct error *e)
         r = put_line(dmi, "machine-id", machine_id, e);
     for (size_t i = 0; i < NTEXTS; i++)
         free(values[i]);
-    if (r == 0 && access(HOST_ID, F_OK) < 0)
+    if (r == 0 && !has_dmi)
         strv_push(&ctx->warnings, "machine identity: this host has no DMI, so there is no "
                                   "/sys/class/dmi/id; dmidecode and /etc/machine-id tell it");
     return r;

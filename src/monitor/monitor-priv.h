@@ -152,6 +152,7 @@ struct mon {
     int listen_fd;
     int view_socket; /* listeners are sent here; 0: the container has the kernel's view */
     int view_server; /* the other end, until the server has it */
+    pid_t view_pid;
     char *view_loadavg;
     char *id, *bundle, *container_dir, *cgroup_path, *log_path;
     int oom_fd, oom_count_fd;
@@ -280,6 +281,8 @@ void rich_exit(struct mon *m, struct monitor_exit *x);
 
 /* --- trim.c ------------------------------------------------------------------------------------ */
 
+/* Drops the program's code from this process's memory; what is used comes back. */
+void trim_text(void);
 /* Drops code that is not needed any more from this process's memory, in a moment: a container that
  * ends at once shall not pay for it. */
 void trim_later(struct mon *m);
@@ -292,6 +295,8 @@ void trim_when_quiet(struct mon *m);
 int view_prepare(struct mon *m) MUST_CHECK;
 /* Forks the process that answers; the container is at its gate. */
 void view_start(struct mon *m);
+/* It was killed: processes that are started from now on get another. */
+void view_ended(struct mon *m);
 
 /* --- exit-file.c ------------------------------------------------------------------------------- */
 

@@ -698,6 +698,10 @@ static void child_ended(struct mon *m, pid_t pid, int status)
         m->mount_stage = 0;
         return;
     }
+    if (pid == m->view_pid) {
+        view_ended(m);
+        return;
+    }
     for (struct session *s = m->sessions; s; s = s->next) {
         if (s->pid == pid && s->state != SESSION_CREATING) {
             s->wait_status = status;

@@ -40,6 +40,7 @@
 
 #define LOAD_NS       (5 * 1000000000LL) /* lxcfs counts every five seconds, as the kernel does */
 #define LOAD_WAIT_MS  100
+#define QUIET_MS      2000
 #define MASK_MAX      1024
 #define NOTIF_MAX     512 /* room for what later kernels add to the structs */
 #define CAP_BIT(name) (UINT64_C(1) << (name))
@@ -329,8 +330,13 @@ static void run(struct view *v, int sock)
     ev.data.fd = v->children;
     if (epoll_ctl(v->epoll, EPOLL_CTL_ADD, v->children, &ev) < 0)
         _exit(1);
-    for (;;) {
-        if (epoll_wait(v->epoll, &ev, 1, -1) < 1)
+    for (int wait_ms = QUIET_MS;;) {
+        int n = epoll_wait(v->epoll, &ev, 1, wait_ms);
+
+        if (n == 0)
+            trim_text();
+        wait_ms = n == 0 ? -1 : QUIET_MS;
+        if (n < 1)
             continue;
         if (ev.data.fd == v->children)
             on_child(v);
@@ -392,4 +398,14 @@ void view_start(struct mon *m)
     }
     close(m->view_server);
     m->view_server = 0;
+    m->view_pid = pid > 0 ? pid : 0;
+}
+
+void view_ended(struct mon *m)
+{
+    m->view_pid = 0;
+    close(m->view_socket);
+    m->view_socket = 0;
+    if (m->init && m->init->state != SESSION_EXITED && view_prepare(m) == 0)
+        view_start(m);
 }

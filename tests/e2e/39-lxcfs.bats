@@ -295,6 +295,25 @@ const os = require("os"); console.log(os.cpus().length, os.totalmem(), (os.avail
     is "$(pouch exec live free -k | awk '/^Mem/{print $2}')" 65536
 }
 
+@test "full: its process killed: running processes get ENOSYS, new ones their answers; nothing else ends" {
+    pouch run -d --name poor --network none --view full -m 100m --cpus 1 "${HOST_PROGRAMS[@]}" busybox sleep 1000 >/dev/null
+    is "$(pouch exec poor nproc)" 1
+    pkill -9 -x pouch-view
+    within 5 pgrep -x pouch-view
+    is "$(pouch exec poor nproc)" 1
+    is "$(pouch inspect -f '{{.State.Running}}' poor)" true
+    pouch rm -f poor >/dev/null
+    within 5 no_view
+}
+no_view() { ! pgrep -x pouch-view >/dev/null; }
+
+@test "full: with a user namespace, --init, a read-only root, no new privileges and no seccomp" {
+    is "$(full -m 100m --cpus 1 --userns auto busybox sh -c 'nproc; free -k' | awk 'NR == 1 || /^Mem/ {print NR == 1 ? $1 : $2}' | xargs)" '1 102400'
+    is "$(full --cpus 1 --init --read-only --security-opt no-new-privileges -u 1000 busybox nproc)" 1
+    is "$(full --cpus 1 --security-opt seccomp=unconfined --privileged busybox nproc)" 1
+    is "$(pouch run --rm -t --network none --view full --cpus 1 busybox nproc | tr -d '\r')" 1
+}
+
 @test "full: uptime, load and processes are the container's" {
     pouch run -d --name busy --network none --view full "${HOST_PROGRAMS[@]}" busybox sh -c 'sleep 1000 & sleep 1000 & wait' >/dev/null
     local out
