@@ -79,9 +79,13 @@ static int make_spec_devices(struct rootfs *r, struct error *e)
         mode_t type = d[i].type[0] == 'b' ? S_IFBLK : d[i].type[0] == 'p' ? S_IFIFO : S_IFCHR;
         mode_t mode = d[i].file_mode.set ? (mode_t)(d[i].file_mode.value & 07777) : 0666;
         const char *name = NULL;
-        AUTOFD int dir = path_parent_in(r->rootfd, d[i].path, 0755, &name);
+        AUTOFD int dir = -EBADF;
         int err;
 
+        /* Docker lists the host's own for privileged containers; here it is that of devpts. */
+        if (STREQ(d[i].path, "/dev/ptmx"))
+            continue;
+        dir = path_parent_in(r->rootfd, d[i].path, 0755, &name);
         if (dir < 0)
             return error_set_errno(e, dir, "cannot make device node %s", d[i].path);
         err = make_node(r, dir, name, d[i].path, type | mode,
