@@ -494,22 +494,14 @@ struct start_step {
 };
 
 static const struct start_step steps[] = {
-    {"resolve", do_resolve, undo_resolve},
-    {"volumes", do_volumes, NULL},
-    {"quota", do_quota, undo_quota},
-    {"rootfs", do_rootfs, undo_rootfs},
-    {"address", do_reserve, undo_reserve},
-    {"files", do_files, NULL},
-    {"view", view_prepare, NULL},
-    {"identity", identity_prepare, NULL},
-    {"rich", rich_prepare, NULL},
-    {"spec", do_spec, NULL},
-    {"monitor", do_monitor, undo_monitor},
-    {"network", do_attach, NULL},
-    {"hooks", hooks_prestart, NULL},
-    {"clients", do_clients, NULL},
-    {"quota's end", do_quota_end, NULL},
-    {"go", do_go, NULL},
+    {"resolve", do_resolve, undo_resolve}, {"volumes", do_volumes, NULL},
+    {"quota", do_quota, undo_quota},       {"rootfs", do_rootfs, undo_rootfs},
+    {"address", do_reserve, undo_reserve}, {"files", do_files, NULL},
+    {"view", view_prepare, NULL},          {"identity", identity_prepare, NULL},
+    {"rich", rich_prepare, NULL},          {"spec", do_spec, NULL},
+    {"monitor", do_monitor, undo_monitor}, {"network", do_attach, NULL},
+    {"hooks", hooks_prestart, NULL},       {"clients", do_clients, NULL},
+    {"quota's end", do_quota_end, NULL},   {"go", do_go, NULL},
 };
 
 static void context_done(struct start_context *ctx)

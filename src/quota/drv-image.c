@@ -225,6 +225,87 @@ static int make_image(const char *image, const char *place, const struct quota_l
     return r;
 }
 
+/* --- copies ------------------------------------------------------------------------------------------- */
+
+/* A file system that was made once serves all of its size: <root>/disks/.templates/<bytes>-<inodes>.img,
+ * some 300 KiB each. So few are kept that sizes out of a script do not fill the disk. */
+#define TEMPLATES_MAX 16
+
+static char *template_path(const char *root, const struct quota_limit *limit)
+{
+    return xasprintf("%s/disks/.templates/%llu-%llu.img", root, (unsigned long long)limit->bytes,
+                     (unsigned long long)limit->inodes);
+}
+
+static int copy_data(int from, int to, off_t size)
+{
+    off_t at = 0;
+
+    if (ftruncate(to, size) < 0)
+        return -errno;
+    while ((at = lseek(from, at, SEEK_DATA)) >= 0 && at < size) {
+        off_t end = lseek(from, at, SEEK_HOLE);
+        off_t out = at;
+
+        while (at < end) {
+            ssize_t n = copy_file_range(from, &at, to, &out, (size_t)(end - at), 0);
+
+            if (n <= 0)
+                return n < 0 ? -errno : -EIO;
+        }
+    }
+    return at < 0 && errno != ENXIO ? -errno : 0;
+}
+
+/* By way of a temporary name; -ENOENT: there is nothing to copy. */
+static int copy_image(const char *from, const char *to)
+{
+    AUTOFREE char *tmp = xasprintf("%s.tmp", to);
+    AUTOFD int in = open(from, O_RDONLY | O_CLOEXEC);
+    AUTOFD int out = -EBADF;
+    struct stat st;
+    int r;
+
+    if (in < 0 || fstat(in, &st) < 0)
+        return -errno;
+    out = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    r = out < 0 ? -errno : copy_data(in, out, st.st_size);
+    if (r == 0 && rename(tmp, to) < 0)
+        r = -errno;
+    if (r < 0)
+        (void)unlink(tmp);
+    return r;
+}
+
+static size_t count_files(const char *path)
+{
+    DIR *dir = opendir(path);
+    size_t n = 0;
+
+    while (dir && readdir(dir))
+        n++;
+    if (dir)
+        (void)closedir(dir);
+    return n;
+}
+
+/* A new image becomes the template of its size; two that are made at once overwrite each other with the
+ * same. Nothing is lost when that fails. */
+static void keep_template(const char *root, const char *image, const struct quota_limit *limit)
+{
+    AUTOFREE char *dir = xasprintf("%s/disks/.templates", root);
+    AUTOFREE char *name = template_path(root, limit);
+    AUTOFREE char *mine = NULL;
+    char suffix[17];
+
+    random_hex(suffix, 8);
+    mine = xasprintf("%s.%s", name, suffix);
+    if (fs_mkdir_p(dir, 0700) < 0 || count_files(dir) >= TEMPLATES_MAX + 2)
+        return;
+    if (copy_image(image, mine) == 0 && rename(mine, name) < 0)
+        (void)unlink(mine);
+}
+
 /* --- the driver ---------------------------------------------------------------------------------------- */
 
 static int prepare_place(const struct quota_place *p, struct stat *ret, struct error *e)
@@ -272,6 +353,7 @@ static int first_time(const char *root, const char *image, const struct quota_bu
     const struct quota_place *p = quota_place(b, 0);
     AUTOFREE char *dir = xasprintf("%s/disks", root);
     AUTOFREE char *lost = xasprintf("%s/lost+found", p->path);
+    AUTOFREE char *template = NULL;
     struct stat st;
     int r = check_limit(&b->limit, e);
 
@@ -287,7 +369,12 @@ static int first_time(const char *root, const char *image, const struct quota_bu
     r = fs_mkdir_p(dir, 0700);
     if (r < 0)
         return error_set_errno(e, r, "make %s", dir);
-    r = make_image(image, p->path, &b->limit, e);
+    template = template_path(root, &b->limit);
+    if (copy_image(template, image) < 0) {
+        r = make_image(image, p->path, &b->limit, e);
+        if (r == 0)
+            keep_template(root, image, &b->limit);
+    }
     if (r == 0)
         r = mount_image(image, p->path, e);
     if (r < 0)

@@ -45,7 +45,7 @@ FILL='fill() { dd if=/dev/zero of=$1 bs=64k count=640 2>/dev/null; r=$?; s=$(sta
 fill() { # fill CONTAINER FILE...
     local name=$1
     shift
-    ctl exec "$name" sh -c "$FILL"'; for f; do fill $f; done' sh "$@"
+    ctl exec -u 0 "$name" sh -c "$FILL"'; for f; do fill $f; done' sh "$@"
 }
 budgets() {
     curl -s --unix-socket "$SOCK" http://pouch/_ping >/dev/null
@@ -344,6 +344,31 @@ killed() {
     settled
 }
 @test "pouchd killed at any moment: limits hold, nothing is left" { each_driver killed; }
+
+userns() {
+    ctl run -d --name un --userns auto --network none -v va:/a --disk-quota '/=8m,/a=12m' busybox sleep 600
+    is "$(fill un /x /a/x)" $'8 1\n12 1'
+    ctl restart -t 0 un
+    is "$(fill un /x /a/x)" $'8 1\n12 1'
+    ctl rm -f un
+    ctl volume rm va
+    settled
+}
+@test "with a user namespace" { each_driver userns; }
+
+@test "an upgrade keeps the budget" {
+    upgrade() {
+        pouch load -q -i "$POUCH_IMAGES/configured.docker.tar" >/dev/null
+        ctl run -d --name up --network none --stop-signal KILL --disk-quota /=16m busybox sleep 600
+        ctl exec up sh -c 'echo old >/old'
+        ctl upgrade --image configured --entrypoint sleep --grace 1 up 600
+        is "$(budgets | wc -l)" 1
+        is "$(fill up /x)" "16 1"
+        ctl rm -f up
+        settled
+    }
+    each_driver upgrade
+}
 
 @test "an image is mounted again when its mount is gone" {
     again() {
