@@ -22,6 +22,7 @@ INITS = {
     "sysv": ["sysvinit-core", "sysv-rc", "initscripts", "orphan-sysvinit-scripts"],
     "openrc": ["sysvinit-core", "openrc", "initscripts", "orphan-sysvinit-scripts"],
 }
+SCRIPTED = ("sysv", "openrc")
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"}
 FILES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "images")
@@ -86,6 +87,7 @@ def bootstrap(root):
     refuse_services(root)
     closed(root, ["/debootstrap/debootstrap", "--second-stage"])
     closed(root, ["useradd", "--uid", "1000", "--create-home", "--shell", "/bin/bash", "app"])
+    closed(root, ["install", "-d", "-o", "app", "-g", "app", "/srv/my shop"])
     write(os.path.join(root, "etc/apt/sources.list"), f"deb {mirror()} {SUITE} main\n")
     shutil.copy("/etc/resolv.conf", os.path.join(root, "etc/resolv.conf"))
     for name in os.listdir(os.path.join(root, "var/cache/apt/archives")):
@@ -99,7 +101,8 @@ def refuse_services(root):
 
 
 def add_packages(base, work, name, packages):
-    """Install packages over base; the folder with what they changed, whiteouts as layers have."""
+    """Install packages over base, and init scripts of ours where the init has a table of them that
+    only its own tools write; the folder with what changed, whiteouts as layers have."""
     place = os.path.join(work, name)
     parts = {part: os.path.join(place, part) for part in ("upper", "work", "merged")}
     for folder in parts.values():
@@ -113,6 +116,11 @@ def add_packages(base, work, name, packages):
         open_network(parts["merged"], [*install, "--download-only"])
         closed(parts["merged"], [*install, "--no-download"])
         closed(parts["merged"], ["apt-get", "-q", "clean"])
+        if name in SCRIPTED:
+            for folder in ("hostkey", "services", "sysv"):
+                shutil.copytree(os.path.join(FILES, folder), parts["merged"], dirs_exist_ok=True)
+            for script in ("ssh-hostkey", "ops-metrics", "ops-ship"):
+                closed(parts["merged"], ["update-rc.d", script, "defaults"])
     finally:
         subprocess.run(["umount", parts["merged"]], check=True)
     tidy(parts["upper"])
@@ -162,7 +170,7 @@ def tidy(root):
             os.unlink(os.path.join(keys, name))
 
 
-def files_layer(folders, links):
+def files_layer(folders, links=()):
     """A layer of the files in these folders of tools/images; links: {path: target}."""
     entries, made = [], set()
 
@@ -183,11 +191,9 @@ def files_layer(folders, links):
                 mode = 0o755 if os.access(path, os.X_OK) else 0o644
                 with open(path, "rb") as file:
                     entries.append(entry(inside, file.read(), mode=mode))
-    for path, target in links.items():
+    for path, target in dict(links).items():
         parents(os.path.dirname(path))
         entries.append(entry(path, kind="symlink", link=target))
-    parents("srv")
-    entries.append(entry("srv/my shop", kind="dir", uid=1000, gid=1000))
     return layer(tar(entries))
 
 
@@ -196,24 +202,6 @@ def systemd_services():
     return files_layer(["services", "systemd"],
                        {wants + name: "../" + name
                         for name in ("ops-metrics.service", "ops-ship.service")})
-
-
-def sysv_services():
-    links = {}
-    for level in "2345":
-        links[f"etc/rc{level}.d/S01ssh-hostkey"] = "../init.d/ssh-hostkey"
-        for agent in ("ops-metrics", "ops-ship"):
-            links[f"etc/rc{level}.d/S04{agent}"] = "../init.d/" + agent
-    for level in "016":
-        for agent in ("ops-metrics", "ops-ship"):
-            links[f"etc/rc{level}.d/K01{agent}"] = "../init.d/" + agent
-    return files_layer(["services", "sysv"], links)
-
-
-def openrc_services():
-    return files_layer(["services", "sysv"],
-                       {"etc/runlevels/default/" + name: "/etc/init.d/" + name
-                        for name in ("ssh-hostkey", "ops-metrics", "ops-ship")})
 
 
 def digest_files(digest):

@@ -183,7 +183,7 @@ quiet() {
 
 @test "the kernel: no modules, no kexec, no BPF, no clock, no ports, no log, no handles of other files" {
     # Past the check of rights each of these fails for another reason (what it is given is nonsense).
-    local call script= said
+    local call script="" said
     for call in 'init_module 175, $x, 1, $n' 'finit_module 313, 0, $n, 0' 'delete_module 176, $x, 0' \
         'kexec_load 246, 0, 0x7fff, 0, 0' 'bpf 321, 5, $x, 0' 'iopl 172, 3' 'ioperm 173, 0x80, 1, 1' \
         'swapon 167, $x, 0' 'acct 163, $x' 'open_by_handle_at 304, -100, $x, 0' 'fanotify_init 300, 0, 0' \
