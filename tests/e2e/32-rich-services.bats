@@ -144,6 +144,36 @@ another_pid() {
     [ "$now" != 0 ] && [ "$now" != "$2" ]
 }
 
+# init_serves IMAGE PORT: the same machine with another init that Debian has.
+init_serves() {
+    pouch load -q -i "$(debian_images)/$1.oci.tar" >/dev/null
+    pouch run -d --name old --rich --rich-mode sbin-init -p "127.0.0.1:$2:22" \
+        -v "$T/keys:/root/.ssh:ro" -v "$T/keys-app:/home/app/.ssh:ro" "$1" >/dev/null
+    within 30 logged old 'shop: open'
+    within 10 login root "$2" true
+    is "$(pouch exec old head -c 4 /proc/1/comm)" init
+    is "$(login app "$2" 'printenv SHOP_QUOTES; id -un')" "it's \"quoted\"
+app"
+    within 10 pouch exec old test -S /run/ops-ship.sock
+    pouch exec -u root old logger -t audit "a line on $1"
+    within 5 in_syslog old "audit: a line on $1"
+    within 5 shipped old "a line on $1"
+    within 5 beat_moves old
+    pouch exec -u root old pgrep -x cron
+    # Its own tools work on its services.
+    pouch exec -u root old service cron restart
+    within 5 pouch exec -u root old pgrep -x cron
+    pouch stop old >/dev/null
+    is "$(pouch inspect -f '{{.State.ExitCode}}' old)" 0
+    has "$(pouch logs --tail 2 old)" 'shop: closed'
+    pouch start old >/dev/null
+    within 30 login root "$2" true
+    in_syslog old "audit: a line on $1"
+    pouch rm -f old >/dev/null
+}
+@test "sysvinit: sshd, cron, rsyslog and agents" { init_serves debian-sysv 18426; }
+@test "OpenRC: sshd, cron, rsyslog and agents" { init_serves debian-openrc 18427; }
+
 # Cron looks at its table once a minute: each kind of interruption has a machine of its own, and all
 # of them are watched over the same minute.
 @test "through stop and start, restart, pause, a killed engine and an upgraded one; cron does its jobs in each" {
