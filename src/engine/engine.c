@@ -270,6 +270,35 @@ static void recover_all(struct engine *en, bool rebooted)
     recover_sweep(en);
 }
 
+static bool has_live(struct engine *en)
+{
+    size_t n = 0;
+    struct container **list = engine_all_containers(en, &n);
+    bool live = false;
+
+    for (size_t i = 0; i < n; i++) {
+        (void)pthread_mutex_lock(&list[i]->mutex);
+        live |= list[i]->live != NULL;
+        (void)pthread_mutex_unlock(&list[i]->mutex);
+        container_unref(list[i]);
+    }
+    free(list);
+    return live;
+}
+
+void engine_give_up(struct engine *en)
+{
+    size_t n = 0;
+    struct container **list = engine_all_containers(en, &n);
+
+    atomic_store(&en->closing, true);
+    for (size_t i = 0; i < n; i++) {
+        hooks_close(list[i]);
+        container_unref(list[i]);
+    }
+    free(list);
+}
+
 int engine_open(const struct engine_params *p, struct engine **ret, struct error *e)
 {
     struct engine *en;
@@ -309,6 +338,8 @@ int engine_open(const struct engine_params *p, struct engine **ret, struct error
     recover_all(en, rebooted);
     if (en->lxcfs)
         r = lxcfs_watch(en->lxcfs, e);
+    else if (!has_live(en))
+        lxcfs_sweep(en->state);
     if (r < 0) {
         engine_close(en);
         return r;
@@ -398,35 +429,6 @@ static void free_engine(struct engine *en)
     free(en->monitor_program);
     (void)pthread_mutex_destroy(&en->mutex);
     free(en);
-}
-
-static bool has_live(struct engine *en)
-{
-    size_t n = 0;
-    struct container **list = engine_all_containers(en, &n);
-    bool live = false;
-
-    for (size_t i = 0; i < n; i++) {
-        (void)pthread_mutex_lock(&list[i]->mutex);
-        live |= list[i]->live != NULL;
-        (void)pthread_mutex_unlock(&list[i]->mutex);
-        container_unref(list[i]);
-    }
-    free(list);
-    return live;
-}
-
-void engine_give_up(struct engine *en)
-{
-    size_t n = 0;
-    struct container **list = engine_all_containers(en, &n);
-
-    atomic_store(&en->closing, true);
-    for (size_t i = 0; i < n; i++) {
-        hooks_close(list[i]);
-        container_unref(list[i]);
-    }
-    free(list);
 }
 
 void engine_close(struct engine *en)

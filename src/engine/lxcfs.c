@@ -26,10 +26,10 @@
 #include "io/spawn.h"
 
 #define START_WAIT_NS    (10 * NSEC_PER_SEC)
-#define COMEBACK_WAIT_NS (10 * NSEC_PER_SEC) /* how long a container's start waits for it */
-#define PROBE_MS         3000                /* how often it is asked something */
-#define HANG_NS          (8 * NSEC_PER_SEC)  /* without an answer for so long it is killed */
-#define FOREIGN_MS       1000                /* how often somebody else's is looked at */
+#define COMEBACK_WAIT_NS (5 * NSEC_PER_SEC) /* how long a container's start waits for it */
+#define PROBE_MS         2000               /* how often it is asked something */
+#define HANG_NS          (8 * NSEC_PER_SEC) /* without an answer for so long it is killed */
+#define FOREIGN_MS       1000               /* how often somebody else's is looked at */
 #define RETRY_MIN_MS     100
 #define RETRY_MAX_MS     30000
 #define STACK            (128 << 10)
@@ -444,10 +444,28 @@ static int find_or_start(struct lxcfs *l, struct error *e)
     return start_process(l, e);
 }
 
-int lxcfs_open(const struct lxcfs_params *p, struct lxcfs **ret, struct error *e)
+static void end_process(struct lxcfs *l)
+{
+    if (l->pidfd >= 0) {
+        send_signal(l, SIGTERM);
+        if (!has_ended(l, 2000)) {
+            send_signal(l, SIGKILL);
+            (void)has_ended(l, 2000);
+        }
+        reap(l);
+    }
+    drop_mount(l->home);
+    if (l->own_home) {
+        drop_mount(l->base);
+        (void)!fs_remove_tree(AT_FDCWD, l->base);
+    } else {
+        (void)unlink(l->record);
+    }
+}
+
+static struct lxcfs *new_lxcfs(const struct lxcfs_params *p)
 {
     struct lxcfs *l = xcalloc(1, sizeof(*l));
-    int r;
 
     (void)pthread_mutex_init(&l->mutex, NULL);
     (void)pthread_cond_init(&l->cond, NULL);
@@ -460,6 +478,29 @@ int lxcfs_open(const struct lxcfs_params *p, struct lxcfs **ret, struct error *e
     l->data = p->data;
     l->pidfd = -EBADF;
     l->wake_fd = eventfd(0, EFD_CLOEXEC);
+    return l;
+}
+
+void lxcfs_sweep(const char *state)
+{
+    const struct lxcfs_params p = {.state = state};
+    AUTOFREE char *base = xasprintf("%s/lxcfs", state);
+    struct lxcfs *l;
+
+    if (access(base, F_OK) < 0)
+        return;
+    l = new_lxcfs(&p);
+    if (adopt(l))
+        log_info("lxcfs of before is ended: it is not asked for any more", "pid=%d", (int)l->pid);
+    end_process(l);
+    free_lxcfs(l);
+}
+
+int lxcfs_open(const struct lxcfs_params *p, struct lxcfs **ret, struct error *e)
+{
+    struct lxcfs *l = new_lxcfs(p);
+    int r;
+
     r = l->wake_fd < 0 ? error_set_errno(e, errno, "cannot make an eventfd") : make_folders(l, e);
     if (r == 0)
         r = find_or_start(l, e);
@@ -490,25 +531,6 @@ int lxcfs_watch(struct lxcfs *l, struct error *e)
     }
     (void)pthread_attr_destroy(&attr);
     return r ? error_set_errno(e, r, "cannot start a thread") : 0;
-}
-
-static void end_process(struct lxcfs *l)
-{
-    if (l->pidfd >= 0) {
-        send_signal(l, SIGTERM);
-        if (!has_ended(l, 2000)) {
-            send_signal(l, SIGKILL);
-            (void)has_ended(l, 2000);
-        }
-        reap(l);
-    }
-    drop_mount(l->home);
-    if (l->own_home) {
-        drop_mount(l->base);
-        (void)!fs_remove_tree(AT_FDCWD, l->base);
-    } else {
-        (void)unlink(l->record);
-    }
 }
 
 void lxcfs_close(struct lxcfs *l, bool in_use)

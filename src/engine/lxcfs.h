@@ -32,6 +32,8 @@ struct lxcfs_params {
 
 /* Finds it or starts it; ERR_UNAVAILABLE tells why there is none. */
 int lxcfs_open(const struct lxcfs_params *p, struct lxcfs **ret, struct error *e) MUST_CHECK;
+/* Nobody asks for lxcfs (any more), and no container runs: ends one that an earlier pouchd left. */
+void lxcfs_sweep(const char *state);
 /* Starts the watching threads; calls `changed` first of all when running containers may still show
  * an older lxcfs. */
 int lxcfs_watch(struct lxcfs *l, struct error *e) MUST_CHECK;

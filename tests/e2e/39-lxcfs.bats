@@ -219,6 +219,14 @@ pouch_in() { # pouch_in CONTAINER COMMAND...: in its mount namespace, with this 
 }
 
 @test "off: no process, no mount, and a clear no" {
+    # one that an earlier pouchd left is ended once no container runs
+    pouchd_kill
+    [ -e "$T/run/lxcfs/process" ]
+    pouchd_start
+    is "$(pgrep -c lxcfs || true)" 0
+    [ ! -e "$T/run/lxcfs" ]
+    pouchd_stop
+    pouchd_start --enable-lxcfs
     pouchd_stop
     [ ! -e "$T/run/lxcfs" ]
     is "$(pgrep -c lxcfs || true)" 0
