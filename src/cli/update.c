@@ -13,6 +13,7 @@
 
 struct update_options {
     struct opt_int memory, memory_swap, memory_reservation, memory_swappiness;
+    struct opt_int memory_high, memory_low, memory_min, cpu_burst;
     struct opt_int cpus, cpu_shares, cpu_period, cpu_quota, cpu_rt_period, cpu_rt_runtime;
     char *cpuset_cpus, *cpuset_mems, *restart;
     struct opt_int pids_limit, blkio_weight;
@@ -30,6 +31,12 @@ static const struct option_def update_option_table[] = {
         "Swap limit equal to memory plus swap: '-1' to enable unlimited swap"),
     OPT(UO, memory_reservation, "memory-reservation", 0, OPTION_SIZE, NULL,
         "Memory soft limit (-1: none)"),
+    OPT(UO, memory_high, "memory-high", 0, OPTION_SIZE, NULL,
+        "Memory beyond which the container is slowed down (cgroup v2; -1: none)"),
+    OPT(UO, memory_low, "memory-low", 0, OPTION_SIZE, NULL,
+        "Memory that is taken away only when others have none left (cgroup v2; -1: none)"),
+    OPT(UO, memory_min, "memory-min", 0, OPTION_SIZE, NULL,
+        "Memory that is never taken away (cgroup v2; -1: none)"),
     OPT(UO, memory_swappiness, "memory-swappiness", 0, OPTION_INT, NULL,
         "Tune container memory swappiness (0 to 100)"),
     OPT(UO, cpus, "cpus", 0, OPTION_CPUS, NULL, "Number of CPUs"),
@@ -38,6 +45,8 @@ static const struct option_def update_option_table[] = {
         "Limit CPU CFS (Completely Fair Scheduler) period"),
     OPT(UO, cpu_quota, "cpu-quota", 0, OPTION_INT, NULL,
         "Limit CPU CFS (Completely Fair Scheduler) quota (-1: none)"),
+    OPT(UO, cpu_burst, "cpu-burst", 0, OPTION_INT, NULL,
+        "Microseconds of unused CPU quota that may be used later (-1: none)"),
     OPT(UO, cpu_rt_period, "cpu-rt-period", 0, OPTION_INT, NULL,
         "Limit the CPU real-time period in microseconds"),
     OPT(UO, cpu_rt_runtime, "cpu-rt-runtime", 0, OPTION_INT, NULL,
@@ -122,6 +131,10 @@ static void put_limits(struct jsonw *w, const struct update_options *o)
     put_int(w, "MemorySwap", o->memory_swap);
     put_int(w, "MemoryReservation", o->memory_reservation);
     put_int(w, "MemorySwappiness", o->memory_swappiness);
+    put_int(w, "MemoryHigh", o->memory_high);
+    put_int(w, "MemoryLow", o->memory_low);
+    put_int(w, "MemoryMin", o->memory_min);
+    put_int(w, "CpuBurst", o->cpu_burst);
     put_int(w, "NanoCpus", o->cpus);
     put_int(w, "CpuShares", o->cpu_shares);
     put_int(w, "CpuPeriod", o->cpu_period);

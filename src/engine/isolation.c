@@ -65,11 +65,18 @@ static int check_burst(const struct host_config *hc, struct error *e)
         return error_set(
             e, ERR_INVALID,
             "--cpu-burst saves up what a quota leaves: it needs --cpus or --cpu-quota");
-    if (hc->cpu_burst > quota)
+    if (hc->cpu_burst && hc->cpu_burst > quota)
         return error_set(e, ERR_INVALID,
                          "--cpu-burst must not be above the quota (%lld microseconds a period)",
                          (long long)quota);
     return 0;
+}
+
+int isolation_check_limits(const struct host_config *hc, struct error *e)
+{
+    int r = check_memory(hc, e);
+
+    return r < 0 ? r : check_burst(hc, e);
 }
 
 void isolation_resources(const struct json_list *ulimits, const struct host_config *hc,

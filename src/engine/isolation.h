@@ -17,6 +17,8 @@ struct oci_spec;
 /* The value of "name=value" (or the older "name:value"); NULL when opt is another option. */
 const char *security_option(const char *opt, const char *name);
 
+/* memory.high and its kin, CPU burst. */
+int isolation_check_limits(const struct host_config *hc, struct error *e) MUST_CHECK;
 /* Everything here that a request may say and that this host must be able to do. */
 int isolation_check(const struct container_config *config, struct host_config *hc, char ***warnings,
                     struct error *e) MUST_CHECK;

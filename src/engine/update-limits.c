@@ -3,6 +3,7 @@
  * Limits of a container that runs: memory, CPU, pids, block I/O. What is written is the difference
  * of two versions, so the same code goes forward and back.
  */
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include "base/str.h"
 #include "base/strv.h"
 #include "engine/engine-priv.h"
+#include "engine/isolation.h"
 #include "oci/spec.h"
 
 static void resources_done(struct cgroup_resources *r)
@@ -34,10 +36,14 @@ static int take_memory(const struct host_config *set, struct host_config *hc, st
 {
     bool by_default = hc->memory > 0 && hc->memory_swap == hc->memory * 2;
 
-    if (set->memory < -1 || set->memory_swap < -1 || set->memory_reservation < -1)
+    if (set->memory < -1 || set->memory_swap < -1 || set->memory_reservation < -1 ||
+        set->memory_high < -1 || set->memory_low < -1 || set->memory_min < -1)
         return error_set(e, ERR_INVALID, "memory limits must not be negative (-1: no limit)");
     take_limit(&hc->memory, set->memory);
     take_limit(&hc->memory_reservation, set->memory_reservation);
+    take_limit(&hc->memory_high, set->memory_high);
+    take_limit(&hc->memory_low, set->memory_low);
+    take_limit(&hc->memory_min, set->memory_min);
     if (set->memory_swap)
         hc->memory_swap = set->memory_swap;
     else if (set->memory && (by_default || hc->memory == 0))
@@ -75,6 +81,7 @@ static void take_cpu(const struct host_config *set, struct host_config *hc)
         if (set->cpu_quota)
             hc->cpu_quota = set->cpu_quota;
     }
+    take_limit(&hc->cpu_burst, set->cpu_burst);
     if (!str_is_empty(set->cpuset_cpus))
         str_replace(&hc->cpuset_cpus, set->cpuset_cpus);
     if (!str_is_empty(set->cpuset_mems))
@@ -265,6 +272,8 @@ int update_limits_check(struct update_context *u, struct error *e)
         r = check_set(set->cpuset_mems, "/sys/devices/system/node/possible", "memory nodes", e);
     if (r == 0)
         r = validate_limits(hc, e);
+    if (r == 0)
+        r = isolation_check_limits(hc, e);
     /* Devices that do not exist are found now, not at the next start. */
     if (r == 0 && (set->blkio_weight_device.len || set->blkio_device_read_bps.len ||
                    set->blkio_device_write_bps.len || set->blkio_device_read_iops.len ||
@@ -278,6 +287,17 @@ int update_limits_check(struct update_context *u, struct error *e)
 static struct opt_int limit_of(int64_t v)
 {
     return (struct opt_int){true, v ? v : -1};
+}
+
+/* Files that only cgroup v2 has. */
+static void diff_unified(struct cgroup_resources *res, const char *file, int64_t from, int64_t to,
+                         const char *none)
+{
+    char text[24];
+
+    (void)snprintf(text, sizeof(text), "%" PRId64, to);
+    if (from != to)
+        json_map_set(&res->unified, file, to ? text : none);
 }
 
 static void diff_memory(const struct host_config *from, const struct host_config *to,
@@ -297,6 +317,9 @@ static void diff_memory(const struct host_config *from, const struct host_config
         else
             json_map_set(&res->unified, "memory.low", "0");
     }
+    diff_unified(res, "memory.high", from->memory_high, to->memory_high, "max");
+    diff_unified(res, "memory.low", from->memory_low, to->memory_low, "0");
+    diff_unified(res, "memory.min", from->memory_min, to->memory_min, "0");
     if (to->memory_swappiness.set && to->memory_swappiness.value >= 0)
         m->swappiness = (struct opt_uint){true, (uint64_t)to->memory_swappiness.value};
     else if (from->memory_swappiness.set && from->memory_swappiness.value >= 0)
@@ -333,6 +356,8 @@ static void diff_cpu(const struct host_config *from, const struct host_config *t
         c->period = (struct opt_uint){true, (uint64_t)is[0]};
         c->quota = (struct opt_int){true, is[1]};
     }
+    if (from->cpu_burst != to->cpu_burst)
+        c->burst = (struct opt_uint){true, (uint64_t)to->cpu_burst};
     if (!STREQ(text_of(from->cpuset_cpus), text_of(to->cpuset_cpus)))
         c->cpus = str_is_empty(to->cpuset_cpus)
                       ? cgroup_read_parent("cpuset", cgroup, "cpuset.cpus")
@@ -416,11 +441,21 @@ static int diff_block_io(const struct host_config *from, const struct host_confi
     return 0;
 }
 
-int update_limits_diff(const struct host_config *from, const struct host_config *to,
-                       const char *cgroup, struct cgroup_resources *ret, struct error *e)
+/* The smaller of the two: a limit on the user's processes may be one of the container's. */
+static int64_t pids_of(const struct json_list *ulimits, const struct host_config *hc)
 {
-    int64_t was = from->pids_limit.set && from->pids_limit.value > 0 ? from->pids_limit.value : -1;
-    int64_t is = to->pids_limit.set && to->pids_limit.value > 0 ? to->pids_limit.value : -1;
+    int64_t pids = hc->pids_limit.set && hc->pids_limit.value > 0 ? hc->pids_limit.value : -1;
+    int64_t nproc = isolation_nproc(ulimits, hc);
+
+    return nproc > 0 && (pids < 0 || pids > nproc) ? nproc : pids;
+}
+
+int update_limits_diff(const struct json_list *ulimits, const struct host_config *from,
+                       const struct host_config *to, const char *cgroup,
+                       struct cgroup_resources *ret, struct error *e)
+{
+    int64_t was = pids_of(ulimits, from);
+    int64_t is = pids_of(ulimits, to);
 
     diff_memory(from, to, ret);
     diff_cpu(from, to, cgroup, ret);
@@ -435,7 +470,8 @@ int update_limits_apply(struct update_context *u, const struct container_definit
                         const struct container_definition *to, struct error *e)
 {
     CLEANUP(resources_done) struct cgroup_resources res = {0};
-    int r = update_limits_diff(&from->host_config, &to->host_config, u->cgroup, &res, e);
+    int r = update_limits_diff(&u->c->en->default_ulimits, &from->host_config, &to->host_config,
+                               u->cgroup, &res, e);
 
     return r < 0 ? r : cgroup_update(u->cgroup, &res, u->warnings, e);
 }

@@ -62,6 +62,15 @@ cpu_pids() {
 }
 @test "cpu, cpuset, pids" { each_cli cpu_pids; }
 
+@test "a limit of processes by --ulimit nproc stays the smaller one" {
+    pouch run -d --network none --name pet --ulimit nproc=40 --pids-limit 100 busybox sleep 1000 >/dev/null 2>&1
+    is "$(cg pet pids pids.max pids.max)" 40
+    pouch update --pids-limit 30 pet >/dev/null
+    is "$(cg pet pids pids.max pids.max)" 30
+    pouch update --pids-limit 200 pet >/dev/null
+    is "$(cg pet pids pids.max pids.max)" 40
+}
+
 @test "cpus and quota replace each other, -1 takes them away" {
     pouch run -d --network none --name pet --cpus 0.5 busybox sleep 1000 >/dev/null
     pouch update --cpu-quota 20000 --cpu-period 50000 pet >/dev/null
@@ -91,7 +100,8 @@ cpu_pids() {
 logged() { pouch logs "$1" 2>&1 | grep -q "$2"; }
 
 @test "block I/O: a limit on a device comes and goes" {
-    local dev=/dev/$(lsblk -dno NAME,TYPE | awk '$2 == "disk" { print $1; exit }')
+    local dev
+    dev=/dev/$(lsblk -dno NAME,TYPE | awk '$2 == "disk" { print $1; exit }')
     [ -b "$dev" ] || skip "no block device here"
     pouch run -d --network none --name pet busybox sleep 1000 >/dev/null
     run pouch update --device-write-bps "$dev:1mb" --device-read-iops "$dev:100" pet

@@ -207,10 +207,11 @@ static void test_diff(void **state)
 {
     struct host_config from = {.memory = 100, .memory_swap = 200, .cpu_shares = 5};
     struct host_config to = {.memory = 100, .memory_swap = 200};
+    struct json_list none = {0};
     struct cgroup_resources res = {0};
 
     /* No limit any more: the kernel's default, said in so many words. */
-    assert_int_equal(update_limits_diff(&from, &to, "/x", &res, NULL), 0);
+    assert_int_equal(update_limits_diff(&none, &from, &to, "/x", &res, NULL), 0);
     assert_false(res.memory->limit.set);
     assert_false(res.memory->swap.set);
     assert_true(res.cpu->shares.set);
@@ -221,7 +222,7 @@ static void test_diff(void **state)
     json_free(&cgroup_resources_json, &res);
     /* Limit and swap go together, as the kernel keeps them in order. */
     to = (struct host_config){.memory = 0, .pids_limit = {true, 7}, .nano_cpus = 500000000};
-    assert_int_equal(update_limits_diff(&from, &to, "/x", &res, NULL), 0);
+    assert_int_equal(update_limits_diff(&none, &from, &to, "/x", &res, NULL), 0);
     assert_int_equal(res.memory->limit.value, -1);
     assert_int_equal(res.memory->swap.value, -1);
     assert_int_equal(res.pids->limit.value, 7);
@@ -229,7 +230,7 @@ static void test_diff(void **state)
     assert_int_equal(res.cpu->period.value, 100000);
     json_free(&cgroup_resources_json, &res);
     /* And back. */
-    assert_int_equal(update_limits_diff(&to, &from, "/x", &res, NULL), 0);
+    assert_int_equal(update_limits_diff(&none, &to, &from, "/x", &res, NULL), 0);
     assert_int_equal(res.memory->limit.value, 100);
     assert_int_equal(res.memory->swap.value, 200);
     assert_int_equal(res.pids->limit.value, -1);
