@@ -764,6 +764,7 @@ int rich_fill(const struct start_context *ctx, struct oci_spec *s, struct error 
         return 0;
     add_binds(ctx, s);
     set_process(ctx->rich, ctx->def, s->process);
+    s->pouch->no_login = true;
     s->pouch->cgroup_delegate = ctx->rich->image.init == RICH_INIT_SYSTEMD;
     return give_files(ctx->rich, s, e);
 }

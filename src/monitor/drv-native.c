@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/fs.h"
 #include "base/json.h"
 #include "monitor/drv-common.h"
 #include "monitor/drv-native.h"
@@ -29,6 +30,21 @@ static struct runtime_io io_of(const struct stage_io *io)
                                .console_socket = io->console_socket};
 }
 
+/*
+ * A daemon that was started by hand has the loginuid of who did so, and its children inherit it.
+ * Once set it cannot be changed without CAP_AUDIT_CONTROL: logins into a machine of its own (sshd,
+ * cron by pam_loginuid) would be refused. In the stage, so that only the container is without.
+ */
+static void leave_login(void)
+{
+    static const char file[] = "/proc/self/loginuid";
+    static const char unset[] = "4294967295";
+    AUTOFREE char *now = NULL;
+
+    if (fs_read_file(AT_FDCWD, file, 64, &now, NULL) == 0 && strcmp(now, unset) != 0)
+        (void)!fs_write_existing(AT_FDCWD, file, unset);
+}
+
 static int native_create(const struct stage_create *p, struct stage_result *ret, struct error *e)
 {
     struct oci_spec spec = {0}; /* never freed: the stage ends */
@@ -47,6 +63,8 @@ static int native_create(const struct stage_create *p, struct stage_result *ret,
 
     if (r < 0)
         return r;
+    if (spec.pouch && spec.pouch->no_login)
+        leave_login();
     r = runtime_create(&c, &created, e);
     if (r < 0)
         return r;

@@ -458,6 +458,7 @@ static DESC(overlay_json, "overlay", overlay_fields);
 static const struct json_field pouch_fields[] = {
     FSUB(overlay, "overlay", JSON_OBJ_PTR, &overlay_json),
     F(init, "init", JSON_BOOL),
+    F(no_login, "noLogin", JSON_BOOL),
     F(cgroup_delegate, "cgroupDelegate", JSON_BOOL),
     F(gate_after_pivot, "gateAfterPivot", JSON_BOOL),
     JSON_END,

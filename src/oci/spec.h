@@ -158,6 +158,7 @@ struct oci_overlay {
 struct oci_pouch {
     struct oci_overlay *overlay; /* mounted on root.path inside the container's mount namespace */
     bool init;                   /* run a small init as pid 1 (docker run --init) */
+    bool no_login;               /* its processes belong to no login session (audit's loginuid) */
     bool cgroup_delegate;        /* processes stand one level below the limits: cgroup_delegate() */
     bool gate_after_pivot; /* init is at the gate only when it stands in the container's root: for
                               processes that are run in it before its own program */

@@ -259,6 +259,17 @@ static int open_root(pid_t pid, struct error *e)
     return fd < 0 ? error_set_errno(e, errno, "cannot open the container's root") : fd;
 }
 
+/* In the unified hierarchy: the container's, or where its init stands when it divides its own. */
+static int open_cgroup(const struct runtime_exec *p)
+{
+    AUTOFREE char *place = NULL;
+
+    if (!p->cgroup_path)
+        return -EBADF;
+    place = cgroup_delegated_place(p->cgroup_path, p->init_pid);
+    return cgroup_open_unified(place ? place : p->cgroup_path);
+}
+
 int runtime_exec(const struct runtime_exec *p, pid_t *ret_pid, char ***warnings, struct error *e)
 {
     struct cgroup_join join = {.n = 0};
@@ -271,10 +282,7 @@ int runtime_exec(const struct runtime_exec *p, pid_t *ret_pid, char ***warnings,
                           .root = -EBADF,
                           .sync = -EBADF};
     AUTOFD int init = (int)syscall(SYS_pidfd_open, p->init_pid, 0);
-    AUTOFREE char *place = p->cgroup_path ? cgroup_delegated_place(p->cgroup_path, p->init_pid)
-                                          : NULL;
-    AUTOFD int cgroup = p->cgroup_path ? cgroup_open_unified(place ? place : p->cgroup_path)
-                                       : -EBADF;
+    AUTOFD int cgroup = open_cgroup(p);
     int flags = 0;
     int r = oci_process_validate(p->process, e);
 

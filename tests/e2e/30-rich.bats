@@ -264,6 +264,21 @@ END
     is "$(pouch exec small cat /proc/self/cgroup | grep -c '\.\.')" 0
 }
 
+@test "systemd: the login of who started pouchd is not the container's" {
+    [ -w /proc/self/loginuid ] || skip "this kernel has no audit"
+    pouchd_stop
+    # In a process of its own: it cannot be taken back everywhere.
+    (
+        echo 0 >/proc/self/loginuid
+        pouchd_start
+    )
+    is "$(cat "/proc/$(pouchd_pid)/loginuid")" 0
+    is "$(pouch run --rm --network none --rich busybox cat /proc/1/loginuid)" 4294967295
+    is "$(pouch run --rm --network none busybox cat /proc/1/loginuid)" 0
+    pouchd_stop
+    pouchd_start
+}
+
 @test "systemd: pouchd is killed and comes back" {
     rich systemd kept debian-rich
     within 20 systemd_is kept running
