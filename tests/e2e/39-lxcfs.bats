@@ -108,9 +108,9 @@ runs_anew() { [ "$(lxcfs_pid)" != "$1" ] && kill -0 "$(lxcfs_pid)" 2>/dev/null; 
 
 @test "containers started while it is killed have the view, or say that they cannot" {
     local i n=0 storm
-    (for i in $(seq 15); do kill -9 "$(lxcfs_pid)" 2>/dev/null || true; sleep 0.15; done) 3>&- &
+    (for i in $(seq 8); do kill -9 "$(lxcfs_pid)" 2>/dev/null || true; sleep 0.15; done) 3>&- &
     storm=$!
-    for i in $(seq 30); do
+    for i in $(seq 15); do
         if pouch run -d --name "storm$i" --network none -m 48m --view lxcfs busybox sleep 100 >/dev/null 2>"$T/err"; then
             echo "storm$i" >>"$T/storm"
             n=$((n + 1))
