@@ -219,6 +219,24 @@ x'
     has "$output" 'non running container'
 }
 
+@test "the death of its monitor and of its memory end it, also in a shared namespace" {
+    can_or_skip
+    local name pid
+    pouch run -d --network none --userns auto --name owner busybox sleep 600 >/dev/null
+    pouch run -d --network none --userns container:owner --name joined busybox sleep 600 >/dev/null
+    for name in joined owner; do
+        pid=$(pouch inspect -f '{{.State.Pid}}' "$name")
+        kill -9 "$(awk '/^PPid/{print $2}' "/proc/$pid/status")"
+        gone "$pid"
+        within 5 ended "$name"
+        is "$(pouch inspect -f '{{.State.ExitCode}}' "$name")" 137
+    done
+    run pouch run --network none --userns auto --name hungry -m 20m --memory-swap 20m busybox tail /dev/zero
+    is "$status" 137
+    is "$(pouch inspect -f '{{.State.OOMKilled}}' hungry)" true
+}
+ended() { [ "$(pouch inspect -f '{{.State.Status}}' "$1")" = exited ]; }
+
 @test "mounts and devices that come later, lxcfs, disk quota" {
     can_or_skip
     mknod "$T/zero" c 1 5 && chmod 600 "$T/zero"

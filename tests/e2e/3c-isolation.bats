@@ -72,6 +72,13 @@ memory() {
     if [ -e /sys/fs/cgroup/cpu/cpu.cfs_burst_us ] || v2; then
         is "$(pouch run --rm --network none --cpus 0.5 --cpu-burst 30000 busybox cat "$file")" 30000
     fi
+    pouch run -d --network none --cpus 0.5 --name burst busybox sleep 60 >/dev/null
+    pouch update --cpu-burst 20000 burst >/dev/null
+    is "$(pouch exec burst cat "$file")" 20000
+    run pouch update --cpus 0.1 burst
+    has "$output" 'above the quota'
+    pouch update --cpu-burst=-1 --cpus 0.1 burst >/dev/null
+    is "$(pouch exec burst cat "$file")" 0
     run pouch run --rm --network none --cpu-burst 30000 busybox true
     has "$output" 'needs --cpus or --cpu-quota'
     run pouch run --rm --network none --cpus 0.5 --cpu-burst 60000 busybox true
@@ -104,6 +111,13 @@ memory() {
     has "$output" "can't fork"
     is "$(pouch run --rm --network none --ulimit nproc=10 --pids-limit 5 busybox \
         sh -c 'cat /sys/fs/cgroup/pids/pids.max 2>/dev/null || cat /sys/fs/cgroup/pids.max' 2>/dev/null)" 5
+    # An update keeps the lower of the two.
+    pouch update --pids-limit 100 n1 >/dev/null
+    is "$(pids_of n1)" 30
+    pouch update --pids-limit 25 n1 >/dev/null
+    is "$(pids_of n1)" 25
+    pouch update --pids-limit=-1 n1 >/dev/null
+    is "$(pids_of n1)" 30
     pouch rm -f n1 n2 >/dev/null
     pouch run --rm --network none --userns auto busybox true 2>/dev/null || return 0 # 3b says why
     for n in n1 n2; do
@@ -114,6 +128,7 @@ memory() {
     run pouch run --rm --network none --userns auto -u 1000 --ulimit nproc=10 busybox sh -c "$many"
     has "$output" "can't fork"
 }
+pids_of() { pouch exec "$1" sh -c 'cat /sys/fs/cgroup/pids/pids.max 2>/dev/null || cat /sys/fs/cgroup/pids.max'; }
 said() { pouch logs "$1" 2>&1 | grep -q "$2"; }
 
 # Packets that a container sends out carry the priority where queues see it: behind the firewall.
