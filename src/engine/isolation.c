@@ -52,6 +52,10 @@ static int check_memory(const struct host_config *hc, struct error *e)
         if (all[i].value && hc->memory > 0 && all[i].value > hc->memory)
             return error_set(e, ERR_INVALID, "%s is above the memory limit", all[i].flag);
     }
+    if (hc->memory_low && hc->memory_reservation)
+        return error_set(e, ERR_INVALID,
+                         "--memory-low and --memory-reservation are one thing with cgroup v2: use "
+                         "one of them");
     return 0;
 }
 
