@@ -413,6 +413,13 @@ static int put_systemd(const struct rich_start *s, const struct container_defini
 {
     /* What cannot work in a container and does not find that out by itself. */
     static const char *const masks[] = {"systemd-machine-id-commit.service"};
+    /* These ask whether /sys is writable, which it is with --privileged: but the devices in it and
+     * the terminals are the host's. */
+    static const char *const host_masks[] = {
+        "systemd-udevd.service",        "systemd-udevd-control.socket",
+        "systemd-udevd-kernel.socket",  "systemd-udev-trigger.service",
+        "systemd-udev-settle.service",  "getty@tty1.service",
+        "systemd-modules-load.service", "systemd-sysctl.service"};
     static const char conf[] = "tree/run/systemd/system.conf.d/10-pouch";
     static const char units[] = "tree/run/systemd/system";
     AUTOFREE char *env_link = xasprintf("%s-env.conf", conf);
@@ -431,6 +438,11 @@ static int put_systemd(const struct rich_start *s, const struct container_defini
         r = put_link(s, env_link, RICH_INSIDE "/systemd-env.conf", e);
     for (size_t i = 0; r == 0 && i < ARRAY_SIZE(masks); i++) {
         AUTOFREE char *name = xasprintf("%s/%s", units, masks[i]);
+
+        r = put_link(s, name, "/dev/null", e);
+    }
+    for (size_t i = 0; r == 0 && def->host_config.privileged && i < ARRAY_SIZE(host_masks); i++) {
+        AUTOFREE char *name = xasprintf("%s/%s", units, host_masks[i]);
 
         r = put_link(s, name, "/dev/null", e);
     }

@@ -447,6 +447,47 @@ END
     is "$(exit_code play)" 143
 }
 
+@test "systemd with --privileged: boots, but leaves the host's devices to the host" {
+    rich systemd strong --privileged debian-rich
+    within 20 systemd_is strong running
+    is "$(pouch exec -u 0 strong systemctl is-active systemd-udevd systemd-udev-trigger | tr '\n' ' ')" \
+        'inactive inactive '
+    took 4000 pouch stop strong
+    is "$(exit_code strong)" 0
+    logs_have strong 'shop: closed'
+}
+
+@test "a start without pouch-init fails with the reason and leaves nothing" {
+    local program
+    pouchd_stop
+    mkdir -p "$T/partial"
+    for program in "$POUCH_BIN"/*; do
+        [ "${program##*/}" = pouch-init ] || ln -sf "$program" "$T/partial/"
+    done
+    POUCH_LIBEXEC=$T/partial pouchd_start
+    run pouch run --rm --network none --rich busybox true
+    [ "$status" -ne 0 ]
+    has "$output" 'need the program pouch-init'
+    is "$(pouch run --rm --network none busybox echo plain)" plain
+    pouchd_stop
+    pouchd_start
+}
+
+@test "a monitor that is killed takes all of the machine with it" {
+    rich systemd victim debian-rich
+    within 20 systemd_is victim running
+    local id monitor
+    id=$(pouch inspect -f '{{.Id}}' victim)
+    monitor=$(awk '{print $4}' "/proc/$(pouch inspect -f '{{.State.Pid}}' victim)/stat")
+    is "$(cat "/proc/$monitor/comm")" pouch-monitor
+    kill -9 "$monitor"
+    is "$(pouch_for 20 wait victim)" 137
+    none_left() { [ -z "$(cgroup_folders | grep "$id")" ]; }
+    within 10 none_left
+    pouch start victim >/dev/null
+    within 20 systemd_is victim running
+}
+
 @test "many at once" {
     local i jobs=()
     for i in 1 2 3 4; do rich systemd "m$i" debian-rich & jobs+=($!); done
