@@ -360,32 +360,43 @@ int update_network_check(struct update_context *u, struct error *e)
     return r;
 }
 
+/* Is it the line that says the container's own address? */
+static bool is_own_line(const struct container_definition *def, const char *line)
+{
+    AUTOPTR(strv) char **words = strv_split(line, " \t", true);
+
+    return strv_len(words) > 1 && !str_has_prefix(words[0], "127.") &&
+           strv_contains(words + 1, def->config.hostname);
+}
+
 /* The container's own line of /etc/hosts. The file is mounted: it is written, not replaced; what
  * else stands in it may be the user's. */
-static void write_hosts_line(const struct container_definition *def, const char *drop,
-                             const char *ip)
+static void write_hosts_line(const struct container_definition *def,
+                             const struct network_endpoint *ep)
 {
     AUTOFREE char *path = xasprintf("%s/hosts", def->dir);
     AUTOFREE char *text = NULL;
     AUTOPTR(strv) char **lines = NULL;
     AUTO(buf) struct buf out = BUF_INIT(BUF_UNLIMITED);
     AUTOFD int fd = -EBADF;
+    const char *domain = str_is_empty(def->config.domainname) ? NULL : def->config.domainname;
     size_t len = 0;
 
     if (fs_read_file(AT_FDCWD, path, 1 << 20, &text, &len) < 0)
         return;
     lines = strv_split(text, "\n", false);
-    for (size_t i = 0; lines && lines[i]; i++) {
-        size_t n = strcspn(lines[i], " \t");
-        bool own = drop && *drop && strlen(drop) == n && strncmp(lines[i], drop, n) == 0;
-
-        if (!own && (*lines[i] || lines[i + 1]))
+    for (size_t i = 0; lines && lines[i]; i++)
+        if (!is_own_line(def, lines[i]) && (*lines[i] || lines[i + 1]))
             (void)buf_printf(&out, "%s\n", lines[i]);
+    for (size_t i = 0; ep && i < 2; i++) {
+        const char *ip = i ? ep->ip6 : ep->ip;
+
+        if (*ip && domain)
+            (void)buf_printf(&out, "%s\t%s.%s %s\n", ip, def->config.hostname, domain,
+                             def->config.hostname);
+        else if (*ip)
+            (void)buf_printf(&out, "%s\t%s\n", ip, def->config.hostname);
     }
-    if (ip && *ip)
-        (void)buf_printf(&out, "%s\t%s%s%s\n", ip, def->config.hostname,
-                         str_is_empty(def->config.domainname) ? "" : ".",
-                         str_is_empty(def->config.domainname) ? "" : def->config.domainname);
     fd = open(path, O_WRONLY | O_TRUNC | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 || fs_write_all(fd, buf_str(&out), out.len) < 0)
         log_warn("hosts file not written", "path=%s error=\"%s\"", path, strerror(errno));
@@ -411,7 +422,7 @@ static int connect_bridge(struct update_context *u, const struct container_defin
         network_release(nm, u->c->id);
         return r;
     }
-    write_hosts_line(to, NULL, ep.ip);
+    write_hosts_line(to, &ep);
     publish_endpoint(u->c, &ep);
     return 0;
 }
@@ -426,10 +437,9 @@ static int disconnect_bridge(struct update_context *u, const struct container_de
 
     if (r < 0)
         return r;
-    if (network_lookup(nm, u->c->id, &ep) == 0) {
+    if (network_lookup(nm, u->c->id, &ep) == 0)
         network_detach(nm, u->c->id);
-        write_hosts_line(to, ep.ip, NULL);
-    }
+    write_hosts_line(to, NULL);
     publish_endpoint(u->c, &none);
     return 0;
 }

@@ -296,3 +296,28 @@ network() {
         done
     done
 }
+
+@test "pouchd killed while a network comes and goes" {
+    local i n
+    pouch run -d --network none --name web busybox httpd -f -h /www >/dev/null
+    for i in $(seq "${PET_KILLS:-5}"); do
+        (
+            for n in $(seq 40); do
+                pouch network connect bridge web || break
+                pouch network disconnect bridge web || break
+            done
+        ) >/dev/null 2>&1 3>&- &
+        sleep "0.$(printf '%03d' $((RANDOM % 300)))"
+        pouchd_kill
+        pouchd_start
+        wait $! || true
+        if [ "$(pouch inspect -f '{{.HostConfig.NetworkMode}}' web)" = bridge ]; then
+            is "$(pouch exec web sh -c 'grep -c "$(hostname)" /etc/hosts')" 1
+            is "$(fetch "http://$(pouch inspect -f '{{.NetworkSettings.IPAddress}}' web)/")" 'it works'
+            pouch network disconnect bridge web
+        fi
+        is "$(pouch exec web ls /sys/class/net)" lo
+        is "$(pouch exec web sh -c 'grep -c "$(hostname)" /etc/hosts || true')" 0
+        is "$(pouch exec web sh -c 'grep -c localhost /etc/hosts')" 2
+    done
+}
