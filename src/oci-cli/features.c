@@ -53,7 +53,7 @@ static void print_cgroup(struct jsonw *w)
     jsonw_begin(w, "cgroup");
     jsonw_bool(w, "v1", true);
     jsonw_bool(w, "v2", true);
-    jsonw_bool(w, "systemd", false);
+    jsonw_bool(w, "systemd", true);
     jsonw_bool(w, "systemdUser", false);
     jsonw_bool(w, "rdma", true);
     jsonw_end(w);
@@ -92,7 +92,7 @@ static void print_linux(struct jsonw *w)
     jsonw_begin(w, "mountExtensions");
     enabled(w, "idmap", true);
     jsonw_end(w);
-    enabled(w, "netDevices", false);
+    enabled(w, "netDevices", true);
     jsonw_end(w);
 }
 

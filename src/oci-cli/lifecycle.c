@@ -28,6 +28,7 @@
 #include "base/time.h"
 #include "oci-cli/oci-cli.h"
 #include "runtime/runtime.h"
+#include "sys/cgroup-systemd.h"
 #include "sys/cgroup.h"
 #include "sys/seccomp.h"
 
@@ -87,6 +88,7 @@ struct made {
     struct state state;
     struct runtime_created created;
     int console; /* our end of the terminal's socket pair, -EBADF */
+    struct cgroup_systemd scope;
 };
 
 static void made_done(struct made *m)
@@ -94,6 +96,7 @@ static void made_done(struct made *m)
     json_free(&oci_spec_json, &m->spec);
     state_done(&m->state);
     runtime_created_done(&m->created);
+    cgroup_systemd_done(&m->scope);
     if (m->console >= 0)
         close(m->console);
 }
@@ -134,6 +137,13 @@ static bool own_pid_namespace(const struct oci_spec *s)
     return ns && str_is_empty(ns->path);
 }
 
+static int place_in_scope(void *data, pid_t init, struct error *e)
+{
+    const struct made *m = data;
+
+    return cgroup_systemd_start(&m->scope, init, m->spec.linux->resources, e);
+}
+
 /* Up to the gate. started: the caller goes on to open it. */
 static int create(struct options *o, struct made *m, bool started, int gate, int status,
                   struct error *e)
@@ -157,6 +167,14 @@ static int create(struct options *o, struct made *m, bool started, int gate, int
     console = console_for(o, m->spec.process->terminal, foreground, &m->console, e);
     if (console < 0 && console != -EBADF)
         return console;
+    if (o->systemd_cgroup) {
+        r = cgroup_systemd_parse(m->spec.linux->cgroups_path, o->args[0], &m->scope, e);
+        if (r < 0)
+            return r;
+        p.cgroup_path = m->scope.path;
+        p.place = place_in_scope;
+        p.place_data = m;
+    }
     p.id = o->args[0];
     p.bundle = bundle;
     p.spec = &m->spec;
@@ -179,6 +197,7 @@ static int create(struct options *o, struct made *m, bool started, int gate, int
         .config = take_ptr(m->state.config),
         .cgroup_path = xstrdup(m->created.cgroup_path),
         .owner = owner_name(),
+        .unit = xstrdup_or_null(m->scope.unit),
         .own_pid_ns = own_pid_namespace(&m->spec),
         .started = started,
         .pid = m->created.pid,
@@ -195,6 +214,8 @@ static void undo_create(struct options *o, struct made *m)
         (void)kill(m->created.pid, SIGKILL);
         (void)!cgroup_kill(m->created.cgroup_path, NULL);
         (void)waitpid(m->created.pid, NULL, 0);
+        if (m->scope.unit)
+            (void)!cgroup_systemd_stop(m->scope.unit, NULL);
         (void)!cgroup_remove(m->created.cgroup_path, NULL);
     }
     state_remove_dir(o, o->args[0]);
@@ -283,6 +304,11 @@ static int remove_container(struct options *o, const struct state *s, struct err
     struct oci_spec spec = {0};
     int r = cgroup_kill(s->cgroup_path, e);
 
+    if (r == 0 && s->unit && cgroup_systemd_stop(s->unit, &hook) < 0) {
+        /* It ends by itself when the cgroup is gone. */
+        warn_user(o, "%s", error_message(&hook));
+        error_done(&hook);
+    }
     if (r == 0)
         r = cgroup_remove(s->cgroup_path, e);
     if (r < 0)

@@ -117,8 +117,6 @@ static int check_globals(const struct options *o, struct error *e)
     if (o->log_format && !STREQ(o->log_format, "text") && !STREQ(o->log_format, "json"))
         return error_set(e, ERR_INVALID, "--log-format: \"%s\" is neither text nor json",
                          o->log_format);
-    if (o->systemd_cgroup)
-        return error_set(e, ERR_NOT_SUPPORTED, "--systemd-cgroup is not supported yet");
     return 0;
 }
 

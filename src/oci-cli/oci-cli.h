@@ -65,6 +65,7 @@ struct state {
     char *bundle;
     char *cgroup_path;
     char *owner;
+    char *unit;   /* systemd's, NULL: the cgroup is made by the file system */
     char *config; /* config.json as it was when the container was created */
     int64_t pid;
     uint64_t start_time; /* of init, from /proc/<pid>/stat: tells a reused pid */

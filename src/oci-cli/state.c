@@ -20,6 +20,7 @@ static const struct json_field state_fields[] = {
     JSON_FIELD(TYPE, bundle, "bundle", JSON_STR, JSON_REQUIRED),
     JSON_FIELD(TYPE, cgroup_path, "cgroupPath", JSON_STR, JSON_REQUIRED),
     JSON_FIELD(TYPE, owner, "owner", JSON_STR, JSON_OMIT_EMPTY),
+    JSON_FIELD(TYPE, unit, "unit", JSON_STR, JSON_OMIT_EMPTY),
     JSON_FIELD(TYPE, config, "config", JSON_RAW, JSON_OMIT_EMPTY),
     JSON_FIELD(TYPE, pid, "pid", JSON_INT, 0),
     JSON_FIELD(TYPE, start_time, "startTime", JSON_UINT, 0),

@@ -13,6 +13,7 @@
 #include "oci-cli/oci-cli.h"
 #include "oci/spec.h"
 #include "runtime/runtime.h"
+#include "sys/cgroup-systemd.h"
 #include "sys/cgroup.h"
 
 static int read_resources(const char *path, struct cgroup_resources *r, struct error *e)
@@ -147,6 +148,8 @@ int cmd_update(struct options *o, struct error *e)
         if (r == 0)
             r = other_options(o, &res, e);
     }
+    if (r == 0 && s.unit)
+        r = cgroup_systemd_update(s.unit, &res, e);
     if (r == 0)
         r = cgroup_update(s.cgroup_path, &res, &warnings, e);
     if (r == 0 && (o->l3_cache_schema || o->mem_bw_schema)) {

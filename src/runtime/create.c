@@ -207,53 +207,6 @@ static int init_vanished(const char *cgroup_path, struct error *e)
     return error_set(e, ERR_INTERNAL, "the container's init ended before it was ready");
 }
 
-/* One message of init: 1 goes on, 0 it is ready. */
-static int answer(const struct runtime_create *p, struct runtime_created *c,
-                  const struct sync_msg *msg, int sync, struct error *e)
-{
-    int r = 0;
-
-    switch (msg->type) {
-    case SYNC_READY:
-        return 0;
-    case SYNC_ERROR:
-        return status_to_error(&msg->status, e);
-    case SYNC_WARNING:
-        strv_push(&c->warnings, msg->status.message);
-        break;
-    case SYNC_NEED_MAPS:
-        r = answer_maps(p, c->pid, sync, e);
-        break;
-    case SYNC_NEED_HOOKS:
-        r = answer_hooks(p, c->pid, sync, e);
-        break;
-    case SYNC_NEED_LISTENER:
-        r = answer_listener(p, c->pid, sync, e);
-        break;
-    case SYNC_NEED_MOUNT:
-        r = answer_mount(p, c->pid, msg->status.code, sync, e);
-        break;
-    default:
-        return error_set(e, ERR_INTERNAL, "init sent an unknown message");
-    }
-    return r < 0 ? r : 1;
-}
-
-static int serve_init(const struct runtime_create *p, struct runtime_created *c, int sync,
-                      struct error *e)
-{
-    for (;;) {
-        struct sync_msg msg = {.type = 0};
-        int r = sync_recv(sync, &msg, NULL);
-
-        if (r <= 0)
-            return init_vanished(c->cgroup_path, e);
-        r = answer(p, c, &msg, sync, e);
-        if (r <= 0)
-            return r;
-    }
-}
-
 /*
  * The devices every container has may be used, and nodes may be made of any: appended to the rules
  * of the specification, as runc does. *copy borrows everything but the list of rules.
@@ -371,6 +324,61 @@ static int clone_joined(const struct runtime_create *p, const char *userns, uint
     return c->pid > 0 ? 0 : error_set(e, ERR_INTERNAL, "the container's init has gone");
 }
 
+/* One message of init: 1 goes on, 0 it is ready. */
+static int answer(const struct runtime_create *p, struct runtime_created *c,
+                  const struct sync_msg *msg, int sync, struct error *e)
+{
+    int r = 0;
+
+    switch (msg->type) {
+    case SYNC_READY:
+        return 0;
+    case SYNC_ERROR:
+        return status_to_error(&msg->status, e);
+    case SYNC_WARNING:
+        strv_push(&c->warnings, msg->status.message);
+        break;
+    case SYNC_NEED_MAPS:
+        r = answer_maps(p, c->pid, sync, e);
+        break;
+    case SYNC_NEED_HOOKS:
+        r = answer_hooks(p, c->pid, sync, e);
+        break;
+    case SYNC_NEED_PLACE:
+        r = p->place(p->place_data, c->pid, e);
+        c->placed = r == 0;
+        if (r == 0 && !(p->flags & RUNTIME_KEEP_CGROUP))
+            r = make_cgroup(p, c, e);
+        if (r == 0)
+            r = sync_answer(sync, 0, -EBADF, e);
+        break;
+    case SYNC_NEED_LISTENER:
+        r = answer_listener(p, c->pid, sync, e);
+        break;
+    case SYNC_NEED_MOUNT:
+        r = answer_mount(p, c->pid, msg->status.code, sync, e);
+        break;
+    default:
+        return error_set(e, ERR_INTERNAL, "init sent an unknown message");
+    }
+    return r < 0 ? r : 1;
+}
+
+static int serve_init(const struct runtime_create *p, struct runtime_created *c, int sync,
+                      struct error *e)
+{
+    for (;;) {
+        struct sync_msg msg = {.type = 0};
+        int r = sync_recv(sync, &msg, NULL);
+
+        if (r <= 0)
+            return init_vanished(c->cgroup_path, e);
+        r = answer(p, c, &msg, sync, e);
+        if (r <= 0)
+            return r;
+    }
+}
+
 static int clone_init(const struct runtime_create *p, struct runtime_created *c, int sync[2],
                       struct error *e)
 {
@@ -444,7 +452,8 @@ static void kill_init(const struct runtime_create *p, struct runtime_created *c)
     if (c->pid <= 0)
         return;
     (void)kill(c->pid, SIGKILL);
-    (void)!cgroup_kill(c->cgroup_path, NULL);
+    if (!p->place || c->placed) /* else there may be another's */
+        (void)!cgroup_kill(c->cgroup_path, NULL);
     if (!(p->flags & RUNTIME_CLONE_PARENT))
         while (waitpid(c->pid, NULL, 0) < 0 && errno == EINTR)
             continue;
@@ -454,7 +463,7 @@ int runtime_create(const struct runtime_create *p, struct runtime_created *ret, 
 {
     struct runtime_created c = {.pidfd = -EBADF};
     AUTOFD int stage_end = -EBADF;
-    bool own_cgroup = !(p->flags & RUNTIME_KEEP_CGROUP);
+    bool own_cgroup = !(p->flags & RUNTIME_KEEP_CGROUP) && !p->place;
     int sync[2];
     int r = check(p, e);
 
@@ -483,6 +492,8 @@ int runtime_create(const struct runtime_create *p, struct runtime_created *ret, 
         r = rdt_apply(p->spec, p->id, c.pid, e);
     if (r == 0) {
         r = serve_init(p, &c, stage_end, e);
+        if (r == 0)
+            r = netdev_move(p->spec, c.pid, e);
         if (r < 0)
             runtime_rdt_remove(p->spec, p->id);
     }

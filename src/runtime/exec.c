@@ -86,7 +86,8 @@ struct exec_args {
     struct cgroup_join *join;
     int listener; /* connected for the process, -EBADF */
     int rdt[RDT_FDS];
-    int root; /* of init, when its mount namespace is not its own; else -EBADF */
+    int cgroup_ns; /* entered by the process itself, -EBADF: none */
+    int root;      /* of init, when its mount namespace is not its own; else -EBADF */
     int sync;
     bool userns;
     bool apparmor, selinux; /* the host runs them, and the process is to have a label */
@@ -104,6 +105,8 @@ static int set_up(const struct exec_args *a, struct process_plan *plan, struct e
     r = cgroup_join_fds(a->join);
     if (r < 0)
         return error_set_errno(e, r, "cannot join cgroup %s", a->p->cgroup_path);
+    if (a->cgroup_ns >= 0 && setns(a->cgroup_ns, CLONE_NEWCGROUP) < 0)
+        return error_set_errno(e, errno, "cannot join the container's cgroup namespace");
     if (affinity)
         r = attributes_set_affinity(affinity->final, "process.execCPUAffinity.final", e);
     if (r < 0)
@@ -148,7 +151,7 @@ static void exec_run(const struct exec_args *a)
         .apparmor = a->apparmor,
         .selinux = a->selinux,
     };
-    int keep[CGROUP_JOIN_MAX + 9], last[3];
+    int keep[CGROUP_JOIN_MAX + 10], last[3];
     size_t n = 0;
 
     if (!(p->flags & RUNTIME_NO_PDEATHSIG))
@@ -156,6 +159,7 @@ static void exec_run(const struct exec_args *a)
     keep[n++] = p->status_fd;
     keep[n++] = a->sync;
     keep[n++] = a->root;
+    keep[n++] = a->cgroup_ns;
     keep[n++] = p->view_socket;
     keep[n++] = io->stdin_fd;
     keep[n++] = io->stdout_fd;
@@ -270,15 +274,41 @@ static int open_cgroup(const struct runtime_exec *p)
     return cgroup_open_unified(place ? place : p->cgroup_path);
 }
 
+/* What cannot be found any more from inside of the container. */
+static int open_on_host(const struct runtime_exec *p, struct exec_args *a, bool cgroup_ns,
+                        struct error *e)
+{
+    int r = notify_connect(p->seccomp_listener, p->spec, &a->listener, e);
+    char path[64];
+
+    /* The namespace is entered after the cgroup: where it is a boundary (the mount option
+     * nsdelegate, which systemd sets) nobody may move himself across it from inside. */
+    if (r == 0 && cgroup_ns) {
+        (void)snprintf(path, sizeof(path), "/proc/%d/ns/cgroup", p->init_pid);
+        a->cgroup_ns = open(path, O_RDONLY | O_CLOEXEC);
+        if (a->cgroup_ns < 0)
+            r = error_set_errno(e, errno, "cannot open %s", path);
+    }
+
+    if (r == 0 && p->spec && shares_mounts(p->spec)) {
+        a->root = open_root(p->init_pid, e);
+        r = a->root < 0 ? a->root : 0;
+    }
+    if (r < 0)
+        return r;
+    r = rdt_open_like(p->init_pid, a->rdt);
+    return r < 0 ? error_set_errno(e, r, "cannot find the container's class of caches (resctrl)")
+                 : 0;
+}
+
 int runtime_exec(const struct runtime_exec *p, pid_t *ret_pid, char ***warnings, struct error *e)
 {
     struct cgroup_join join = {.n = 0};
-    AUTOFD int listener = -EBADF;
-    AUTOFD int root = -EBADF;
     struct exec_args a = {.p = p,
                           .join = &join,
                           .listener = -EBADF,
                           .rdt = {-EBADF, -EBADF},
+                          .cgroup_ns = -EBADF,
                           .root = -EBADF,
                           .sync = -EBADF};
     AUTOFD int init = (int)syscall(SYS_pidfd_open, p->init_pid, 0);
@@ -295,18 +325,8 @@ int runtime_exec(const struct runtime_exec *p, pid_t *ret_pid, char ***warnings,
     a.selinux = !str_is_empty(p->process->selinux_label) && process_lsm_is_on("selinux");
     r = differing_namespaces(p->init_pid, &flags, &a.userns, e);
     if (r == 0)
-        r = notify_connect(p->seccomp_listener, p->spec, &listener, e);
-    a.listener = listener;
-    if (r == 0 && p->spec && shares_mounts(p->spec)) {
-        root = open_root(p->init_pid, e);
-        r = root < 0 ? root : 0;
-        a.root = root;
-    }
-    if (r == 0) {
-        r = rdt_open_like(p->init_pid, a.rdt);
-        if (r < 0)
-            r = error_set_errno(e, r, "cannot find the container's class of caches (resctrl)");
-    }
+        r = open_on_host(p, &a, flags & CLONE_NEWCGROUP, e);
+    flags &= ~CLONE_NEWCGROUP;
     if (r == 0 && p->cgroup_path)
         r = cgroup_join_open(p->cgroup_path, cgroup < 0, &join, e);
     /* Inherited by the process, which may be born in the cgroup and its CPU set already. */
@@ -327,5 +347,11 @@ int runtime_exec(const struct runtime_exec *p, pid_t *ret_pid, char ***warnings,
         r = start(p, &a, cgroup, ret_pid, warnings, e);
     cgroup_join_done(&join);
     (void)!rdt_join(a.rdt, 0);
+    if (a.listener >= 0)
+        close(a.listener);
+    if (a.root >= 0)
+        close(a.root);
+    if (a.cgroup_ns >= 0)
+        close(a.cgroup_ns);
     return r;
 }

@@ -138,6 +138,10 @@ static int become(const struct init_args *a, struct process_plan *plan, struct r
 
     if (err < 0)
         return error_set_errno(e, err, "cannot join cgroup %s", a->cgroup_path);
+    if (a->p->place)
+        err = sync_ask(a->sync, SYNC_NEED_PLACE, NULL, NULL, e);
+    if (err < 0)
+        return err;
     if (a->unshared & CLONE_NEWCGROUP && unshare(CLONE_NEWCGROUP) < 0)
         return error_set_errno(e, errno, "cannot make a cgroup namespace");
     err = process_set_oom_score(plan, e);

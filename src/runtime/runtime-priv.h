@@ -23,6 +23,7 @@ enum sync_type {
     SYNC_ERROR,       /* init → stage, code, errnum, text; the last message */
     SYNC_NEED_MAPS, /* init → stage: write my id maps; init gets the root mount with the answer */
     SYNC_NEED_HOOKS,    /* init → stage: run prestart and createRuntime hooks */
+    SYNC_NEED_PLACE,    /* init → stage: put me into my cgroup */
     SYNC_NEED_MOUNT,    /* init → stage: the idmapped source of mounts[status.code] */
     SYNC_NEED_LISTENER, /* init → stage: my process id, the socket for the seccomp listener */
     SYNC_READY,         /* init → stage: at the gate; the last message */
@@ -226,6 +227,11 @@ int attributes_apply(const struct oci_process *p, const struct oci_linux *l,
                      struct error *e) MUST_CHECK;
 /* list NULL or empty: as it is. where: for messages. */
 int attributes_set_affinity(const char *list, const char *where, struct error *e) MUST_CHECK;
+
+/* --- netdev.c ------------------------------------------------------------------------------ */
+
+/* Moves linux.netDevices into the network namespace of init; in the stage. */
+int netdev_move(const struct oci_spec *spec, pid_t pid, struct error *e) MUST_CHECK;
 
 /* --- notify.c ------------------------------------------------------------------------------ */
 

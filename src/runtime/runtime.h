@@ -85,6 +85,12 @@ struct runtime_create {
      * Both stay the caller's; init has its own copies.
      */
     int gate_fd, status_fd;
+    /*
+     * For cgroups that somebody else makes around a process that is there (systemd): called when
+     * init waits, and puts it into cgroup_path, which has to be given. Limits are written after it.
+     */
+    int (*place)(void *data, pid_t init, struct error *e);
+    void *place_data;
     unsigned preserve_fds; /* 3 to 2 + preserve_fds are open in the program, too */
     unsigned flags;        /* RUNTIME_… */
 };
@@ -93,6 +99,7 @@ struct runtime_created {
     int pidfd;         /* of init, or -EBADF where pidfds are missing; the receiver closes it */
     char *cgroup_path; /* the one used, for sys/cgroup.h */
     char *delegated;   /* its part that is the container's own; NULL: none was asked for */
+    bool placed;       /* runtime_create.place has been done */
     char **warnings;   /* what was asked for and could not be given, one text each */
 };
 

@@ -330,3 +330,20 @@ PY
     [ "$(cat "$BATS_TEST_TMPDIR/out")" = old ]
     [ -e "$BATS_TEST_TMPDIR/stopped" ]
 }
+
+@test "netDevices move into the container with their addresses, and back when it cannot be made" {
+    ip link add ocidev0 type veth peer name ocidev1
+    ip addr add 192.0.2.5/24 dev ocidev0
+    ip -6 addr add 2001:db8::5/64 dev ocidev0 nodad
+    configure 'c["linux"]["netDevices"] = {"ocidev0": {"name": "good"}, "nope0": {}}' 'sh("ip addr show")'
+    run -1 oci run --bundle "$B" a </dev/null
+    [[ "$output" == *"cannot move nope0 into the container"* ]]
+    ip addr show dev ocidev0 | grep -q 'inet 192.0.2.5/24'
+    configure 'c["linux"]["netDevices"] = {"ocidev0": {"name": "lo"}}'
+    run -1 oci run --bundle "$B" a </dev/null
+    [[ "$output" == *"cannot move ocidev0 into the container as lo: File exists"* ]]
+    configure 'c["linux"]["netDevices"] = {"ocidev0": {"name": "eth%d"}}'
+    run -0 oci run --bundle "$B" a </dev/null
+    [[ "$output" == *"eth0"*"UP"*"inet 192.0.2.5/24"*"inet6 2001:db8::5/64"* ]]
+    run ! ip link show ocidev0 # the peer went with the namespace
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Cgroups made by systemd: a transient scope a container, asked for over systemd's D-Bus socket.
+ * The few messages that are needed are written here; no library, no bus daemon. For pouch-oci and
+ * cgroup v2: the monitor's cgroups are made by the cgroup file system alone.
+ */
+#pragma once
+
+#include <sys/types.h>
+
+#include "base/error.h"
+#include "base/macros.h"
+#include "sys/cgroup.h"
+
+struct cgroup_systemd {
+    char *slice; /* "machine.slice" */
+    char *unit;  /* "pouch-<id>.scope" */
+    char *path;  /* the cgroup they lead to */
+};
+void cgroup_systemd_done(struct cgroup_systemd *s);
+
+/* "slice:prefix:name" of linux.cgroupsPath; NULL or empty: system.slice:pouch:<id>. */
+int cgroup_systemd_parse(const char *cgroups_path, const char *id, struct cgroup_systemd *ret,
+                         struct error *e) MUST_CHECK;
+
+/* Starts the scope with the process in it and the limits as its properties; returns when the
+ * process stands in the cgroup. Limits that systemd has no property for are for cgroup_create(),
+ * afterwards. */
+int cgroup_systemd_start(const struct cgroup_systemd *s, pid_t pid,
+                         const struct cgroup_resources *r, struct error *e) MUST_CHECK;
+/* Tells systemd of changed limits, so that it does not write the old ones again. */
+int cgroup_systemd_update(const char *unit, const struct cgroup_resources *r,
+                          struct error *e) MUST_CHECK;
+/* Ends the scope; 0 when there is none. */
+int cgroup_systemd_stop(const char *unit, struct error *e) MUST_CHECK;
