@@ -98,5 +98,6 @@ like_others() {
             return 1
         }
     done
+    # shellcheck disable=SC2034 # for the caller
     output=$mine
 }
