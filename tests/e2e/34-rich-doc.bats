@@ -4,7 +4,7 @@ load helpers
 load rich
 
 setup_file() {
-    rich_up
+    rich_up --enable-lxcfs
     ssh-keygen -q -t ed25519 -N '' -f "$T/key"
     mkdir -p "$T/keys" "$T/bin" "$HOME/.ssh"
     chmod 700 "$T/keys" "$HOME/.ssh"
