@@ -335,10 +335,15 @@ static void run_action(void *data)
     CLEANUP(error_done) struct error e = ERROR_INIT;
     struct opt_int timeout = {false, 0};
     struct live *live = NULL;
+    bool ending;
     int r = 0;
 
     save(c);
-    if (str_is_empty(action) || STREQ(action, "none") || health_status(c) != HEALTH_UNHEALTHY ||
+    (void)pthread_mutex_lock(&c->mutex);
+    ending = c->stop_requested; /* the user is faster: it is not brought back */
+    (void)pthread_mutex_unlock(&c->mutex);
+    if (ending || str_is_empty(action) || STREQ(action, "none") ||
+        health_status(c) != HEALTH_UNHEALTHY ||
         upgrade_check(c, NULL) < 0) { /* an upgrade takes an unhealthy one back itself */
         container_unref(c);
         return;

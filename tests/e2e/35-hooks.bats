@@ -318,14 +318,33 @@ is_exited() { [ "$(state_of "$1")" = exited ]; }
     pouch rm -f mm >/dev/null
 }
 
+@test "the host goes down in the middle of a poststop: what had ended does not run again" {
+    local f=$T/hooks/p
+    rm -f "$f"
+    pouch run -d --name pp --network none --hook-poststop "host:/bin/sh -c 'echo one >>$f'" \
+        --hook-poststop "host:/bin/sh -c 'echo two \$POUCH_HOOK_ATTEMPT >>$f; [ \$POUCH_HOOK_ATTEMPT != 1 ] || exec sleep 50'" \
+        --hook-poststop "host:/bin/sh -c 'echo three \$POUCH_EXIT_CODE >>$f'" busybox sh -c 'exit 8' >/dev/null
+    within 5 has_lines "$f" 2
+    pouchd_kill
+    # shellcheck disable=SC2046
+    kill -9 $(pgrep -x pouch-hooks)
+    within 3 no_process 'sleep 50$'
+    rm -rf "$T/run/c" "$T/run/h"
+    pouchd_start
+    within 5 has_lines "$f" 4
+    sleep 0.3
+    is "$(tr '\n' ' ' <"$f")" 'one two 1 two 2 three 8 '
+    pouch rm -f pp >/dev/null
+}
+
 @test "pouchd ends while hooks run" {
     local f=$T/hooks/q before
     rm -f "$f"
-    pouch run -d --name qq --network none --hook-poststop "host:/bin/sh -c 'sleep 1; echo x >>$f'" busybox true >/dev/null
-    within 5 process 'sleep 1$'
+    pouch run -d --name qq --network none --hook-poststop "host:/bin/sh -c 'sleep 3; echo x >>$f'" busybox true >/dev/null
+    within 5 process 'sleep 3$'
     before=$(now_ms)
     pouchd_stop
-    [ $(($(now_ms) - before)) -lt 900 ]
+    [ $(($(now_ms) - before)) -lt 2500 ]
     pouchd_start
     within 5 has_lines "$f" 1
     sleep 0.5

@@ -13,20 +13,20 @@ ran() { # ran NAME N: the probe has run at least N times
 }
 
 becomes() {
-    ctl run -d --name aa --network none --health-cmd 'echo a probe; echo x >>/probes; test -e /ok' --health-interval 100ms \
-        --health-retries 3 busybox sleep 600 >/dev/null
+    ctl run -d --name aa --network none --health-cmd 'echo a probe; echo x >>/probes; test -e /ok' --health-interval 1s \
+        --health-retries 2 busybox sleep 600 >/dev/null
     has "$(ctl ps --format '{{.Status}}')" '^Up .* \(health: starting\)$'
     is "$(ctl inspect -f '{{.State.Health.Status}}' aa)" starting
-    within 5 is_health aa unhealthy
+    within 8 is_health aa unhealthy
     has "$(ctl ps --filter health=unhealthy --format '{{.Names}} {{.Status}}')" '^aa Up .* \(unhealthy\)$'
     is "$(ctl ps -q --filter health=healthy)" ''
-    [ "$(pouch inspect -f '{{.State.Health.FailingStreak}}' aa)" -ge 3 ]
+    [ "$(pouch inspect -f '{{.State.Health.FailingStreak}}' aa)" -ge 2 ]
     is "$(pouch inspect -f '{{(index .State.Health.Log 0).ExitCode}}{{(index .State.Health.Log 0).Output}}' aa)" "1a probe"
     ctl exec aa touch /ok
     within 5 is_health aa healthy
     is "$(pouch inspect -f '{{.State.Health.FailingStreak}}' aa)" 0
     has "$(ctl ps --filter health=healthy --format '{{.Status}}')" '\(healthy\)$'
-    within 5 ran aa 8
+    within 12 ran aa 6
     is "$(pouch inspect aa | jq '.[0].State.Health.Log | length')" 5
     is "$(pouch inspect aa | jq '[.[0].State.Health.Log[].Start] == ([.[0].State.Health.Log[].Start] | sort)')" true
     ctl stop -t 0 aa >/dev/null
