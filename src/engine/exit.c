@@ -88,6 +88,14 @@ void container_forget_restarts(struct container *c)
     c->restart_count = 0;
 }
 
+static void save_state(struct container *c)
+{
+    CLEANUP(error_done) struct error e = ERROR_INIT;
+
+    if (record_update(c, &e) < 0)
+        log_error("container state not saved", "id=%s error=\"%s\"", c->id, error_message(&e));
+}
+
 static void run_restart(void *data)
 {
     struct container *c = data;
@@ -97,9 +105,13 @@ static void run_restart(void *data)
     if (container_claim(c, OP_START, &e) == 0) {
         (void)pthread_mutex_lock(&c->mutex);
         go = c->status == CONTAINER_RESTARTING && !c->stop_requested;
-        if (go)
+        if (go) {
             c->restart_count++;
+            container_publish(c);
+        }
         (void)pthread_mutex_unlock(&c->mutex);
+        if (go) /* before the start: a pouchd that is killed in it must not count anew */
+            save_state(c);
         if (go && container_start_claimed(c, &e) < 0) {
             bool again;
 
@@ -170,14 +182,6 @@ void container_schedule_restart(struct container *c)
 }
 
 /* --- the end --------------------------------------------------------------------------------------------- */
-
-static void save_state(struct container *c)
-{
-    CLEANUP(error_done) struct error e = ERROR_INIT;
-
-    if (record_update(c, &e) < 0)
-        log_error("container state not saved", "id=%s error=\"%s\"", c->id, error_message(&e));
-}
 
 /* Takes the end into the state; returns whether the policy restarts the container. */
 static bool note_end(struct container *c, const struct monitor_exit *x, bool *ret_remove)
@@ -433,6 +437,7 @@ void container_adopt(struct container *c, struct monitor *m, pid_t pid)
     w->live = live_ref(live);
     (void)pthread_mutex_lock(&c->mutex);
     c->live = live;
+    (void)pthread_cond_broadcast(&c->cond);
     (void)pthread_mutex_unlock(&c->mutex);
     if (loop_post(c->en->loop, add_watch, w) < 0)
         log_error("container's monitor cannot be watched", "id=%s", c->id);

@@ -21,8 +21,9 @@
 #include "io/spawn.h"
 #include "sys/cgroup.h"
 
-#define ASK_AGAIN_MS 500
-#define KILL_WAIT_MS 10000 /* how long SIGKILL may take before we say that something is stuck */
+#define ASK_AGAIN_MS  500
+#define START_WAIT_NS (10 * NSEC_PER_SEC)
+#define KILL_WAIT_MS  10000 /* how long SIGKILL may take before we say that something is stuck */
 
 /* The monitor of a running container, referenced; NULL when it does not run. */
 static struct live *get_live(struct container *c)
@@ -95,6 +96,20 @@ static int stop_signal_of(const struct container *c, const struct container_defi
     return 0;
 }
 
+/* Who ends a container that is on its way to run (by its restart policy, or another user) waits a
+ * moment for it, or it would come up behind his back. */
+static void await_start(struct container *c)
+{
+    int64_t deadline = time_monotonic_ns() + START_WAIT_NS;
+    struct timespec until = {.tv_sec = deadline / NSEC_PER_SEC, .tv_nsec = deadline % NSEC_PER_SEC};
+
+    (void)pthread_mutex_lock(&c->mutex);
+    while (c->op == OP_START && !c->live &&
+           pthread_cond_timedwait(&c->cond, &c->mutex, &until) == 0)
+        ;
+    (void)pthread_mutex_unlock(&c->mutex);
+}
+
 /* A container that waits for its next restart is not running: forget the restart. */
 static bool cancel_restart(struct container *c)
 {
@@ -154,6 +169,7 @@ int container_stop(struct container *c, const char *signal, struct opt_int timeo
     if (r < 0)
         return r;
     ended = hooks_abort_start(c);
+    await_start(c);
     r = engine_wait_begin(c->en, c->id, WAIT_NEXT_EXIT, &w, e);
     if (r < 0)
         return r;
@@ -253,6 +269,7 @@ int engine_kill(struct engine *en, const char *ref, const char *signal, struct e
     /* While hooks run they are what is killed: of the start, or after the end. */
     if ((sig == SIGKILL || sig == stop_sig) && hooks_abort_start(c))
         return 0;
+    await_start(c);
     live = get_live(c);
     if (!live) {
         if (sig == SIGKILL && (hooks_kill_poststop(c) || cancel_restart(c)))
@@ -429,8 +446,10 @@ static int remove_once(struct container *c, bool force, bool volumes, struct err
     bool runs;
     int r = 0;
 
-    if (force)
+    if (force) {
         (void)hooks_abort_start(c);
+        await_start(c);
+    }
     v = container_get_view(c);
     runs = v->status == CONTAINER_RUNNING || v->status == CONTAINER_PAUSED ||
            v->status == CONTAINER_RESTARTING;
