@@ -334,8 +334,9 @@ int update_network_apply(struct update_context *u, const struct container_defini
                          const struct container_definition *to, struct error *e);
 int update_restart_check(struct update_context *u, struct error *e);
 /* What differs between two versions, with the kernel's defaults where `to` has no limit. */
-int update_limits_diff(const struct json_list *ulimits, const struct host_config *from, const struct host_config *to,
-                       const char *cgroup, struct cgroup_resources *ret, struct error *e);
+int update_limits_diff(const struct json_list *ulimits, const struct host_config *from,
+                       const struct host_config *to, const char *cgroup,
+                       struct cgroup_resources *ret, struct error *e);
 
 /* --- create.c, spec.c -------------------------------------------------------------------------------- */
 

@@ -157,7 +157,8 @@ static int open_parts(struct engine *en, const struct engine_params *p, bool *re
         r = userns_migrate(en->store, e);
     if (r == 0)
         r = userns_open(en, e);
-    r = hooks_migrate(en->store, e);
+    if (r == 0)
+        r = hooks_migrate(en->store, e);
     if (r == 0)
         r = health_migrate(en->store, e);
     if (r == 0)

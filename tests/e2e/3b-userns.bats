@@ -367,10 +367,11 @@ PYTHON
 }
 
 @test "ranges never overlap and none is lost, through kills of the daemon" {
-    local rounds=${USERNS_ROUNDS:-8} total=0
+    # USERNS_MADE containers in all, as far as the time allows.
+    local total=0 rounds=0 end=$((SECONDS + 50))
     pouchd_stop
     pouchd_start --userns-pool 800000:64000
-    while [ "$rounds" -gt 0 ] || [ "$total" -lt 1000 ]; do
+    while [ "$rounds" -lt 3 ] || { [ "$total" -lt "${USERNS_MADE:-1000}" ] && [ "$SECONDS" -lt "$end" ]; }; do
         create_and_remove >"$T/made" 3>&- &
         sleep "0.$((RANDOM % 6 + 2))"
         pouchd_kill
@@ -378,8 +379,8 @@ PYTHON
         total=$((total + $(cat "$T/made")))
         pouchd_start --userns-pool 800000:64000
         check_ranges
-        remove_all
-        rounds=$((rounds - 1))
+        pouch ps -aq | xargs -r "$POUCH_BIN/pouch" -H "unix://$SOCK" rm >/dev/null
+        rounds=$((rounds + 1))
     done
     echo "$total containers were made"
     # All of the pool can be had again.
