@@ -22,6 +22,7 @@
 #include "io/stdcopy.h"
 #include "log/json-file.h"
 #include "monitor/monitor.h"
+#include "monitor/rich.h"
 
 #define WAIT_MS 20000
 
@@ -876,6 +877,170 @@ static void test_mounts(void **state)
     box_done(&b);
 }
 
+/* --- rich containers: named pipes, and what is told through them ------------------------------- */
+
+static void rich_init(struct box *b, const char *command, bool exit_init)
+{
+    static const char *const names[] = {RICH_STDIN, RICH_STDOUT, RICH_STDERR, RICH_EVENTS};
+    AUTOFREE char *folder = NULL;
+
+    box_init(b, command);
+    folder = xasprintf("%s/" RICH_FOLDER, b->dir);
+    assert_int_equal(mkdir(folder, 0755), 0);
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        AUTOFREE char *path = xasprintf("%s/%s", folder, names[i]);
+
+        assert_int_equal(mkfifo(path, 0600), 0);
+    }
+    b->p.rich = true;
+    b->p.rich_exit_init = exit_init;
+}
+
+static int rich_pipe(struct box *b, const char *name, int flags)
+{
+    AUTOFREE char *path = xasprintf("%s/" RICH_FOLDER "/%s", b->dir, name);
+    int fd = open(path, flags | O_CLOEXEC);
+
+    assert_true(fd >= 0);
+    return fd;
+}
+
+static void rich_tell(struct box *b, uint32_t type, int value, int detail)
+{
+    struct rich_event ev = {RICH_MAGIC, type, value, detail};
+    int fd = rich_pipe(b, RICH_EVENTS, O_WRONLY | O_NONBLOCK);
+
+    assert_int_equal(write(fd, &ev, sizeof(ev)), sizeof(ev));
+    close(fd);
+}
+
+/* An application that comes, goes and comes again has the same streams; input waits for it. */
+static void test_rich_streams(void **state)
+{
+    struct box b;
+    char text[32];
+    AUTO(buf)
+    struct buf all = BUF_INIT(1 << 20), out = BUF_INIT(1 << 20), err = BUF_INIT(1 << 20);
+
+    rich_init(&b, "exec >/dev/null 2>&1; sleep 0.6", false);
+    b.p.open_stdin = b.p.stdin_once = true;
+    box_spawn(&b);
+    int client = attach(&b, MONITOR_STDIN | ALL_OUT, "before anyone reads\n");
+    shutdown(client, SHUT_WR);
+    box_start(&b);
+    for (int i = 0; i < 2; i++) {
+        int o = rich_pipe(&b, RICH_STDOUT, O_WRONLY);
+        int e = rich_pipe(&b, RICH_STDERR, O_WRONLY);
+
+        assert_int_equal(dprintf(o, "life %d\n", i), 7);
+        assert_int_equal(dprintf(e, "oops %d\n", i), 7);
+        close(o);
+        close(e);
+        (void)usleep(20000);
+    }
+    int in = rich_pipe(&b, RICH_STDIN, O_RDONLY | O_NONBLOCK);
+    ssize_t n = read(in, text, sizeof(text));
+
+    assert_int_equal(n, 20);
+    assert_memory_equal(text, "before anyone reads\n", 20);
+    (void)usleep(50000);
+    assert_int_equal(read(in, text, sizeof(text)), 0); /* the client's input has ended */
+    close(in);
+    assert_int_equal(wait_event(b.m, MONITOR_EVENT_EXITED).exit.exit_code, 0);
+    read_all(client, &all);
+    close(client);
+    split(&all, &out, &err);
+    assert_string_equal(buf_str(&out), "life 0\nlife 1\n");
+    assert_string_equal(buf_str(&err), "oops 0\noops 1\n");
+    box_done(&b);
+}
+
+/* The application's end is the container's exit code, or pid 1's when that was asked for. */
+static void test_rich_exit(void **state)
+{
+    for (int i = 0; i < 2; i++) {
+        struct monitor_exit x;
+        struct monitor_event ev;
+        struct box b;
+
+        rich_init(&b, "sleep 0.3; exit 4", i == 1);
+        box_spawn(&b);
+        box_start(&b);
+        rich_tell(&b, RICH_APP_ENDED, 3, 0); /* the first of two lives */
+        rich_tell(&b, RICH_APP_ENDED, 139, SIGSEGV);
+        ev = wait_event(b.m, MONITOR_EVENT_EXITED);
+        assert_int_equal(ev.exit.exit_code, i ? 4 : 139);
+        assert_int_equal(ev.exit.signal, i ? 0 : SIGSEGV);
+        assert_int_equal(monitor_read_exit(b.dir, &x, NULL), 0);
+        assert_int_equal(x.exit_code, i ? 4 : 139);
+        wait_event(b.m, MONITOR_EVENT_HANGUP);
+        box_done(&b);
+    }
+}
+
+/* An init that has stopped everything is ended; that is no crash. */
+static void test_rich_halted(void **state)
+{
+    for (int i = 0; i < 2; i++) {
+        struct monitor_event ev;
+        struct box b;
+
+        rich_init(&b, "sleep 1000", false);
+        box_spawn(&b);
+        box_start(&b);
+        if (i)
+            rich_tell(&b, RICH_APP_ENDED, 6, 0);
+        rich_tell(&b, RICH_HALTED, 0, 0);
+        ev = wait_event(b.m, MONITOR_EVENT_EXITED);
+        assert_int_equal(ev.exit.exit_code, i ? 6 : 0);
+        assert_int_equal(ev.exit.signal, 0);
+        wait_event(b.m, MONITOR_EVENT_HANGUP);
+        box_done(&b);
+    }
+}
+
+/* What is no record is not believed, and a pipe full of it keeps the monitor from nothing. */
+static void test_rich_noise(void **state)
+{
+    static char junk[60000];
+    struct monitor_event ev;
+    struct box b;
+
+    memset(junk, 'R', sizeof(junk));
+    rich_init(&b, "sleep 0.4; exit 9", false);
+    box_spawn(&b);
+    box_start(&b);
+    int fd = rich_pipe(&b, RICH_EVENTS, O_WRONLY);
+    for (int i = 0; i < 20; i++)
+        assert_int_equal(write(fd, junk, sizeof(junk)), sizeof(junk));
+    close(fd);
+    rich_tell(&b, 77, 1, 1); /* of a newer program */
+    ev = wait_event(b.m, MONITOR_EVENT_EXITED);
+    assert_int_equal(ev.exit.exit_code, 9);
+    box_done(&b);
+}
+
+/* A folder without pipes, or with something else in their place: the creation fails. */
+static void test_rich_no_pipes(void **state)
+{
+    struct error e = ERROR_INIT;
+    struct box b;
+
+    box_init(&b, "true");
+    b.p.rich = true;
+    assert_true(monitor_spawn(&b.p, &b.m, &e) < 0);
+    error_done(&e);
+    box_done(&b);
+    rich_init(&b, "true", false);
+    AUTOFREE char *path = xasprintf("%s/" RICH_FOLDER "/" RICH_STDOUT, b.dir);
+
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(symlink("/dev/null", path), 0);
+    assert_true(monitor_spawn(&b.p, &b.m, &e) < 0);
+    error_done(&e);
+    box_done(&b);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -887,7 +1052,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_throttle),       cmocka_unit_test(test_stuck),
         cmocka_unit_test(test_no_disk),        cmocka_unit_test(test_many_clients),
         cmocka_unit_test(test_replay),         cmocka_unit_test(test_events_late),
-        cmocka_unit_test(test_mounts),
+        cmocka_unit_test(test_mounts),         cmocka_unit_test(test_rich_streams),
+        cmocka_unit_test(test_rich_exit),      cmocka_unit_test(test_rich_halted),
+        cmocka_unit_test(test_rich_noise),     cmocka_unit_test(test_rich_no_pipes),
     };
 
     signal(SIGPIPE, SIG_IGN);
