@@ -350,9 +350,9 @@ int rdt_schema_check(const char *text, struct error *e)
     const char *p = str_has_prefix(text, "L3:")       ? text + 3
                     : str_has_prefix(text, "L3CODE:") ? text + 7
                     : str_has_prefix(text, "L3DATA:") ? text + 7
-                                                      : NULL;
+                                                      : "";
 
-    while (p && *p) {
+    while (*p) {
         size_t id = strspn(p, "0123456789");
         size_t mask = p[id] == '=' ? strspn(p + id + 1, "0123456789abcdefABCDEF") : 0;
         uint64_t bits;

@@ -427,7 +427,7 @@ int userns_pool_fit(const struct id_ranges *pool, const struct id_range *used, s
 {
     uint64_t behind = nused ? used[nused - 1].first + used[nused - 1].size : 0;
 
-    if (nused && fit_behind(pool, behind, NULL, 0, size, ret) == 0)
+    if (nused && fit_behind(pool, behind, used, 0, size, ret) == 0)
         return 0;
     return fit_behind(pool, 0, used, nused, size, ret);
 }
