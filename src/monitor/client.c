@@ -619,9 +619,11 @@ int monitor_mounts(struct monitor *m, const struct monitor_mount *mounts, size_t
     /* One at a time: also after a pouchd that was killed before its request was carried out. */
     for (int waited = 0;; waited += MOUNT_BUSY_MS) {
         CLEANUP(error_done) struct error why = ERROR_INIT;
-        int r = request(m, msg, NULL, 0, REQUEST_TIMEOUT_MS, reply, &why);
+        int r;
 
-        if (r != -EBUSY || waited >= REQUEST_TIMEOUT_MS) {
+        reply->r.result = 0;
+        r = request(m, msg, NULL, 0, REQUEST_TIMEOUT_MS, reply, &why);
+        if (r == 0 || reply->r.result != -EBUSY || waited >= REQUEST_TIMEOUT_MS) {
             error_move(e, &why);
             return r;
         }

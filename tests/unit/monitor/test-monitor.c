@@ -842,6 +842,7 @@ static void test_mounts(void **state)
     const struct monitor_mount fails = {MONITOR_MOUNT_ADD, "/a", "fail", NULL};
     const struct monitor_mount dies = {MONITOR_MOUNT_ADD, "/a", "die", NULL};
     struct monitor_mount many[MONITOR_MOUNTS_MAX + 1];
+    pid_t askers[4];
     AUTOFREE char *path = NULL;
     AUTOFREE char *text = NULL;
     struct error e = ERROR_INIT;
@@ -868,6 +869,23 @@ static void test_mounts(void **state)
     assert_int_equal(e.code, ERR_INVALID);
     error_done(&e);
     assert_int_equal(monitor_mounts(b.m, many, MONITOR_MOUNTS_MAX, &e), 0);
+    /* Several at once: one after the other, none is turned away. */
+    for (size_t i = 0; i < ARRAY_SIZE(askers); i++) {
+        askers[i] = fork();
+        if (askers[i] == 0) {
+            int r = 0;
+
+            for (int n = 0; n < 10 && r == 0; n++)
+                r = monitor_mounts(b.m, list, 3, NULL);
+            _exit(r == 0 ? 0 : 1);
+        }
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(askers); i++) {
+        int status = -1;
+
+        assert_int_equal(waitpid(askers[i], &status, 0), askers[i]);
+        assert_int_equal(status, 0);
+    }
     assert_int_equal(monitor_signal(b.m, SIGKILL, false, &e), 0);
     (void)wait_event(b.m, MONITOR_EVENT_EXITED);
     (void)wait_event(b.m, MONITOR_EVENT_HANGUP);
