@@ -63,8 +63,7 @@ networked() {
     local address
     prun -d --name web -p 127.0.0.1:18080:80 busybox sh -c \
         'mkdir /www; echo served >/www/index.html; exec httpd -f -h /www -p 80' >/dev/null
-    within 10 curl -s --max-time 2 http://127.0.0.1:18080/ >/dev/null
-    is "$(curl -s http://127.0.0.1:18080/)" served
+    within 10 eval '[ "$(curl -s --max-time 2 http://127.0.0.1:18080/)" = served ]'
     address=$(pouch inspect -f '{{.NetworkSettings.IPAddress}}' web)
     has "$(pouch exec web ip addr show eth0)" "inet $address/"
 }
