@@ -1003,7 +1003,7 @@ static void test_rich_halted(void **state)
         struct monitor_event ev;
         struct box b;
 
-        rich_init(&b, "sleep 1000", false);
+        rich_init(&b, "exec sleep 1000", false);
         box_spawn(&b);
         box_start(&b);
         if (i)
