@@ -1,4 +1,5 @@
 # Health checks: Docker's rules, and what becomes of the unhealthy.
+# shellcheck disable=SC2009,SC2086 # whole command lines are looked for; lists of options are split
 # sanitizers: yes
 load helpers
 

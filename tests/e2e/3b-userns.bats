@@ -270,7 +270,7 @@ ended() { [ "$(pouch inspect -f '{{.State.Status}}' "$1")" = exited ]; }
     is "$(pouch run --rm --network none --userns 0:300000:500,500:400000:1 busybox \
         awk '{print $1, $2, $3}' /proc/self/uid_map | xargs)" '0 300000 500 500 400000 1'
     is "$(pouch run --rm --network none --userns auto:size=4000 busybox awk '{print $3}' /proc/self/uid_map)" 4000
-    rm -rf "$T/home"
+    rm -rf "${T:?}/home"
 }
 
 refusals() {
@@ -333,7 +333,7 @@ EOT
 
 # Creates and removes until the daemon is killed under it; prints how many it made.
 create_and_remove() {
-    python3 - "$SOCK" "$1" <<'PYTHON'
+    python3 - "$SOCK" <<'PYTHON'
 import http.client, json, random, socket, sys, threading
 class Unix(http.client.HTTPConnection):
     def connect(self):
