@@ -482,7 +482,7 @@ END
     is "$(cat "/proc/$monitor/comm")" pouch-monitor
     kill -9 "$monitor"
     is "$(pouch_for 20 wait victim)" 137
-    none_left() { [ -z "$(cgroup_folders | grep "$id")" ]; }
+    none_left() { ! cgroup_folders | grep -q "$id"; }
     within 10 none_left
     pouch start victim >/dev/null
     within 20 systemd_is victim running

@@ -92,7 +92,7 @@ EOF
 @test "CVE-2024-45310: a mount point made through a link does not make files on the host" {
     setup_host
     ln -s "$HOST" "$B/rootfs/out"
-    ln -s ../../../../../../../../../..$HOST "$B/rootfs/up"
+    ln -s ../../../../../../../../../.."$HOST" "$B/rootfs/up"
     configure 'c["mounts"] += [{"destination": "/out/made", "type": "bind", "source": "/etc/passwd", "options": ["bind"]}, {"destination": "/up/made/dir", "type": "tmpfs", "source": "tmpfs"}]' \
         'sh("true")'
     run oci run --bundle "$B" links </dev/null

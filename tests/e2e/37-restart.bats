@@ -67,6 +67,7 @@ gaps() {
         pouch run -d --name ss --network none --restart always busybox sh -c 'echo x; false' >/dev/null
         within 10 counted ss 3
         within 5 is_state ss restarting
+        # shellcheck disable=SC2086 # a verb and its options
         pouch $how ss >/dev/null
         if [ "$how" != 'rm -f' ]; then
             is "$(state_of ss)" exited
