@@ -5,6 +5,8 @@ load helpers
 load rich
 
 setup_file() {
+    # One of the tests waits for a minute of cron's.
+    export BATS_TEST_TIMEOUT=300
     rich_up
     mkdir -p "$T/keys"
     chmod 700 "$T/keys"

@@ -4,6 +4,7 @@ load helpers
 load rich
 
 setup_file() {
+    export BATS_TEST_TIMEOUT=300
     rich_up --enable-lxcfs
     ssh-keygen -q -t ed25519 -N '' -f "$T/key"
     mkdir -p "$T/keys" "$T/bin" "$HOME/.ssh"
