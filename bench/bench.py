@@ -4,8 +4,8 @@
 usage: ./dev bench [--install] [--rounds N] [--list] [ROW...]
 
 Every engine has its own root and its own daemon, ended by its pid; all of it runs in private
-network and mount namespaces, so that bridges and rules stay away from the machine. The contenders of a row take turns (A B C, A B C …), so that what else the machine does hits all alike;
-the table shows the median and the minimum of each and the ratio of the medians. A contender that is
+network and mount namespaces, so that bridges and rules stay away from the machine. The contenders
+of a row take turns (A B C, A B C …), so that what else the machine does hits all alike; the table shows the median and the minimum of each and the ratio of the medians. A contender that is
 not installed is left out (./dev bench --install gets all from Debian).
 """
 import argparse
@@ -235,7 +235,8 @@ class Docker(Engine):
             time.sleep(0.1)
         self.spawn(["dockerd", "--data-root", self.work + "/root", "--exec-root",
                     self.work + "/exec", "-H", "unix://" + self.socket, "-p", self.work + "/pid",
-                    "--containerd", self.work + "/ctd.sock", "--cgroup-parent", "/bench-docker", "--bip", "10.214.0.1/20",
+                    "--containerd", self.work + "/ctd.sock", "--cgroup-parent", "/bench-docker",
+                    "--bip", "10.214.0.1/20",
                     "--insecure-registry", registry])
         self.daemon = self.processes[-1].pid
         self.wait_ready()
@@ -800,24 +801,39 @@ class Bench:
             self.engines.remove(engine)
 
     def plugins_of(self, engine, only_quota):
-        base = [*engine.cli(), "run", "--rm", "--network", "none"]
-        contenders = {"without": lambda: timed([*base, "busybox", "true"])}
+        def starter(flags):
+            """The start alone: what creation and removal cost is a row of its own."""
+            def measure():
+                made = engine.ctl("create", "--network", "none", *flags, "busybox", "true")
+                took = timed([*engine.cli(), "start", made])
+                engine.ctl("rm", "-f", made)
+                return took
+            return measure
+
+        def runner(flags):
+            return lambda: timed([*engine.cli(), "run", "--rm", "--network", "none", *flags,
+                                  "busybox", "true"])
+        asked = {"without": []}
         for name, flags in self.PLUGINS.items():
             if only_quota and name != "quota":
                 continue
-            tried = run([*base, *flags, "busybox", "true"])
+            tried = run([*engine.cli(), "run", "--rm", "--network", "none", *flags, "busybox",
+                         "true"])
             if tried.returncode != 0:
                 self.reasons.append(f"{name} is refused here: {tried.stderr.strip()[-200:]}")
                 continue
-            contenders[name] = lambda flags=flags: timed([*base, *flags, "busybox", "true"])
-        samples = self.interleave(contenders, self.rounds(40))
-        for name in contenders:
-            if name != "without":
-                self.add(f"run --rm with {name}, more than without ({engine.where})", "ms",
-                         {"pouch": lower_half(samples[name], samples["without"])},
-                         [(None, 2, "<=")])
+            asked[name] = flags
+        for what, kind, targets in (("start", starter, [(None, 2, "<=")]),
+                                    ("run --rm", runner, [])):
+            samples = self.interleave({name: kind(flags) for name, flags in asked.items()},
+                                      self.rounds(40))
+            for name in asked:
+                if name != "without":
+                    self.add(f"{what} with {name}, more than without ({engine.where})", "ms",
+                             {"pouch": lower_half(samples[name], samples["without"])}, targets)
 
-    ROWS = {"rich": row_rich, "plugins": row_plugins, "run": row_run, "bridge": row_bridge, "exec": row_exec, "rate": row_rate,
+    ROWS = {"rich": row_rich, "plugins": row_plugins, "run": row_run, "bridge": row_bridge,
+            "exec": row_exec, "rate": row_rate,
             "memory": row_memory, "pull": row_pull, "load": row_load, "ps": row_ps}
 
 
