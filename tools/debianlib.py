@@ -208,7 +208,7 @@ def digest_files(digest):
     """What these images are made of, for the name of the cache's folder."""
     for here, dirs, files in sorted(os.walk(FILES)):
         dirs.sort()
-        for name in sorted(files):
+        for name in sorted(files) if here != FILES else ():
             path = os.path.join(here, name)
             digest.update(f"{os.path.relpath(path, FILES)} {os.access(path, os.X_OK)}\n".encode())
             with open(path, "rb") as file:
