@@ -214,8 +214,6 @@ static void undo_create(struct options *o, struct made *m)
         (void)kill(m->created.pid, SIGKILL);
         (void)!cgroup_kill(m->created.cgroup_path, NULL);
         (void)waitpid(m->created.pid, NULL, 0);
-        if (m->scope.unit)
-            (void)!cgroup_systemd_stop(m->scope.unit, NULL);
         (void)!cgroup_remove(m->created.cgroup_path, NULL);
     }
     state_remove_dir(o, o->args[0]);
@@ -304,11 +302,6 @@ static int remove_container(struct options *o, const struct state *s, struct err
     struct oci_spec spec = {0};
     int r = cgroup_kill(s->cgroup_path, e);
 
-    if (r == 0 && s->unit && cgroup_systemd_stop(s->unit, &hook) < 0) {
-        /* It ends by itself when the cgroup is gone. */
-        warn_user(o, "%s", error_message(&hook));
-        error_done(&hook);
-    }
     if (r == 0)
         r = cgroup_remove(s->cgroup_path, e);
     if (r < 0)

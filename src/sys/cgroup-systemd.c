@@ -19,6 +19,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/fs.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "base/strv.h"
 #include "base/time.h"
@@ -27,6 +28,7 @@
 #define PRIVATE_SOCKET "/run/systemd/private"
 #define MESSAGE_MAX    (1u << 20)
 #define WAIT_NS        (60 * NSEC_PER_SEC)
+#define EXISTS_WAIT_NS (2 * NSEC_PER_SEC)
 
 #define MANAGER_PATH "/org/freedesktop/systemd1"
 #define MANAGER      "org.freedesktop.systemd1.Manager"
@@ -330,6 +332,8 @@ static int receive(const struct bus *bus, struct message *m, int64_t end)
     }
     if (to)
         buf_commit(&m->body, body);
+    log_debug("message of systemd", "type=%u reply_to=%u member=%s error=%s bytes=%u", m->type,
+              m->reply_to, m->member, m->error, body);
     return 0;
 }
 
@@ -356,6 +360,11 @@ static int send_call(struct bus *bus, const char *member, const char *signature,
     return fs_write_all(bus->fd, b.data, b.len);
 }
 
+static enum error_code error_of(const char *name)
+{
+    return str_has_suffix(name, ".UnitExists") ? ERR_CONFLICT : ERR_UNAVAILABLE;
+}
+
 /* Sends and waits for the answer. ret_job: the path of the job that was started; may be NULL. */
 static int call(struct bus *bus, const char *member, const char *signature, const struct buf *body,
                 char **ret_job, struct error *e)
@@ -374,9 +383,8 @@ static int call(struct bus *bus, const char *member, const char *signature, cons
             continue;
         text = get_string(m.body.data, m.body.len, &at);
         if (m.type == METHOD_ERROR)
-            return error_set(e,
-                             str_has_suffix(m.error, ".NoSuchUnit") ? ERR_NOT_FOUND : ERR_CONFLICT,
-                             "systemd: %s: %s", member, text ? text : m.error);
+            return error_set(e, error_of(m.error), "systemd: %s: %s", member,
+                             text ? text : m.error);
         if (ret_job)
             *ret_job = xstrdup(text ? text : "");
         return 0;
@@ -545,6 +553,25 @@ static int check_host(struct error *e)
     return 0;
 }
 
+/* A scope of this name whose last process has ended is there until systemd notices. */
+static int start_unit(struct bus *bus, const struct buf *body, char **ret_job, struct error *e)
+{
+    int64_t end = time_monotonic_ns() + EXISTS_WAIT_NS;
+
+    for (;;) {
+        CLEANUP(error_done) struct error why = ERROR_INIT;
+        int r = call(bus, "StartTransientUnit", "ssa(sv)a(sa(sv))", body, ret_job, &why);
+
+        if (r == 0)
+            return 0;
+        if (why.code != ERR_CONFLICT || time_monotonic_ns() > end) {
+            error_move(e, &why);
+            return r;
+        }
+        (void)poll(NULL, 0, 50);
+    }
+}
+
 int cgroup_systemd_start(const struct cgroup_systemd *s, pid_t pid,
                          const struct cgroup_resources *res, struct error *e)
 {
@@ -581,7 +608,7 @@ int cgroup_systemd_start(const struct cgroup_systemd *s, pid_t pid,
     array_end(&b, at, start);
     at = array_begin(&b, 8, &start); /* no further units */
     array_end(&b, at, start);
-    r = call(&bus, "StartTransientUnit", "ssa(sv)a(sa(sv))", &b, &job, e);
+    r = start_unit(&bus, &b, &job, e);
     return r == 0 ? wait_job(&bus, job, s->unit, e) : r;
 }
 
@@ -602,26 +629,4 @@ int cgroup_systemd_update(const char *unit, const struct cgroup_resources *res, 
         return r;
     array_end(&b, at, start);
     return call(&bus, "SetUnitProperties", "sba(sv)", &b, NULL, e);
-}
-
-int cgroup_systemd_stop(const char *unit, struct error *e)
-{
-    CLEANUP(error_done) struct error why = ERROR_INIT;
-    CLEANUP(bus_close) struct bus bus = {.fd = -EBADF};
-    AUTO(buf) struct buf b = BUF_INIT(4096);
-    AUTOFREE char *job = NULL;
-    int r = bus_open(&bus, e);
-
-    if (r < 0)
-        return r;
-    put_string(&b, unit);
-    put_string(&b, "replace");
-    r = call(&bus, "StopUnit", "ss", &b, &job, &why);
-    if (r < 0 && why.code == ERR_NOT_FOUND)
-        return 0; /* ended with its last process */
-    if (r < 0) {
-        error_move(e, &why);
-        return r;
-    }
-    return wait_job(&bus, job, unit, e);
 }

@@ -23,6 +23,8 @@ void cgroup_systemd_done(struct cgroup_systemd *s);
 int cgroup_systemd_parse(const char *cgroups_path, const char *id, struct cgroup_systemd *ret,
                          struct error *e) MUST_CHECK;
 
+/* The scope ends by itself when its cgroup is empty or gone; systemd is not asked then. */
+
 /* Starts the scope with the process in it and the limits as its properties; returns when the
  * process stands in the cgroup. Limits that systemd has no property for are for cgroup_create(),
  * afterwards. */
@@ -31,5 +33,3 @@ int cgroup_systemd_start(const struct cgroup_systemd *s, pid_t pid,
 /* Tells systemd of changed limits, so that it does not write the old ones again. */
 int cgroup_systemd_update(const char *unit, const struct cgroup_resources *r,
                           struct error *e) MUST_CHECK;
-/* Ends the scope; 0 when there is none. */
-int cgroup_systemd_stop(const char *unit, struct error *e) MUST_CHECK;
