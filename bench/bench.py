@@ -610,6 +610,37 @@ class Bench:
         self.add("run --rm true, no network", "ms", self.interleave(contenders, self.rounds(20)),
                  [("docker", 1 / 15, "<="), ("crun", 1.3, "<="), (None, 8, "<=")])
 
+    def row_runtimes(self):
+        """Runtimes by themselves: create + start + delete, exec, the smallest memory limit."""
+        results = {}
+        for shell in self.bare_shells():
+            bare = shell.bare
+            private = ["unshare", "--mount", "--propagation", "private", "sh", "-c",
+                       'if [ "$1" = crun ] && mountpoint -q /sys/fs/cgroup/unified; then '
+                       "umount /sys/fs/cgroup/unified; fi; "
+                       'mount -t overlay overlay -o "lowerdir=$2,upperdir=$3/upper2,workdir=$3/work2" '
+                       '"$3/bundle/rootfs" && shift 3 && exec "$@"', "sh", bare.name, bare.root, bare.work]
+            for part in ("upper2", "work2"):
+                os.makedirs(os.path.join(bare.work, part), exist_ok=True)
+            done = run([*private, sys.executable, os.path.join(TOP, "bench", "runtimes.py"), bare.name,
+                        bare.program, bare.bundle, bare.work + "/state2", str(self.rounds(100))])
+            if done.returncode:
+                self.reasons.append(f"{bare.name} could not be measured: {done.stderr[-300:]}")
+            else:
+                results["pouch" if bare.name == "pouch-oci" else bare.name] = json.loads(done.stdout)
+            for cgroup in glob.glob(f"/sys/fs/cgroup/*/bench-{bare.name}/*/"):
+                os.rmdir(cgroup)
+        pick = {"create, start, delete": (lambda one: [x[0] for x in one["single"]], "ms", 0.6),
+                "the same, cpu": (lambda one: [x[1] for x in one["single"]], "ms", 0.6),
+                "the same, peak memory": (lambda one: [one["peak"] / 1024], "MiB", 1),
+                "a hundred, one after the other": (lambda one: [one["sequence"]], "ms each", 0.6),
+                "a hundred, 8 at once": (lambda one: [one["parallel"]], "ms each", 0.6),
+                "runtime exec": (lambda one: one["exec"], "ms", 0.5),
+                "smallest memory limit": (lambda one: [one["memory"]], "KiB", 1)}
+        for row, (take, unit, factor) in pick.items():
+            self.add(row, unit, {who: take(one) for who, one in results.items()},
+                     [("crun", factor, "<=")])
+
     def row_bridge(self):
         self.add("run --rm true, bridge", "ms", self.interleave(
             {engine.name: (lambda cli=engine.cli(): timed([*cli, "run", "--rm", "busybox", "true"]))
@@ -832,8 +863,8 @@ class Bench:
                     self.add(f"{what} with {name}, more than without ({engine.where})", "ms",
                              {"pouch": lower_half(samples[name], samples["without"])}, targets)
 
-    ROWS = {"rich": row_rich, "plugins": row_plugins, "run": row_run, "bridge": row_bridge,
-            "exec": row_exec, "rate": row_rate,
+    ROWS = {"rich": row_rich, "plugins": row_plugins, "run": row_run, "runtimes": row_runtimes,
+            "bridge": row_bridge, "exec": row_exec, "rate": row_rate,
             "memory": row_memory, "pull": row_pull, "load": row_load, "ps": row_ps}
 
 

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,6 +19,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -421,21 +423,35 @@ int cmd_kill(struct options *o, struct error *e)
     return 0;
 }
 
+/* Waits until init has ended: by its pidfd, or by looking, on kernels and in namespaces without. */
+static void wait_for_end(const struct state *s, int pidfd)
+{
+    struct pollfd p = {pidfd, POLLIN, 0};
+
+    if (pidfd >= 0)
+        (void)poll(&p, 1, 10000);
+    for (int i = 0; i < 1000 && !STREQ(state_status(s), "stopped"); i++)
+        sleep_ms(10);
+}
+
 /* A freezing container that is killed has to thaw first on v1. */
 static int kill_and_wait(const struct state *s, struct error *e)
 {
+    AUTOFD int pidfd = (int)syscall(SYS_pidfd_open, (pid_t)s->pid, 0);
+    const char *status = state_status(s);
     int r;
 
-    if (STREQ(state_status(s), "paused"))
+    if (STREQ(status, "paused"))
         (void)!cgroup_thaw(s->cgroup_path, NULL);
-    if (!STREQ(state_status(s), "stopped"))
+    if (!STREQ(status, "stopped"))
         (void)kill((pid_t)s->pid, SIGKILL);
     r = cgroup_kill(s->cgroup_path, e);
-    for (int i = 0; r == 0 && i < 1000 && !STREQ(state_status(s), "stopped"); i++)
-        sleep_ms(10);
-    if (r == 0 && !STREQ(state_status(s), "stopped"))
-        r = error_set(e, ERR_TIMEOUT, "container \"%s\" did not end within 10 s", s->id);
-    return r;
+    if (r < 0 || STREQ(status, "stopped"))
+        return r;
+    wait_for_end(s, pidfd);
+    return STREQ(state_status(s), "stopped")
+               ? 0
+               : error_set(e, ERR_TIMEOUT, "container \"%s\" did not end within 10 s", s->id);
 }
 
 int cmd_delete(struct options *o, struct error *e)
