@@ -90,6 +90,8 @@ struct exec_args {
     int root;      /* of init, when its mount namespace is not its own; else -EBADF */
     int sync;
     bool userns;
+    dev_t own_dev;
+    ino_t own_ino;
     bool apparmor, selinux; /* the host runs them, and the process is to have a label */
 };
 
@@ -145,6 +147,8 @@ static void exec_run(const struct exec_args *a)
         .preserve_fds = p->preserve_fds,
         .new_userns = a->userns,
         .listener = a->listener,
+        .own_dev = a->own_dev,
+        .own_ino = a->own_ino,
         .view_socket = p->view_socket,
         .status_fd = p->status_fd,
         .warn_fd = a->sync,
@@ -279,7 +283,12 @@ static int open_on_host(const struct runtime_exec *p, struct exec_args *a, bool 
                         struct error *e)
 {
     int r = notify_connect(p->seccomp_listener, p->spec, &a->listener, e);
+    struct process_plan me = {.own_ino = 0};
     char path[64];
+
+    process_note_program(&me);
+    a->own_dev = me.own_dev;
+    a->own_ino = me.own_ino;
 
     /* The namespace is entered after the cgroup: where it is a boundary (the mount option
      * nsdelegate, which systemd sets) nobody may move himself across it from inside. */

@@ -252,6 +252,7 @@ void init_run(const struct init_args *a)
     (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     close_unneeded(a);
     umask(0);
+    process_note_program(&plan);
     if (set_up(a, &plan, &r, &e) < 0)
         die_at_sync(a->sync, &e);
     /* Leaving the host's root costs a grace period of RCU: it passes while others set up the

@@ -250,6 +250,16 @@ int process_set_oom_score(struct process_plan *plan, struct error *e)
     return r < 0 ? error_set_errno(e, r, "cannot set oom_score_adj to %s", text) : 0;
 }
 
+void process_note_program(struct process_plan *plan)
+{
+    struct stat st;
+
+    if (stat("/proc/self/exe", &st) == 0) {
+        plan->own_dev = st.st_dev;
+        plan->own_ino = st.st_ino;
+    }
+}
+
 int process_prepare(struct process_plan *plan, int rootfd, struct error *e)
 {
     const struct oci_process *p = plan->process;
@@ -541,6 +551,11 @@ static int try_exec(const struct process_plan *plan, const char *name)
 {
     struct stat st;
 
+    /* /proc/self/exe as the container's program would be the runtime once more. It could not be
+     * written to (it stands on a read-only mount), but has no business in there (CVE-2019-5736). */
+    if (plan->own_ino && stat(name, &st) == 0 && st.st_dev == plan->own_dev &&
+        st.st_ino == plan->own_ino)
+        return -EACCES;
     execve(name, plan->process->args, plan->env);
     if (errno == EACCES && stat(name, &st) == 0 && S_ISDIR(st.st_mode))
         return -EISDIR;

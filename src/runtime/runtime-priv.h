@@ -67,6 +67,8 @@ struct process_plan {
     unsigned flags;
     const char *id;
     unsigned preserve_fds;
+    dev_t own_dev; /* this very program, which no container may execute */
+    ino_t own_ino;
     const struct oci_linux *container; /* what is the same for all processes; NULL: not known */
     bool new_userns;                   /* ids are those of a user namespace made or joined */
     int listener;                      /* socket that gets the filter's listener, -EBADF: none */
@@ -97,6 +99,8 @@ void process_user_done(struct process_user *u);
 
 /* --- process.c ----------------------------------------------------------------------------- */
 
+/* Notes which file this program is; while /proc is the host's. */
+void process_note_program(struct process_plan *plan);
 /* Everything that can be found out beforehand, so that it can be warned or refused about. */
 int process_prepare(struct process_plan *plan, int rootfd, struct error *e) MUST_CHECK;
 /* Early, while /proc is the host's. */
