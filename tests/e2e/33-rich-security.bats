@@ -251,7 +251,38 @@ quiet() {
     wait $!
     is "$(sha256sum "$POUCH_BIN"/pouch*)" "$before"
     # What the engine wrote for the container to read stays as it is.
-    refused 'for f in $(awk "/ \/(etc\/(hosts|hostname|resolv.conf)) /{next} / ro[, ]/ {print \$5}" /proc/self/mountinfo); do [ ! -f $f ] || ( echo x >>$f ) 2>/dev/null && [ -f $f ] && echo GOT $f; done; true' no-control
+    refused 'for f in $(awk "/ \/(etc\/(hosts|hostname|resolv.conf)) /{next} / ro[, ]/ {print \$5}" /proc/self/mountinfo); do [ ! -f $f ] || ( echo x >>$f ) 2>/dev/null && [ -f $f ] && echo GOT $f; done; ( echo x >/run/pouch/new ) 2>/dev/null && echo GOT; ( echo x >>/etc/machine-id ) 2>/dev/null && echo GOT; true' no-control
+}
+
+@test "in a user namespace: the same walls, and root is nobody outside" {
+    local script said pid n
+    pouch run -d --name tenant --rich --rich-mode systemd --network none --userns auto -m 300m debian-rich >/dev/null
+    within 20 booted tenant
+    pid=$(pouch inspect -f '{{.State.Pid}}' tenant)
+    [ "$(awk '/^Uid/ {print $2}' "/proc/$pid/status")" -gt 65535 ]
+    [ "$(awk '/^Gid/ {print $2}' "/proc/$pid/status")" -gt 65535 ]
+    script='mkdir -p /mnt/m
+        mount -t tmpfs tmpfs /mnt/m && echo GOT tmpfs
+        mount --bind / /mnt/m && echo GOT bind
+        mount -t cgroup2 cgroup /mnt/m && echo GOT cgroup
+        unshare -m true && echo GOT unshare
+        unshare -Ur true && echo GOT user namespace
+        mknod /tmp/kmsg c 1 11 && ( : </tmp/kmsg ) && echo GOT kmsg
+        ( echo x >/proc/sys/kernel/core_pattern ) && echo GOT core_pattern
+        ( echo x >/run/pouch/new ) && echo GOT pouch
+        ( echo x >>/etc/machine-id ) && echo GOT machine-id
+        for f in $(find /sys/fs/cgroup -name "memory.max" -o -name memory.limit_in_bytes -o -name pids.max); do ( echo max >$f ) 2>/dev/null; done
+        nsenter -t 1 -m true && mount -t tmpfs tmpfs /mnt/m && echo GOT nsenter
+        ls /proc/[0-9]*/comm | xargs grep -ls pouchd && echo GOT process
+        echo the end'
+    n=$(limits_of "$(pouch inspect -f '{{.Id}}' tenant)")
+    [ -n "$n" ]
+    said=$(pouch exec -u root -i tenant sh -s <<<"$script" 2>/dev/null)
+    is "$said" 'the end'
+    said=$(pouch exec -u root -i tenant systemd-run -q --wait --pipe sh -s <<<"$script" 2>/dev/null)
+    is "$said" 'the end'
+    is "$(limits_of "$(pouch inspect -f '{{.Id}}' tenant)")" "$n"
+    pouch rm -f tenant >/dev/null
 }
 
 @test "after all attempts it works as before, and so does the host" {
