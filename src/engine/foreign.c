@@ -130,6 +130,13 @@ static int check_config(const struct runtime_config *r, struct error *e)
     return 0;
 }
 
+static int native_only(const char *what, const struct host_config *hc, struct error *e)
+{
+    return error_set(e, ERR_INVALID,
+                     "%s works with the runtime \"" RUNTIME_NATIVE "\" only, not with %s", what,
+                     hc->runtime);
+}
+
 int foreign_check(const struct engine *en, struct error *e)
 {
     const struct runtime_config *c = en->runtimes.items;
@@ -167,16 +174,9 @@ int foreign_validate(const struct engine *en, const struct host_config *hc, stru
                          "pouchd --add-runtime)",
                          hc->runtime, RUNTIME_NATIVE, *known ? ", " : "", known);
     }
-    if (!str_is_empty(hc->userns_mode) && !STREQ(hc->userns_mode, "host"))
-        return error_set(e, ERR_INVALID,
-                         "--userns %s works with the runtime \"" RUNTIME_NATIVE
-                         "\" only, not with %s",
-                         hc->userns_mode, hc->runtime);
-    if (hc->init.value)
-        return error_set(e, ERR_INVALID,
-                         "--init works with the runtime \"" RUNTIME_NATIVE "\" only, not with %s",
-                         hc->runtime);
-    return 0;
+    if (hc->view && STREQ(hc->view, "full"))
+        return native_only("--view full", hc, e);
+    return hc->init.value ? native_only("--init", hc, e) : 0;
 }
 
 /* --- A start ----------------------------------------------------------------------------------- */

@@ -191,6 +191,12 @@ refused() {
     run pouch run --rm --init --network none --runtime runc busybox true
     is "$status" 125
     has "$output" '--init works with the runtime "pouch" only'
+    for option in '--userns auto' '--rich' '--view full'; do
+        # shellcheck disable=SC2086 # an option and its value
+        run pouch run --rm $option --network none --runtime runc busybox true
+        is "$status" 125
+        has "$output" 'Pouch.s own runtime|works with the runtime "pouch" only'
+    done
     is "$(pouch ps -aq)" ""
     run timeout 10 "$POUCH_BIN/pouchd" --root "$T/tmp/r" --state "$T/tmp/s" --add-runtime bad --host "unix://$T/tmp/x"
     has "$output" '--add-runtime: expected NAME=/PATH'
