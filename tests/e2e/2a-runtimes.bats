@@ -191,7 +191,7 @@ refused() {
     run pouch run --rm --init --network none --runtime runc busybox true
     is "$status" 125
     has "$output" '--init works with the runtime "pouch" only'
-    for option in '--userns auto' '--rich' '--view full'; do
+    for option in '--userns auto' '--rich'; do
         # shellcheck disable=SC2086 # an option and its value
         run pouch run --rm $option --network none --runtime runc busybox true
         is "$status" 125
