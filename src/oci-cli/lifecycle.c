@@ -164,6 +164,7 @@ static int create(struct options *o, struct made *m, bool started, int gate, int
     struct runtime_create p = {.io = RUNTIME_IO_INIT, .gate_fd = gate, .status_fd = status};
     AUTOFD int console = -EBADF;
     bool foreground = started && !o->detach;
+    char *config;
     int r;
 
     if (!bundle)
@@ -202,10 +203,11 @@ static int create(struct options *o, struct made *m, bool started, int gate, int
         return r;
     for (size_t i = 0; m->created.warnings && m->created.warnings[i]; i++)
         warn_user(o, "%s", m->created.warnings[i]);
+    config = take_ptr(m->state.config);
     m->state = (struct state){
         .id = xstrdup(o->args[0]),
         .bundle = xstrdup(bundle),
-        .config = take_ptr(m->state.config),
+        .config = config,
         .cgroup_path = xstrdup(m->created.cgroup_path),
         .owner = owner_name(),
         .unit = xstrdup_or_null(m->scope.unit),

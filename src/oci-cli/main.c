@@ -139,10 +139,7 @@ int main(int argc, char **argv)
             run_sealed(argv);
         if (o.debug)
             log_set_level(LOG_LEVEL_DEBUG);
-        if (geteuid() != 0 && cmd->run != cmd_spec && cmd->run != cmd_features)
-            r = error_set(&e, ERR_FORBIDDEN, "pouch-oci must be run as root");
-        else
-            r = cmd->run(&o, &e);
+        r = cmd->run(&o, &e);
     }
     if (r < 0) {
         fprintf(stderr, "pouch-oci: %s\n", error_message(&e));

@@ -246,8 +246,15 @@ int options_parse(char **argv, struct options *o, const struct command **ret_cmd
         return error_set(e, ERR_NOT_SUPPORTED,
                          "%s: this command is not known to pouch-oci (see pouch-oci --help)",
                          *argv);
-    if (!o->root)
+    if (!o->root && geteuid() == 0)
         o->root = xstrdup(OCI_DEFAULT_ROOT);
+    else if (!o->root && getenv("XDG_RUNTIME_DIR"))
+        o->root = xasprintf("%s/pouch-oci", getenv("XDG_RUNTIME_DIR"));
+    else if (!o->root)
+        return error_set(
+            e, ERR_INVALID,
+            "XDG_RUNTIME_DIR is not set: say by --root where the state of containers is "
+            "to be kept");
     r = parse_command(argv + 1, o, cmd, e);
     if (r == 0)
         *ret_cmd = cmd;

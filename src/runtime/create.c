@@ -118,6 +118,10 @@ static int check(const struct runtime_create *p, struct error *e)
         return error_set(e, ERR_INVALID, "process: is required");
     if (p->spec->process->terminal && p->io.console_fd < 0 && p->io.console_socket <= 0)
         return error_set(e, ERR_INVALID, "process.terminal needs a console");
+    if (rootless_is() && !oci_spec_namespace(p->spec, "user"))
+        return error_set(e, ERR_FORBIDDEN,
+                         "without root's rights a container needs a user namespace "
+                         "(pouch-oci spec --rootless writes such a config.json)");
     r = idmap_check(p->spec, e);
     return r == 0 ? check_sysctls(p->spec, e) : r;
 }
@@ -151,7 +155,13 @@ static int answer_maps(const struct runtime_create *p, pid_t pid, int sync, stru
     AUTOFD int userns = -EBADF;
     AUTOFD int root = -EBADF;
     char path[64];
-    int r = joined ? 0 : idmap_write(pid, "uid_map", &l->uid_mappings, e);
+    int r = 0;
+
+    if (rootless_is()) { /* init opens the root itself: it has as much of a right to it */
+        r = joined ? 0 : rootless_write_maps(pid, l, e);
+        return r < 0 ? r : sync_answer(sync, 0, -EBADF, e);
+    }
+    r = joined ? 0 : idmap_write(pid, "uid_map", &l->uid_mappings, e);
 
     if (r == 0 && !joined)
         r = idmap_write(pid, "gid_map", &l->gid_mappings, e);
@@ -251,6 +261,15 @@ static int make_cgroup(const struct runtime_create *p, struct runtime_created *c
     int err = cgroup_create(c->cgroup_path, r, &c->warnings, e);
 
     free(copy.devices.items);
+    if (rootless_is() && (err == -EACCES || err == -EPERM || err == -EROFS)) {
+        strv_pushf(
+            &c->warnings,
+            "no cgroup %s without root's rights (it has to be below one that was given to this "
+            "user): the container runs without limits of its own",
+            c->cgroup_path);
+        error_done(e);
+        return 0;
+    }
     return err;
 }
 
@@ -395,6 +414,7 @@ static int clone_init(const struct runtime_create *p, struct runtime_created *c,
         .join = &join,
         .sync = sync[1],
         .unshared = unshare,
+        .rootless = rootless_is(),
     };
     const char *unified = c->delegated ? c->delegated : c->cgroup_path;
     AUTOFD int cgroup = cgroup_open_unified(unified);

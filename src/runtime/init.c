@@ -241,6 +241,7 @@ void init_run(const struct init_args *a)
         .procfd = -EBADF,
         .root_mount = -EBADF,
         .sync = a->sync,
+        .rootless = a->rootless,
         .shared_mounts = !(a->unshared & CLONE_NEWNS),
         .userns = user != NULL,
     };
@@ -249,7 +250,9 @@ void init_run(const struct init_args *a)
 
     if (!(p->flags & RUNTIME_NO_PDEATHSIG))
         (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-    (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    /* An ordinary user could not write the maps of a process he may not look at: then later. */
+    if (!a->rootless)
+        (void)prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     close_unneeded(a);
     umask(0);
     process_note_program(&plan);

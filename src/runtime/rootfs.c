@@ -534,7 +534,7 @@ static int open_one_source(struct rootfs *r, size_t i, struct error *e)
     foreign = m->source && str_has_prefix(m->source, "/proc/");
     if (!o.bind || o.remount || o.copy_symlink)
         return 0;
-    if (r->userns || idmap_is_wanted(m, NULL)) {
+    if ((r->userns && !r->rootless) || idmap_is_wanted(m, NULL)) {
         uint32_t index = (uint32_t)i;
 
         s->detached = true;

@@ -141,6 +141,7 @@ struct rootfs {
     int root_mount;                  /* detached root mount sent by the stage, or -EBADF */
     struct mount_source *sources;    /* opened beforehand, by index of mounts */
     const char *label;               /* SELinux context of what is mounted, or NULL */
+    bool rootless;                   /* the stage has no more rights than init */
     bool shared_mounts;              /* no mount namespace of its own: root and mounts are a tree
                                         that is attached nowhere */
     int sync;                        /* the stage is asked for what needs the host's rights */
@@ -250,6 +251,13 @@ int notify_install_view(const struct process_plan *plan, struct error *e) MUST_C
 /* Installs the filter; hands its listener over when there is a socket for it. */
 int notify_install(struct process_plan *plan, struct error *e) MUST_CHECK;
 
+/* --- rootless.c: in the stage -------------------------------------------------------------- */
+
+/* Has this process no rights of root? */
+bool rootless_is(void);
+/* Writes the maps of init's user namespace as an ordinary user. */
+int rootless_write_maps(pid_t pid, const struct oci_linux *l, struct error *e) MUST_CHECK;
+
 /* --- rdt.c ---------------------------------------------------------------------------------- */
 
 /* Puts init into its class of linux.intelRdt; in the stage. */
@@ -273,6 +281,7 @@ struct init_args {
     struct cgroup_join *join;
     int sync;          /* init's end of the socket pair */
     uint64_t unshared; /* CLONE_NEW… of new namespaces: cgroup and time are made by init */
+    bool rootless;
 };
 /* CLONE_NEW… of a type in config.json, 0 for others. */
 #define NAMESPACES_MAX 8
