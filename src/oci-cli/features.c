@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "oci-cli/criu.h"
 #include "oci-cli/oci-cli.h"
 #include "oci/spec.h"
 #include "runtime/runtime.h"
@@ -109,6 +110,9 @@ int cmd_features(struct options *o, struct error *e)
     print_linux(&w);
     jsonw_begin(&w, "annotations");
     jsonw_str(&w, "pouch.version", POUCH_VERSION);
+    /* As runc has it; here it tells whether criu is installed and new enough. */
+    jsonw_str(&w, "org.opencontainers.runc.checkpoint.enabled",
+              criu_check(NULL) == 0 ? "true" : "false");
     jsonw_end(&w);
     jsonw_list_begin(&w, "potentiallyUnsafeConfigAnnotations");
     jsonw_list_end(&w);

@@ -43,7 +43,7 @@ static void sleep_ms(long ms)
     (void)nanosleep(&t, NULL);
 }
 
-static int write_pid_file(const char *path, pid_t pid, struct error *e)
+int write_pid_file(const char *path, pid_t pid, struct error *e)
 {
     char text[16];
     int n = snprintf(text, sizeof(text), "%d", pid);
@@ -103,8 +103,8 @@ static void made_done(struct made *m)
 }
 
 /* The socket the terminal's master is sent to: the caller's, or one of ours. */
-static int console_for(const struct options *o, bool terminal, bool foreground, int *ret_ours,
-                       struct error *e)
+int container_console(const struct options *o, bool terminal, bool foreground, int *ret_ours,
+                      struct error *e)
 {
     int pair[2];
 
@@ -123,7 +123,7 @@ static int console_for(const struct options *o, bool terminal, bool foreground, 
 }
 
 /* As /etc/passwd has it: this program is linked statically, without NSS. */
-static char *owner_name(void)
+char *owner_name(void)
 {
     AUTOFREE char *text = NULL;
     char *save = NULL;
@@ -141,7 +141,7 @@ static char *owner_name(void)
     return xasprintf("%u", getuid());
 }
 
-static bool own_pid_namespace(const struct oci_spec *s)
+bool own_pid_namespace(const struct oci_spec *s)
 {
     const struct oci_namespace *ns = oci_spec_namespace(s, "pid");
 
@@ -176,7 +176,7 @@ static int create(struct options *o, struct made *m, bool started, int gate, int
         r = compile_seccomp(&m->spec, &bpf, &p.seccomp_flags, e);
     if (r < 0)
         return r;
-    console = console_for(o, m->spec.process->terminal, foreground, &m->console, e);
+    console = container_console(o, m->spec.process->terminal, foreground, &m->console, e);
     if (console < 0 && console != -EBADF)
         return console;
     if (o->systemd_cgroup) {
@@ -257,7 +257,7 @@ int cmd_create(struct options *o, struct error *e)
 }
 
 /* Hooks after the start: one that fails ends the container (since runtime-spec 1.2). */
-static int poststart(const struct oci_spec *spec, const struct state *s, struct error *e)
+int poststart(const struct oci_spec *spec, const struct state *s, struct error *e)
 {
     int r = runtime_run_hooks(spec, RUNTIME_HOOK_POSTSTART, s->id, s->bundle, (pid_t)s->pid,
                               "running", e);
@@ -309,7 +309,7 @@ int cmd_start(struct options *o, struct error *e)
 }
 
 /* What is left of an ended container; poststop hooks last. */
-static int remove_container(struct options *o, const struct state *s, struct error *e)
+int remove_container(struct options *o, const struct state *s, struct error *e)
 {
     CLEANUP(error_done) struct error hook = ERROR_INIT;
     struct oci_spec spec = {0};

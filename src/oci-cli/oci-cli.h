@@ -23,6 +23,10 @@ struct options {
     char **env, **caps, **gids;
     bool detach, keep, no_pivot, no_new_keyring, no_subreaper, tty, all, force, quiet;
     bool no_new_privs, ignore_paused, stats, rootless_spec;
+    /* checkpoint, restore */
+    char *image_path, *work_path, *parent_path, *manage_cgroups_mode;
+    char **empty_ns;
+    bool leave_running, tcp_established, ext_unix_sk, shell_job, file_locks, pre_dump;
     /* update */
     char *blkio_weight, *cpu_period, *cpu_quota, *cpu_burst, *cpu_share, *cpu_rt_period;
     char *cpu_rt_runtime, *cpuset_cpus, *cpuset_mems, *cpu_idle, *kernel_memory;
@@ -110,6 +114,22 @@ int cmd_resume(struct options *o, struct error *e);
 int cmd_ps(struct options *o, struct error *e);
 int cmd_update(struct options *o, struct error *e);
 int cmd_events(struct options *o, struct error *e);
+int cmd_checkpoint(struct options *o, struct error *e);
+int cmd_restore(struct options *o, struct error *e);
+
+/* --- lifecycle.c: what restore has in common with create, start and delete ------------------- */
+
+int write_pid_file(const char *path, pid_t pid, struct error *e) MUST_CHECK; /* NULL: none */
+/* The socket the terminal's master is sent to: --console-socket's, or one whose other end is
+ * *ret_ours; -EBADF without e when there is no terminal. */
+int container_console(const struct options *o, bool terminal, bool foreground, int *ret_ours,
+                      struct error *e) MUST_CHECK;
+char *owner_name(void) MUST_CHECK;
+bool own_pid_namespace(const struct oci_spec *s);
+/* Hooks after the start; one that fails ends the container. */
+int poststart(const struct oci_spec *spec, const struct state *s, struct error *e) MUST_CHECK;
+/* What is left of an ended container; poststop hooks last. */
+int remove_container(struct options *o, const struct state *s, struct error *e) MUST_CHECK;
 
 /* --- tty.c --------------------------------------------------------------------------------- */
 

@@ -13,6 +13,8 @@
 
 enum kind { FLAG, TEXT, LIST };
 
+#define BOTH " checkpoint restore "
+
 static const struct option {
     const char *name;
     char letter;
@@ -32,17 +34,18 @@ static const struct option {
     OPT("systemd-cgroup", 0, FLAG, systemd_cgroup, "",
         "cgroups are made by systemd; cgroupsPath is slice:prefix:name"),
     OPT("rootless", 0, TEXT, rootless, "", "true, false or auto (as the user is)"),
-    OPT("bundle", 'b', TEXT, bundle, " create run spec ", "folder with config.json (.)"),
-    OPT("pid-file", 0, TEXT, pid_file, " create run exec ", "file to write the process id to"),
-    OPT("console-socket", 0, TEXT, console_socket, " create run exec ",
+    OPT("bundle", 'b', TEXT, bundle, " create run spec restore ", "folder with config.json (.)"),
+    OPT("pid-file", 0, TEXT, pid_file, " create run exec restore ",
+        "file to write the process id to"),
+    OPT("console-socket", 0, TEXT, console_socket, " create run exec restore ",
         "unix socket that gets the terminal's master"),
     OPT("no-pivot", 0, FLAG, no_pivot, " create run ",
         "move the root instead of pivot_root (on an initramfs)"),
     OPT("no-new-keyring", 0, FLAG, no_new_keyring, " create run ", "keep the session keyring"),
     OPT("preserve-fds", 0, TEXT, preserve_fds, " create run exec ",
         "how many descriptors from 3 on the process gets"),
-    OPT("no-subreaper", 0, FLAG, no_subreaper, " run ", "leave orphans to the parent"),
-    OPT("detach", 'd', FLAG, detach, " run exec ", "do not wait for the process"),
+    OPT("no-subreaper", 0, FLAG, no_subreaper, " run restore ", "leave orphans to the parent"),
+    OPT("detach", 'd', FLAG, detach, " run exec restore ", "do not wait for the process"),
     OPT("keep", 0, FLAG, keep, " run ", "do not delete the container at its end"),
     OPT("process", 'p', TEXT, process, " exec ", "process.json to run"),
     OPT("cwd", 0, TEXT, cwd, " exec ", "working directory"),
@@ -57,6 +60,18 @@ static const struct option {
     OPT("cgroup", 0, TEXT, cgroup, " exec ", "cgroup below the container's"),
     OPT("ignore-paused", 0, FLAG, ignore_paused, " exec ", "also in a paused container"),
     OPT("rootless", 0, FLAG, rootless_spec, " spec ", "for the user who asks, without root"),
+    OPT("image-path", 0, TEXT, image_path, BOTH, "folder of the checkpoint (./checkpoint)"),
+    OPT("work-path", 0, TEXT, work_path, BOTH, "folder of criu's log (the one of --image-path)"),
+    OPT("leave-running", 0, FLAG, leave_running, " checkpoint ", "do not end the container"),
+    OPT("tcp-established", 0, FLAG, tcp_established, BOTH, "TCP connections too"),
+    OPT("ext-unix-sk", 0, FLAG, ext_unix_sk, BOTH, "unix sockets that lead outside too"),
+    OPT("shell-job", 0, FLAG, shell_job, BOTH, "a session that was begun outside too"),
+    OPT("file-locks", 0, FLAG, file_locks, BOTH, "file locks too"),
+    OPT("empty-ns", 0, LIST, empty_ns, BOTH, "network: leave what is in the namespace out"),
+    OPT("manage-cgroups-mode", 0, TEXT, manage_cgroups_mode, BOTH,
+        "soft, full, strict or ignore (soft)"),
+    OPT("pre-dump", 0, FLAG, pre_dump, " checkpoint ", "not supported"),
+    OPT("parent-path", 0, TEXT, parent_path, " checkpoint ", "not supported"),
     OPT("interval", 0, TEXT, interval, " events ", "time between two statistics (5s)"),
     OPT("stats", 0, FLAG, stats, " events ", "print the statistics once"),
     OPT("resources", 'r', TEXT, resources, " update ", "file with linux.resources, - is the input"),

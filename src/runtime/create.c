@@ -254,19 +254,20 @@ static const struct cgroup_resources *with_default_devices(const struct cgroup_r
     return copy;
 }
 
-static int make_cgroup(const struct runtime_create *p, struct runtime_created *c, struct error *e)
+int runtime_cgroup_make(const struct oci_spec *spec, const char *path, char ***warnings,
+                        struct error *e)
 {
     struct cgroup_resources copy = {.devices = {NULL, 0}};
-    const struct cgroup_resources *r = with_default_devices(p->spec->linux->resources, &copy);
-    int err = cgroup_create(c->cgroup_path, r, &c->warnings, e);
+    const struct cgroup_resources *r = with_default_devices(spec->linux->resources, &copy);
+    int err = cgroup_create(path, r, warnings, e);
 
     free(copy.devices.items);
     if (rootless_is() && (err == -EACCES || err == -EPERM || err == -EROFS)) {
         strv_pushf(
-            &c->warnings,
+            warnings,
             "no cgroup %s without root's rights (it has to be below one that was given to this "
             "user): the container runs without limits of its own",
-            c->cgroup_path);
+            path);
         error_done(e);
         return 0;
     }
@@ -367,7 +368,7 @@ static int answer(const struct runtime_create *p, struct runtime_created *c,
         r = p->place(p->place_data, c->pid, e);
         c->placed = r == 0;
         if (r == 0 && !(p->flags & RUNTIME_KEEP_CGROUP))
-            r = make_cgroup(p, c, e);
+            r = runtime_cgroup_make(p->spec, c->cgroup_path, &c->warnings, e);
         if (r == 0)
             r = sync_answer(sync, 0, -EBADF, e);
         break;
@@ -494,7 +495,7 @@ int runtime_create(const struct runtime_create *p, struct runtime_created *ret, 
     stage_end = sync[0];
     c.cgroup_path = p->cgroup_path ? xstrdup(p->cgroup_path) : runtime_cgroup_path(p->spec, p->id);
     warn_labels(p->spec, &c.warnings);
-    r = own_cgroup ? make_cgroup(p, &c, e) : 0;
+    r = own_cgroup ? runtime_cgroup_make(p->spec, c.cgroup_path, &c.warnings, e) : 0;
     if (r == 0 && p->spec->pouch && p->spec->pouch->cgroup_delegate) {
         r = cgroup_delegate(c.cgroup_path, (uid_t)mapped_root(&p->spec->linux->uid_mappings),
                             (gid_t)mapped_root(&p->spec->linux->gid_mappings), &c.delegated, e);

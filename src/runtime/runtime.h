@@ -210,5 +210,10 @@ void runtime_rdt_remove(const struct oci_spec *spec, const char *id);
 int runtime_rdt_update(const struct oci_spec *spec, const char *id, const char *l3_cache,
                        const char *mem_bw, struct error *e) MUST_CHECK;
 
+/* Makes the cgroup as runtime_create() does, for a container that somebody else fills. Warnings as
+ * cgroup_create()'s. */
+int runtime_cgroup_make(const struct oci_spec *spec, const char *path, char ***warnings,
+                        struct error *e) MUST_CHECK;
+
 /* The path a specification and id lead to when runtime_create.cgroup_path is NULL. */
 char *runtime_cgroup_path(const struct oci_spec *spec, const char *id) MUST_CHECK;

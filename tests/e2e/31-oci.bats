@@ -77,8 +77,8 @@ load oci
 }
 
 @test "what is not known is refused by name" {
-    run -1 oci checkpoint x
-    [[ "$output" == *"checkpoint: this command is not known"* ]]
+    run -1 oci hibernate x
+    [[ "$output" == *"hibernate: this command is not known"* ]]
     run -1 oci create --nonsense x
     [[ "$output" == *"--nonsense: this option is not known"* ]]
     run -1 oci create --bundle "$B" 'a/b'
