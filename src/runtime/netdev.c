@@ -29,6 +29,23 @@ struct request {
     char rest[512];
 };
 
+/* NLMSG_NEXT and RTA_NEXT without their casts, which lose the alignment that is there. */
+static const struct nlmsghdr *next_message(const struct nlmsghdr *h, unsigned *left)
+{
+    unsigned len = NLMSG_ALIGN(h->nlmsg_len);
+
+    *left = len < *left ? *left - len : 0;
+    return (const void *)((const char *)h + len);
+}
+
+static const struct rtattr *next_attribute(const struct rtattr *a, unsigned *left)
+{
+    unsigned len = RTA_ALIGN(a->rta_len);
+
+    *left = len < *left ? *left - len : 0;
+    return (const void *)((const char *)a + len);
+}
+
 static int open_netlink(void)
 {
     int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
@@ -38,7 +55,7 @@ static int open_netlink(void)
 
 static void add_attribute(struct request *q, unsigned short type, const void *data, size_t len)
 {
-    struct rtattr *a = (struct rtattr *)((char *)q + NLMSG_ALIGN(q->header.nlmsg_len));
+    struct rtattr *a = (void *)((char *)q + NLMSG_ALIGN(q->header.nlmsg_len));
 
     a->rta_type = type;
     a->rta_len = (unsigned short)RTA_LENGTH(len);
@@ -91,7 +108,7 @@ static int read_addresses(int fd, unsigned index, struct buf *to)
         if (n <= 0)
             return n < 0 ? -errno : -EBADMSG;
         for (const struct nlmsghdr *h = (const struct nlmsghdr *)block; NLMSG_OK(h, left);
-             h = NLMSG_NEXT(h, left)) {
+             h = next_message(h, &left)) {
             if (h->nlmsg_type == NLMSG_DONE)
                 return 0;
             if (h->nlmsg_type == NLMSG_ERROR)
@@ -108,7 +125,7 @@ static int add_addresses(int fd, unsigned index, const struct buf *from)
     int r = 0;
 
     for (const struct nlmsghdr *h = (const struct nlmsghdr *)(const void *)from->data;
-         r == 0 && NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
+         r == 0 && NLMSG_OK(h, left); h = next_message(h, &left)) {
         struct request q = {.header = {.nlmsg_len = NLMSG_LENGTH(sizeof(struct ifaddrmsg)),
                                        .nlmsg_type = RTM_NEWADDR,
                                        .nlmsg_flags = NLM_F_CREATE | NLM_F_REPLACE}};
@@ -117,8 +134,8 @@ static int add_addresses(int fd, unsigned index, const struct buf *from)
 
         memcpy(NLMSG_DATA(&q.header), a, sizeof(*a));
         ((struct ifaddrmsg *)NLMSG_DATA(&q.header))->ifa_index = index;
-        for (const struct rtattr *x = IFA_RTA(a); RTA_OK(x, attributes);
-             x = RTA_NEXT(x, attributes))
+        for (const struct rtattr *x = (const void *)((const char *)a + NLMSG_ALIGN(sizeof(*a)));
+             RTA_OK(x, attributes); x = next_attribute(x, &attributes))
             if (x->rta_type == IFA_ADDRESS || x->rta_type == IFA_LOCAL ||
                 x->rta_type == IFA_BROADCAST)
                 add_attribute(&q, x->rta_type, RTA_DATA(x), RTA_PAYLOAD(x));
