@@ -154,5 +154,9 @@ int main(int argc, char **argv)
     options_done(&o);
     if (fflush(stdout) != 0)
         return 1;
+    /* After exec this process stands in the container's namespaces: nothing that runs at an exit (leak
+     * checkers look into /proc) has a business there. */
+    if (cmd && cmd->run == cmd_exec)
+        _exit(r);
     return r;
 }

@@ -1,4 +1,5 @@
 # pouch-oci: what config.json can ask for. `like_others` runs the same bundle with runc and crun.
+# sanitizers: yes
 # shellcheck disable=SC2016,SC2012 # scripts for the container; names without surprises
 bats_require_minimum_version 1.5.0
 load oci

@@ -1,4 +1,5 @@
 # pouch-oci: bundles of the runtime specification by the command line that runc made customary.
+# sanitizers: yes
 # No daemon: the state folder, the bundle and the cgroup belong to the test.
 bats_require_minimum_version 1.5.0
 
