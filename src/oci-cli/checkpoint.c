@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -483,6 +484,15 @@ static int note_network(struct job *j, const struct oci_spec *s, pid_t pid, stru
     return 0;
 }
 
+/* criu reads some images as the container's root, who has no right to them. */
+static int check_user_namespace(const struct oci_spec *s, struct error *e)
+{
+    return oci_spec_namespace(s, "user")
+               ? error_set(e, ERR_NOT_SUPPORTED,
+                           "a container with a user namespace cannot be checkpointed and restored")
+               : 0;
+}
+
 static int prepare_dump(const struct options *o, const struct state *s, struct job *j,
                         struct error *e)
 {
@@ -494,6 +504,8 @@ static int prepare_dump(const struct options *o, const struct state *s, struct j
     struct oci_spec spec = {0};
     int r = state_spec(s, &spec, e);
 
+    if (r == 0)
+        r = check_user_namespace(&spec, e);
     if (r == 0)
         r = find_outside(&spec, s, &t, &img, e);
     if (r == 0)
@@ -520,6 +532,41 @@ static int prepare_dump(const struct options *o, const struct state *s, struct j
     return r;
 }
 
+static pid_t parent_of(pid_t pid)
+{
+    AUTOFREE char *path = xasprintf("/proc/%d/stat", pid);
+    AUTOFREE char *text = NULL;
+    const char *at;
+    int parent = 0;
+
+    if (fs_read_file(AT_FDCWD, path, 4096, &text, NULL) < 0 || !(at = strrchr(text, ')')))
+        return -1;
+    return sscanf(at + 1, " %*c %d", &parent) == 1 ? parent : -1;
+}
+
+/* criu takes init and what descends from it: what exec has started does not, its parent is outside
+ * of the container. */
+static void warn_of_execs(const struct options *o, const struct state *s)
+{
+    AUTOFREE pid_t *pids = NULL;
+    size_t n = 0;
+
+    if (cgroup_pids(s->cgroup_path, &pids, &n, NULL) < 0)
+        return;
+    for (size_t i = 0; i < n; i++) {
+        pid_t parent = pids[i] == (pid_t)s->pid ? -1 : parent_of(pids[i]);
+        bool ours = parent < 0; /* init, or it has ended meanwhile */
+
+        for (size_t k = 0; k < n && !ours; k++)
+            ours = pids[k] == parent;
+        if (!ours)
+            warn_user(o,
+                      "process %d of container \"%s\" was started by exec: it is not in the "
+                      "checkpoint",
+                      (int)pids[i], s->id);
+    }
+}
+
 int cmd_checkpoint(struct options *o, struct error *e)
 {
     CLEANUP(state_done) struct state s = {0};
@@ -540,6 +587,7 @@ int cmd_checkpoint(struct options *o, struct error *e)
     if (r == 0) {
         struct criu_call call = {.type = CRIU_DUMP, .opts = &j.opts, .log = j.log};
 
+        warn_of_execs(o, &s);
         r = criu_run(&call, &a, e);
         /* It thaws by itself, if it comes to that. */
         if (r < 0 && STREQ(status, "running") && cgroup_is_frozen(s.cgroup_path))
@@ -645,6 +693,9 @@ static int before_criu(void *data)
 {
     struct restore *t = data;
 
+    /* criu 3.17 does not keep it: what it restores inherits it. */
+    if (t->spec.process->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return -errno;
     return t->join ? cgroup_join_fds(&t->cg) : 0;
 }
 
@@ -809,6 +860,9 @@ static int load_bundle(struct options *o, struct restore *t, struct error *e)
                          "file system");
     if (t->spec.linux->intel_rdt)
         return error_set(e, ERR_NOT_SUPPORTED, "linux.intelRdt cannot be restored");
+    r = check_user_namespace(&t->spec, e);
+    if (r < 0)
+        return r;
     t->rootfs = rootfs_path(&t->spec, bundle);
     if (!t->rootfs)
         return error_set_errno(e, errno, "root file system %s of bundle %s", t->spec.root->path,
