@@ -13,7 +13,12 @@ setup_file() {
 EOF
     file_up --config "$T/config.json"
 }
-teardown_file() { file_down; }
+teardown_file() {
+    file_down
+    # Where a controller has no hierarchy mounted, crun makes plain folders.
+    find /sys/fs/cgroup -xdev -mindepth 2 -maxdepth 2 -type d -name "$CGROUP_PARENT" \
+        -exec rmdir {} + 2>/dev/null || true
+}
 
 # each_runtime FUNCTION [RUNTIME...]
 each_runtime() {
