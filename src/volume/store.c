@@ -246,7 +246,7 @@ static int write_new(const char *dir, const struct volume *v, struct error *e)
     AUTOFREE char *text = json_print_str(&meta_json, v);
     int r;
 
-    if (mkdir(dir, 0701) < 0 || chmod(dir, 0701) < 0)
+    if (mkdir(dir, 0700) < 0)
         return error_set_errno(e, errno, "make %s", dir);
     if (mkdir(data, 0755) < 0 || chmod(data, 0755) < 0)
         return error_set_errno(e, errno, "make %s", data);
@@ -533,7 +533,11 @@ int volume_store_open(const char *root, struct volume_store **ret, struct error 
     vs->dir = xasprintf("%s/volumes", root);
     vs->users = map_new();
     (void)pthread_mutex_init(&vs->lock, NULL);
-    r = fs_mkdir_p(vs->dir, 0701);
+    /* Nobody of the host walks in: a set-user-id program that a container with a user namespace of
+     * its own left in a volume is root's on disk. Earlier versions made the folder 0701. */
+    r = fs_mkdir_p(vs->dir, 0700);
+    if (r == 0 && chmod(vs->dir, 0700) < 0)
+        r = -errno;
     if (r < 0)
         return error_set_errno(e, r, "make %s", vs->dir);
     r = sweep(vs, e);

@@ -152,8 +152,11 @@ volumes() {
         sh -c '/srv/su sleep; sleep 600' >/dev/null
     is "$(awk '/^Uid/{print $3}' "/proc/$(pouch inspect -f '{{.State.Pid}}' setuid)/status")" "$(($(first_of setuid) + 1000))"
     within 5 host_id_of_suid
+    local dir=$T/root
+    while [ "$dir" != / ]; do chmod o+x "$dir"; dir=$(dirname "$dir"); done
     run setpriv --reuid 12345 --regid 12345 --clear-groups ls "$T/root/volumes/data/_data"
     [ "$status" -ne 0 ]
+    has "$output" 'denied'
     pouch run -d --network none --userns auto --name copied -v /home busybox sleep 600 >/dev/null
     is "$(pouch exec copied stat -c '%u %g' /home/app)" '1000 1000'
     rm -rf "$T/root/volumes/data"
