@@ -23,6 +23,7 @@
 #include "daemon/config.h"
 #include "engine/engine.h"
 #include "http/server.h"
+#include "sys/cgroup.h"
 #include "sys/features.h"
 
 /* Tells systemd: sd_notify(3)'s protocol, a datagram to $NOTIFY_SOCKET. */
@@ -256,7 +257,9 @@ static int serve(const struct daemon_config *c, const sigset_t *set, struct erro
 static int run(const struct daemon_config *c, struct error *e)
 {
     AUTOFD int lock = -EBADF;
+    AUTOFREE char *unified = NULL;
     enum log_level level = LOG_LEVEL_INFO;
+    int provided;
     sigset_t set;
     int r;
 
@@ -273,16 +276,21 @@ static int run(const struct daemon_config *c, struct error *e)
     (void)mallopt(M_ARENA_MAX, 2);
     (void)mallopt(M_TRIM_THRESHOLD, 256 << 10);
     (void)umask(022);
+    unified = xasprintf("%s/cgroup2", c->state);
+    provided = cgroup_provide_unified(unified);
     r = sys_check_host(e);
     if (r == 0)
         r = lock_root(c->root, &lock, e);
     if (r == 0 && c->pidfile)
         r = write_pidfile(c->pidfile, e);
-    if (r < 0)
-        return r;
-    r = serve(c, &set, e);
-    if (c->pidfile)
-        (void)unlink(c->pidfile);
+    if (r == 0) {
+        r = serve(c, &set, e);
+        if (c->pidfile)
+            (void)unlink(c->pidfile);
+    }
+    /* Containers that go on do not need it; the next pouchd makes it again. */
+    if (provided == 2 || (provided == 1 && lock >= 0))
+        cgroup_withdraw_unified(unified);
     return r;
 }
 

@@ -8,7 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/fs.h"
@@ -118,7 +120,7 @@ static void find_host(void)
         if (fs_read_file(AT_FDCWD, "/proc/self/cgroup", 1u << 20, &text, NULL) == 0)
             for (char *l = strtok_r(text, "\n", &save); l; l = strtok_r(NULL, "\n", &save))
                 add_line(l);
-        if (!host.unified && !host.nv1)
+        if (!host.unified)
             host.unified = find_in_mounts("cgroup2", NULL);
         host.layout = host.nv1 ? (host.unified ? CGROUP_HYBRID : CGROUP_V1)
                                : (host.unified ? CGROUP_V2 : CGROUP_NONE);
@@ -129,6 +131,32 @@ static void find_host(void)
         if (fs_read_file(AT_FDCWD, file, 4096, &ctrl, NULL) == 0)
             host.unified_ctrl = ctrl;
     }
+}
+
+int cgroup_provide_unified(const char *folder)
+{
+    AUTOFREE char *found = NULL;
+    int r;
+
+    if (is_fs(TOP, CGROUP2_SUPER_MAGIC) || is_fs(TOP "/unified", CGROUP2_SUPER_MAGIC))
+        return 0;
+    found = find_in_mounts("cgroup2", NULL);
+    if (found)
+        return STREQ(found, folder);
+    r = fs_mkdir_p(folder, 0700);
+    if (r < 0)
+        return r;
+    if (mount("cgroup2", folder, "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0)
+        return 2;
+    r = -errno;
+    (void)rmdir(folder);
+    return r;
+}
+
+void cgroup_withdraw_unified(const char *folder)
+{
+    if (umount2(folder, UMOUNT_NOFOLLOW) == 0)
+        (void)rmdir(folder);
 }
 
 const struct cgroup_host *cgroup_host(void)

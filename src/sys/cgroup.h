@@ -99,6 +99,15 @@ struct cgroup_resources {
 
 enum cgroup_layout { CGROUP_NONE, CGROUP_V1, CGROUP_HYBRID, CGROUP_V2, CGROUP_LAYOUT_MAX };
 enum cgroup_layout cgroup_host_layout(void);
+/*
+ * For a host with v1 hierarchies and no cgroup2 mount: makes one at `folder` (made too), where the
+ * programs of this engine find it. The hierarchy is always there (Linux 4.5), only not mounted; what
+ * divides its own cgroup - systemd in a container - needs it. To be called before anything else
+ * here. 2: it was mounted there, 1: it is there from before, 0: the host has its own, -errno.
+ */
+int cgroup_provide_unified(const char *folder);
+/* Takes it away, as far as nobody uses it. */
+void cgroup_withdraw_unified(const char *folder);
 /* Is the v1 controller mounted, or the v2 controller enabled at the root? ("memory", "pids", …;
  * on v2 "devices" and "freezer" are always there.) */
 bool cgroup_has_controller(const char *name);
