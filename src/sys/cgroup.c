@@ -498,9 +498,19 @@ static bool v1_is_frozen(const char *path)
            str_has_prefix(state, "FROZEN");
 }
 
+/* On a hybrid host cgroups that another runtime made (runc) may be in the v1 hierarchies alone. */
+static bool freezes_unified(const char *path)
+{
+    const struct cgroup_host *h = cgroup_host();
+    char name[CGROUP_PATH_MAX];
+
+    return h->unified && (!h->nv1 || (cgroup_file(name, h->unified, path, "cgroup.freeze") == 0 &&
+                                      access(name, F_OK) == 0));
+}
+
 bool cgroup_is_frozen(const char *path)
 {
-    return cgroup_host()->unified ? unified_is_frozen(path) : v1_is_frozen(path);
+    return freezes_unified(path) ? unified_is_frozen(path) : v1_is_frozen(path);
 }
 
 /* Wakes up at each change of cgroup.events instead of polling. */
@@ -547,10 +557,11 @@ static int freeze_v1(const char *path, bool on)
 
 static int freeze(const char *path, bool on, struct error *e)
 {
-    int r = cgroup_host()->unified ? freeze_unified(path, on) : freeze_v1(path, on);
+    bool unified = freezes_unified(path);
+    int r = unified ? freeze_unified(path, on) : freeze_v1(path, on);
 
     if (r == -ETIMEDOUT && on) {
-        (void)!(cgroup_host()->unified ? freeze_unified(path, false) : freeze_v1(path, false));
+        (void)!(unified ? freeze_unified(path, false) : freeze_v1(path, false));
         return error_set(e, ERR_TIMEOUT, "cgroup %s did not freeze within 10 s", path);
     }
     return r < 0 ? error_set_errno(e, r, "cannot %s cgroup %s", on ? "freeze" : "thaw", path) : 0;
