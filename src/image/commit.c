@@ -79,13 +79,31 @@ static int write_names(struct image_store *s, const struct image_commit *c, stru
                        "INSERT OR REPLACE INTO image_digests (name, digest, image_id) "
                        "VALUES (?, ?, ?)",
                        "sss", c->digest_name, c->top, c->config);
-    const char *const blobs[] = {c->config, c->manifest, c->top};
-    for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(blobs); i++)
-        if (blobs[i])
-            r = store_exec(s->db, e,
-                           "INSERT OR IGNORE INTO image_blobs (image_id, digest) VALUES (?, ?)",
-                           "ss", c->config, blobs[i]);
     return r;
+}
+
+/* Which documents the image has, and who has its blobs. */
+static int write_blobs(struct image_store *s, const struct image_commit *c, struct error *e)
+{
+    bool has_index = c->top && c->manifest && !STREQ(c->top, c->manifest);
+    const struct {
+        const char *digest, *role;
+    } blobs[] = {{c->config, "config"},
+                 {c->manifest, "manifest"},
+                 {has_index ? c->top : NULL, "index"}};
+    int r = 0;
+
+    for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(blobs); i++)
+        if (blobs[i].digest)
+            r = store_exec(s->db, e,
+                           "INSERT OR REPLACE INTO image_blobs (image_id, digest, role, seen) "
+                           "VALUES (?, ?, ?, ?)",
+                           "sssi", c->config, blobs[i].digest, blobs[i].role, time_now_ns());
+    if (!c->digest_name)
+        return r;
+    for (size_t i = 0; r >= 0 && c->blobs && c->blobs[i]; i++)
+        r = image_blob_add_source(s, c->blobs[i], c->digest_name, e);
+    return r < 0 ? r : image_blob_add_source(s, c->config, c->digest_name, e);
 }
 
 static int write_rows(struct image_store *s, const struct image_commit *c, int64_t created,
@@ -111,7 +129,9 @@ static int write_rows(struct image_store *s, const struct image_commit *c, int64
                        "INSERT OR REPLACE INTO image_layers (image_id, position, diff_id) "
                        "VALUES (?, ?, ?)",
                        "sis", c->config, (int64_t)i, c->layers[i]);
-    return r < 0 ? r : write_names(s, c, e);
+    if (r >= 0)
+        r = write_names(s, c, e);
+    return r < 0 ? r : write_blobs(s, c, e);
 }
 
 int image_store_commit(struct image_store *s, const struct image_commit *c, bool *ret_is_new,

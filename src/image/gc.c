@@ -78,6 +78,8 @@ static int collect_layer(struct image_store *s, const char *diff_id, char ***tra
         query_any(s, "SELECT 1 FROM image_layers WHERE diff_id = ? LIMIT 1", diff_id))
         return 0;
     int r = store_exec(s->db, e, "DELETE FROM layers WHERE diff_id = ?", "s", diff_id);
+    if (r >= 0)
+        r = store_exec(s->db, e, "DELETE FROM layer_blobs WHERE diff_id = ?", "s", diff_id);
     if (r < 0)
         return r;
     if (image_store_trash_layer(s, digest_hex(diff_id), trash) == 0)
@@ -92,8 +94,10 @@ static int collect_blob(struct image_store *s, const char *digest, unsigned *cou
     if (image_store_is_pinned(s, digest) ||
         query_any(s, "SELECT 1 FROM image_blobs WHERE digest = ? LIMIT 1", digest) ||
         query_any(s, "SELECT 1 FROM images WHERE id = ?", digest) ||
-        query_any(s, "SELECT 1 FROM layers WHERE blob = ?", digest))
+        query_any(s, "SELECT 1 FROM layers WHERE blob = ?", digest) ||
+        query_any(s, "SELECT 1 FROM layer_blobs WHERE blob = ?", digest))
         return 0;
+    (void)!store_exec(s->db, NULL, "DELETE FROM blob_sources WHERE digest = ?", "s", digest);
     if (unlinkat(s->blobs_fd, path, 0) == 0)
         ++*count;
     return 0;
@@ -172,9 +176,12 @@ int image_store_delete(struct image_store *s, const char *id, struct error *e)
         r = query_strings(s, "SELECT digest FROM image_blobs WHERE image_id = ?", id, &blobs, e);
     for (size_t i = 0; r >= 0 && layers && layers[i]; i++) {
         AUTOPTR(strv) char **blob = NULL;
-        r = query_strings(s, "SELECT blob FROM layers WHERE diff_id = ?", layers[i], &blob, e);
-        if (blob)
-            strv_push(&blobs, blob[0]);
+        r = query_strings(s,
+                          "SELECT blob FROM layers WHERE diff_id = ?1 UNION "
+                          "SELECT blob FROM layer_blobs WHERE diff_id = ?1",
+                          layers[i], &blob, e);
+        for (size_t k = 0; blob && blob[k]; k++)
+            strv_push(&blobs, blob[k]);
     }
     strv_push(&blobs, id);
     for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(deletes); i++)

@@ -67,6 +67,28 @@ int image_store_find(struct image_store *s, const char *name_or_id, char **ret_i
                      struct error *e) MUST_CHECK;
 char *image_blob_path(const char *digest) MUST_CHECK; /* relative to blobs_fd */
 
+/* blob.c */
+/* The content of a blob, for reading; whoever reads blobs to give them out (push, save) comes here.
+ * ERR_NOT_FOUND says which is missing and how it comes back. The caller has pinned the digest, or
+ * holds an image that has it. */
+int image_blob_open(struct image_store *s, const char *digest, int *ret_fd, uint64_t *ret_size,
+                    struct error *e) MUST_CHECK;
+/* A small document (manifest, index, configuration) as text; digest checked by nobody. */
+int image_blob_read(struct image_store *s, const char *digest, size_t max, char **ret,
+                    size_t *ret_len, struct error *e) MUST_CHECK;
+/* The digests of an image's documents of a role ("manifest", "index"), the newest first. */
+int image_blob_documents(struct image_store *s, const char *image_id, const char *role, char ***ret,
+                         struct error *e) MUST_CHECK;
+/* The archive of a layer: its blob's digest (NULL: the store has none), media type and size. */
+int image_blob_of_layer(struct image_store *s, const char *diff_id, char **ret_digest,
+                        char **ret_media_type, uint64_t *ret_size, struct error *e) MUST_CHECK;
+/* Notes that a repository ("docker.io/library/busybox") has these blobs; inside a transaction. */
+int image_blob_add_source(struct image_store *s, const char *digest, const char *repository,
+                          struct error *e) MUST_CHECK;
+/* Repositories of the registry `domain` that had the blob, the newest first. */
+int image_blob_sources(struct image_store *s, const char *digest, const char *domain, char ***ret,
+                       struct error *e) MUST_CHECK;
+
 /* gc.c */
 void image_store_pin(struct image_store *s, const char *digest);
 void image_store_unpin(struct image_store *s, const char *digest);
@@ -111,6 +133,7 @@ struct image_commit {
     const char *digest_name;
     char *const *names;
     char *const *layers; /* diff ids */
+    char *const *blobs;  /* digests that the repository `digest_name` has, or NULL */
 };
 /* Checks the image and writes its rows in one transaction. */
 int image_store_commit(struct image_store *s, const struct image_commit *c, bool *ret_is_new,

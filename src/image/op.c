@@ -156,6 +156,7 @@ static int on_image(struct image_op *op, const struct worker_msg *m)
             return error_set(op->e, ERR_INTERNAL, "the image worker broke its rules: image");
     if (!m->config || strv_len(m->layers) > OCI_LAYERS_MAX)
         return error_set(op->e, ERR_INTERNAL, "the image worker broke its rules: image");
+    AUTOPTR(strv) char **blobs = NULL; /* what the repository has, whether we took it or not */
     for (size_t i = 0; m->layers && m->layers[i]; i++) {
         bool known = false;
         for (size_t k = 0; !known && k < op->nlayers; k++)
@@ -164,6 +165,9 @@ static int on_image(struct image_op *op, const struct worker_msg *m)
         if (!known)
             return error_set(op->e, ERR_INTERNAL, "the image worker broke its rules: layers");
     }
+    for (size_t k = 0; op->params->digest_name && k < op->nlayers; k++)
+        if (op->layers[k]->digest)
+            strv_push(&blobs, op->layers[k]->digest);
     /* Only an archive names its images; a pull's name is ours to say. */
     bool load = STREQ(op->params->start->op, "load");
     AUTOPTR(strv) char **names = strv_copy(load ? m->names : NULL);
@@ -181,7 +185,8 @@ static int on_image(struct image_op *op, const struct worker_msg *m)
                                    .top = m->top,
                                    .digest_name = op->params->digest_name,
                                    .names = names,
-                                   .layers = m->layers};
+                                   .layers = m->layers,
+                                   .blobs = blobs};
     bool is_new = false;
     int r = image_store_commit(op->store, &c, &is_new, op->e);
     if (r < 0)

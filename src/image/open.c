@@ -42,6 +42,20 @@ static const char *const MIGRATIONS[] = {
     "CREATE INDEX image_blobs_digest ON image_blobs (digest);"
     "CREATE TABLE layers (diff_id TEXT PRIMARY KEY, blob TEXT, media_type TEXT,"
     " blob_size INTEGER NOT NULL, size INTEGER NOT NULL, boot TEXT NOT NULL);",
+    /* For push and save: what each blob of an image is (config, manifest, index; '': an older
+     * version wrote the row), which repositories have a blob, and a layer's other archives. */
+    "ALTER TABLE image_blobs ADD COLUMN role TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE image_blobs ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;"
+    "CREATE TABLE blob_sources (digest TEXT NOT NULL, repository TEXT NOT NULL,"
+    " seen INTEGER NOT NULL, PRIMARY KEY (digest, repository));"
+    "CREATE TABLE layer_blobs (diff_id TEXT NOT NULL, compression TEXT NOT NULL,"
+    " level INTEGER NOT NULL, blob TEXT NOT NULL, media_type TEXT NOT NULL,"
+    " blob_size INTEGER NOT NULL, PRIMARY KEY (diff_id, compression, level));"
+    "CREATE INDEX layer_blobs_blob ON layer_blobs (blob);"
+    "CREATE TABLE manifest_lists (name TEXT PRIMARY KEY, created INTEGER NOT NULL);"
+    "CREATE TABLE manifest_list_members (list TEXT NOT NULL, position INTEGER NOT NULL,"
+    " reference TEXT NOT NULL, descriptor TEXT NOT NULL, manifest BLOB NOT NULL,"
+    " PRIMARY KEY (list, reference));",
     NULL,
 };
 

@@ -424,13 +424,75 @@ static void test_power_cut(void **state)
     assert_int_equal(image_count(f->s), 0);
 }
 
+/* What push and save read: documents by role, the archive of a layer, who has a blob. */
+static void test_blobs(void **state)
+{
+    struct fixture *f = *state;
+    AUTO(error) struct error e = ERROR_INIT;
+    AUTOFREE char *manifest = letter_digest('M'), *index = letter_digest('T');
+    AUTOFREE char *layer = letter_digest('a'), *other = letter_digest('z');
+    AUTOFREE char *id = add_image(f, "a", NULL, NULL);
+    AUTOFREE char *blob = NULL, *type = NULL, *text = NULL;
+    AUTOPTR(strv) char **list = NULL;
+    AUTOPTR(strv) char **sources = NULL;
+    AUTOPTR(strv) char **none = NULL;
+    char *layers[] = {layer, NULL}, *blobs[] = {layer, other, NULL};
+    uint64_t size = 0;
+    size_t len = 0;
+    bool is_new;
+    int fd = -1;
+
+    const struct image_commit c = {.config = id,
+                                   .manifest = manifest,
+                                   .top = index,
+                                   .digest_name = "localhost:5000/a/x",
+                                   .layers = layers,
+                                   .blobs = blobs};
+    assert_int_equal(image_store_commit(f->s, &c, &is_new, NULL), 0);
+    assert_int_equal(image_blob_documents(f->s, id, "manifest", &list, NULL), 0);
+    assert_int_equal(strv_len(list), 1);
+    assert_string_equal(list[0], manifest);
+    assert_int_equal(image_blob_documents(f->s, id, "index", &list, NULL), 0);
+    assert_string_equal(list[1], index);
+
+    assert_int_equal(image_blob_of_layer(f->s, layer, &blob, &type, &size, NULL), 0);
+    assert_string_equal(blob, layer);
+    assert_string_equal(type, OCI_MT_LAYER);
+    assert_int_equal(image_blob_open(f->s, blob, &fd, &size, NULL), 0);
+    assert_int_equal(size, 1);
+    close(fd);
+    assert_int_equal(image_blob_read(f->s, blob, 1, &text, &len, NULL), 0);
+    assert_string_equal(text, "x");
+    assert_int_equal(image_blob_read(f->s, id, 10, &text, &len, &e), -EFBIG);
+    error_done(&e);
+    assert_int_equal(image_blob_open(f->s, other, &fd, &size, &e), -ENOENT);
+    assert_non_null(strstr(error_message(&e), other));
+    error_done(&e);
+    assert_int_equal(image_blob_open(f->s, "sha256:../../x", &fd, &size, &e), -EINVAL);
+
+    /* by registry; a prefix of its name is another one */
+    assert_int_equal(image_blob_sources(f->s, other, "localhost:5000", &sources, NULL), 0);
+    assert_int_equal(strv_len(sources), 1);
+    assert_string_equal(sources[0], "localhost:5000/a/x");
+    assert_int_equal(image_blob_sources(f->s, other, "localhost:500", &none, NULL), 0);
+    assert_int_equal(image_blob_sources(f->s, other, "localhost:5000/a/x", &none, NULL), 0);
+    assert_int_equal(strv_len(none), 0);
+    for (int i = 0; i < 40; i++) { /* the newest are kept, and bounded */
+        AUTOFREE char *name = xasprintf("localhost:5000/r%d", i);
+        assert_true(image_blob_add_source(f->s, other, name, NULL) >= 0);
+    }
+    assert_int_equal(image_blob_sources(f->s, other, "localhost:5000", &none, NULL), 0);
+    assert_int_equal(strv_len(none), 16);
+    assert_string_equal(none[0], "localhost:5000/r39");
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_resolve),      T(test_ambiguous),     T(test_tag_moves),
-        T(test_remove_rules), T(test_remove_in_use), T(test_held),
-        T(test_pinned),       T(test_recovery),      T(test_power_cut),
+        T(test_resolve),       T(test_ambiguous), T(test_tag_moves), T(test_remove_rules),
+        T(test_remove_in_use), T(test_held),      T(test_pinned),    T(test_recovery),
+        T(test_power_cut),     T(test_blobs),
     };
 #undef T
 
