@@ -136,7 +136,7 @@ static void put_query(struct buf *b, char sep, const char *key, const char *valu
     }
 }
 
-char *challenge_url(const struct challenge *c, const char *default_scope)
+char *challenge_url(const struct challenge *c, const char *scope)
 {
     struct buf b = BUF_INIT(8 * HEADER_MAX);
     char sep = strchr(c->realm, '?') ? '&' : '?';
@@ -146,6 +146,14 @@ char *challenge_url(const struct challenge *c, const char *default_scope)
         put_query(&b, sep, "service", c->service);
         sep = '&';
     }
-    put_query(&b, sep, "scope", c->scope ? c->scope : default_scope);
+    for (const char *s = scope ? scope : ""; *s; s += strspn(s, " ")) {
+        size_t n = strcspn(s, " ");
+        AUTOFREE char *one = xstrndup(s, n);
+        if (n > 0) {
+            put_query(&b, sep, "scope", one);
+            sep = '&';
+        }
+        s += n;
+    }
     return buf_take(&b);
 }

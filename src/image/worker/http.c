@@ -208,7 +208,7 @@ static void set_options(struct transfer *t, struct curl_slist *headers, char *er
     curl_easy_setopt(c, CURLOPT_ERRORBUFFER, errbuf);
     curl_easy_setopt(c, CURLOPT_PROTOCOLS_STR, q->insecure ? "http,https" : "https");
     curl_easy_setopt(c, CURLOPT_REDIR_PROTOCOLS_STR, q->insecure ? "http,https" : "https");
-    curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, 1L);
+    curl_easy_setopt(c, CURLOPT_FOLLOWLOCATION, q->form ? 0L : 1L); /* secrets stay here */
     curl_easy_setopt(c, CURLOPT_MAXREDIRS, REDIRECTS_MAX);
     curl_easy_setopt(c, CURLOPT_CONNECTTIMEOUT, CONNECT_TIMEOUT);
     curl_easy_setopt(c, CURLOPT_LOW_SPEED_LIMIT, 1L);

@@ -18,7 +18,6 @@
 
 #define RETRIES_MAX     4  /* of one request, all reasons together, without progress */
 #define RETRY_AFTER_MAX 10 /* seconds a registry may make us wait */
-#define TOKEN_MAX       (256u * 1024)
 
 /* Where administrators put the authorities of private registries: HOST[:PORT]/ca.crt. */
 static const char *const CERT_DIRS[] = {"/etc/pouch/certs.d", "/etc/docker/certs.d"};
@@ -33,13 +32,14 @@ void registry_init(struct registry *r, const struct worker_msg *start)
         if (!r->ca_file && access(path, R_OK) == 0)
             r->ca_file = take_ptr(path);
     }
+    auth_init(&r->auth, start, r->ca_file);
 }
 
 void registry_done(struct registry *r)
 {
     pthread_mutex_destroy(&r->lock);
+    auth_done(&r->auth);
     free(r->ca_file);
-    free(r->token);
 }
 
 static void pause_ms(int64_t ms)
@@ -120,13 +120,13 @@ static int status_error(const struct registry *r, const char *kind, const char *
                         const struct http_response *resp, struct error *e)
 {
     const struct worker_msg *s = r->start;
-    bool manifest = STREQ(kind, "manifests");
+    bool manifest = kind && STREQ(kind, "manifests");
     AUTOFREE char *code = NULL, *message = NULL;
 
     read_api_error(resp, &code, &message);
     const char *m = or_else(message, code);
     if (resp->status == 403 || STREQ(code, "denied") ||
-        (resp->status == 404 && !manifest && STREQ(code, "name unknown")))
+        (resp->status == 404 && kind && !manifest && STREQ(code, "name unknown")))
         return error_set(e, ERR_NOT_FOUND,
                          "pull access denied for %s, repository does not exist or may require "
                          "'docker login': denied: %s",
@@ -136,6 +136,8 @@ static int status_error(const struct registry *r, const char *kind, const char *
         return error_set(e, ERR_FORBIDDEN, "registry %s refuses access to %s: unauthorized: %s",
                          s->host, s->reference, or_else(m, "authentication required"));
     case 404:
+        if (!kind)
+            return error_set(e, ERR_NOT_FOUND, "registry %s has no %s", s->host, what);
         return not_found_error(r, manifest, what, code, m, e);
     case 429:
         return error_set(e, ERR_UNAVAILABLE, "toomanyrequests: registry %s limits the rate: %s",
@@ -143,138 +145,11 @@ static int status_error(const struct registry *r, const char *kind, const char *
     default:
         return error_set(e, resp->status >= 500 ? ERR_UNAVAILABLE : ERR_INTERNAL,
                          "registry %s answered %ld for %s %s%s%s", s->host, resp->status,
-                         manifest ? "manifest" : kind, what, *m ? ": " : "", m);
+                         manifest ? "manifest"
+                         : kind   ? kind
+                                  : "GET",
+                         what, *m ? ": " : "", m);
     }
-}
-
-/* --- Tokens ------------------------------------------------------------------------------------- */
-
-struct token_answer {
-    char *token;
-    char *access_token;
-};
-static const struct json_field token_fields[] = {
-    JSON_FIELD(struct token_answer, token, "token", JSON_STR, 0),
-    JSON_FIELD(struct token_answer, access_token, "access_token", JSON_STR, 0),
-    JSON_END,
-};
-static const struct json_desc token_json = {"token", sizeof(struct token_answer), token_fields};
-
-static int token_sink(void *data, const void *bytes, size_t len)
-{
-    return buf_append(data, bytes, len);
-}
-
-/* The form of an OAuth2 refresh, for identity tokens. */
-static char *refresh_form(const struct challenge *c, const char *scope, const char *token)
-{
-    struct buf b = BUF_INIT(64u * 1024);
-    char *s = curl_easy_escape(NULL, c->service ? c->service : "", 0);
-    char *p = curl_easy_escape(NULL, c->scope ? c->scope : scope, 0);
-    char *t = curl_easy_escape(NULL, token, 0);
-
-    (void)buf_printf(&b,
-                     "grant_type=refresh_token&client_id=pouch&service=%s&scope=%s"
-                     "&refresh_token=%s",
-                     s, p, t);
-    curl_free(s);
-    curl_free(p);
-    curl_free(t);
-    return buf_take(&b);
-}
-
-static int fetch_token(struct registry *r, struct http_client *client, const struct challenge *c,
-                       char **ret, struct error *e)
-{
-    const struct worker_msg *s = r->start;
-    AUTOFREE char *scope = xasprintf("repository:%s:pull", s->repository);
-    AUTOFREE char *url = NULL, *form = NULL;
-    AUTO(buf) struct buf body = BUF_INIT(TOKEN_MAX);
-    CLEANUP(http_response_done) struct http_response resp = {0};
-    struct token_answer answer = {0};
-    bool identity = !str_is_empty(s->identity_token);
-
-    if (!s->insecure && !str_has_prefix(c->realm, "https://"))
-        return error_set(e, ERR_FORBIDDEN,
-                         "registry %s wants tokens from %.200s, which is not HTTPS", s->host,
-                         c->realm);
-    if (identity)
-        form = refresh_form(c, scope, s->identity_token);
-    url = identity ? xstrdup(c->realm) : challenge_url(c, scope);
-    struct http_request req = {.url = url,
-                               .form = form,
-                               .insecure = s->insecure,
-                               .ca_file = r->ca_file,
-                               .stall_timeout = s->stall_timeout,
-                               .sink = token_sink,
-                               .sink_data = &body};
-    if (!identity && !str_is_empty(s->username)) {
-        req.username = s->username;
-        req.password = s->password;
-    }
-    int rc = http_perform(client, &req, &resp, e);
-    if (rc < 0) {
-        if (e->message)
-            error_add(e, "cannot get a token for %s", s->reference);
-        else
-            rc = error_set(e, ERR_INTERNAL, "the token for %s is too large", s->reference);
-        return rc;
-    }
-    if (resp.status == 401 || resp.status == 403)
-        return error_set(e, ERR_FORBIDDEN, "registry %s refuses access to %s: unauthorized: %s",
-                         s->host, s->reference,
-                         str_is_empty(s->username) ? "authentication required"
-                                                   : "incorrect username or password");
-    if (resp.status < 200 || resp.status > 299)
-        return error_set(e, ERR_UNAVAILABLE, "the token server of registry %s answered %ld",
-                         s->host, resp.status);
-    rc = json_parse(&token_json, buf_str(&body), body.len, &answer, e);
-    if (rc < 0) {
-        error_add(e, "the token server of registry %s", s->host);
-        return rc;
-    }
-    char *token = !str_is_empty(answer.token) ? answer.token : answer.access_token;
-    if (!str_is_empty(token))
-        *ret = xstrdup(token);
-    else
-        rc = error_set(e, ERR_FORBIDDEN, "the token server of registry %s gave no token", s->host);
-    json_free(&token_json, &answer);
-    return rc;
-}
-
-/* After a 401: gets what the challenge asks for. */
-static int authenticate(struct registry *r, struct http_client *client, const char *header,
-                        const char *used_token, struct error *e)
-{
-    const struct worker_msg *s = r->start;
-    CLEANUP(challenge_done) struct challenge c = {0};
-    char *token = NULL;
-
-    if (challenge_parse(header, &c) < 0)
-        return error_set(e, ERR_FORBIDDEN, "registry %s asks for an unknown kind of authentication",
-                         s->host);
-    if (c.scheme == CHALLENGE_BASIC) {
-        if (str_is_empty(s->username))
-            return error_set(e, ERR_FORBIDDEN,
-                             "registry %s refuses access to %s: unauthorized: authentication "
-                             "required",
-                             s->host, s->reference);
-        r->basic = true;
-        return 0;
-    }
-    pthread_mutex_lock(&r->lock); /* a thread that failed with an older token just takes the new */
-    bool fresh = r->token && (!used_token || !STREQ(r->token, used_token));
-    pthread_mutex_unlock(&r->lock);
-    if (fresh)
-        return 0;
-    int rc = fetch_token(r, client, &c, &token, e);
-    if (rc < 0)
-        return rc;
-    pthread_mutex_lock(&r->lock);
-    free(r->token);
-    r->token = token;
-    pthread_mutex_unlock(&r->lock);
-    return 0;
 }
 
 /* --- Requests --------------------------------------------------------------------------------------- */
@@ -283,6 +158,7 @@ struct get {
     struct registry *r;
     struct http_client *client;
     const char *kind, *what, *accept;
+    const char *scope; /* the rights it needs */
     int64_t want_size;
     http_sink *sink;
     void *sink_data;
@@ -324,12 +200,13 @@ static int get_sink(void *data, const void *bytes, size_t len)
 }
 
 /* One attempt with what is known about scheme and rights. */
-static int attempt(struct get *g, const char *scheme, struct http_response *resp, char **ret_token,
-                   struct error *e)
+static int attempt(struct get *g, const char *scheme, struct http_response *resp,
+                   struct auth_used *used, struct error *e)
 {
     const struct worker_msg *s = g->r->start;
-    AUTOFREE char *url = xasprintf("%s://%s/v2/%s/%s/%s", scheme, s->host, s->repository, g->kind,
-                                   g->what);
+    AUTOFREE char *url = g->kind ? xasprintf("%s://%s/v2/%s/%s/%s", scheme, s->host, s->repository,
+                                             g->kind, g->what)
+                                 : xasprintf("%s://%s%s", scheme, s->host, g->what);
     struct http_request req = {.url = url,
                                .accept = g->accept,
                                .offset = g->done,
@@ -339,16 +216,7 @@ static int attempt(struct get *g, const char *scheme, struct http_response *resp
                                .sink = get_sink,
                                .sink_data = g};
 
-    pthread_mutex_lock(&g->r->lock);
-    *ret_token = xstrdup_or_null(g->r->token);
-    pthread_mutex_unlock(&g->r->lock);
-    if (!*ret_token && !str_is_empty(s->registry_token))
-        *ret_token = xstrdup(s->registry_token);
-    req.bearer = *ret_token;
-    if (g->r->basic) {
-        req.username = s->username;
-        req.password = s->password;
-    }
+    auth_apply(&g->r->auth, g->scope, &req, used);
     g->resp = resp;
     g->begun = false;
     return http_perform(g->client, &req, resp, e);
@@ -399,7 +267,7 @@ static const char *first_scheme(struct registry *r)
 }
 
 /* 1: done, 0: again, <0 failed. */
-static int judge(struct get *g, int rc, struct http_response *resp, const char *token,
+static int judge(struct get *g, int rc, struct http_response *resp, const struct auth_used *used,
                  struct error *e)
 {
     struct registry *r = g->r;
@@ -421,9 +289,7 @@ static int judge(struct get *g, int rc, struct http_response *resp, const char *
         r->scheme = (char *)first_scheme(r);
     if (rc >= 0 && resp->status == 401 && resp->authenticate && g->auths < 2) {
         g->auths++;
-        if (r->basic)
-            return status_error(r, g->kind, g->what, resp, e);
-        rc = authenticate(r, g->client, resp->authenticate, token, e);
+        rc = auth_answer(&r->auth, g->client, resp->authenticate, g->scope, used, e);
         return rc < 0 ? rc : 0;
     }
     if (rc >= 0 && resp->status >= 200 && resp->status < 300)
@@ -446,7 +312,11 @@ int registry_get(struct registry *r, struct http_client *c, const char *kind, co
                  const char *accept, int64_t want_size, http_sink *sink, void *sink_data,
                  char **ret_content_type, char **ret_digest, struct error *e)
 {
+    AUTOFREE char *scope = str_is_empty(r->start->repository)
+                               ? NULL
+                               : xasprintf("repository:%s:pull", r->start->repository);
     struct get g = {.r = r,
+                    .scope = scope,
                     .client = c,
                     .kind = kind,
                     .what = what,
@@ -457,11 +327,11 @@ int registry_get(struct registry *r, struct http_client *c, const char *kind, co
 
     for (;;) {
         CLEANUP(http_response_done) struct http_response resp = {0};
-        AUTOFREE char *token = NULL;
-        int rc = attempt(&g, first_scheme(r), &resp, &token, e);
+        CLEANUP(auth_used_done) struct auth_used used = {0};
+        int rc = attempt(&g, first_scheme(r), &resp, &used, e);
         if (resp.sink_status < 0)
             return resp.sink_status;
-        rc = judge(&g, rc, &resp, token, e);
+        rc = judge(&g, rc, &resp, &used, e);
         if (rc < 0)
             return rc;
         if (rc == 0)

@@ -5,7 +5,7 @@
  *   main.c      start, sandbox, which operation
  *   sandbox.c   giving up rights
  *   conn.c      the socket to pouchd: one thread reads it, any thread asks and is answered
- *   http.c      libcurl; auth.c challenges and tokens; registry.c the distribution API
+ *   http.c      libcurl; auth.c challenges; token.c rights; registry.c the distribution API
  *   pipeline.c  bytes in → inflate.c → digest → tar.c → entry stream out, a thread each
  *   layers.c    layers of an image side by side
  *   pull.c, load.c, import.c   the operations
@@ -110,7 +110,7 @@ int pipeline_feed(struct pipeline *p, const void *data, size_t len) MUST_CHECK;
 int pipeline_finish(struct pipeline *p, int status, struct tar_result *ret,
                     struct error *e) MUST_CHECK;
 
-/* --- http.c, auth.c, registry.c ---------------------------------------------------------------- */
+/* --- http.c, auth.c ---------------------------------------------------------------- */
 
 struct http_client; /* one a thread: keeps connections */
 struct http_client *http_client_new(void) MUST_CHECK;
@@ -159,22 +159,60 @@ struct challenge {
 /* Reads a WWW-Authenticate header; -EINVAL when it is neither Basic nor a Bearer with realm. */
 int challenge_parse(const char *header, struct challenge *ret) MUST_CHECK;
 void challenge_done(struct challenge *c);
-/* realm with service and scope as its query. */
-char *challenge_url(const struct challenge *c, const char *default_scope) MUST_CHECK;
+/* realm with service and scopes (separated by spaces; NULL: none) as its query. */
+char *challenge_url(const struct challenge *c, const char *scope) MUST_CHECK;
+
+/* --- token.c ------------------------------------------------------------------------------------ */
+
+/*
+ * The rights one has at one registry: credentials, and the tokens they were good for, by scope
+ * ("repository:library/busybox:pull", several separated by spaces, NULL: none). Any thread.
+ */
+struct auth {
+    const char *host;                                                  /* in messages */
+    const char *reference;                                             /* likewise */
+    const char *username, *password, *identity_token, *registry_token; /* NULL or "": none */
+    const char *ca_file;
+    bool insecure;
+    bool offline; /* login: a refresh token is wanted beside the token */
+    uint64_t stall_timeout;
+    pthread_mutex_t lock; /* of what follows */
+    bool basic;
+    struct token *tokens;
+    char *refresh_token; /* the last that came */
+};
+/* Credentials and host of the start message; what they point to must outlive it. */
+void auth_init(struct auth *a, const struct worker_msg *start, const char *ca_file);
+void auth_done(struct auth *a);
+
+/* What a request was sent with. */
+struct auth_used {
+    char *token;
+    bool basic;
+};
+void auth_used_done(struct auth_used *u);
+/* Puts what is known to be good for the scope into the request, which borrows from *used. */
+void auth_apply(struct auth *a, const char *scope, struct http_request *req,
+                struct auth_used *used);
+/* After a 401 with this WWW-Authenticate: 0 when the request is worth sending again. The error is
+ * ERR_FORBIDDEN when the credentials are refused or missing. */
+int auth_answer(struct auth *a, struct http_client *c, const char *header, const char *scope,
+                const struct auth_used *used, struct error *e) MUST_CHECK;
+
+/* --- registry.c --------------------------------------------------------------------------------- */
 
 struct registry {
     const struct worker_msg *start; /* host, repository, credentials … */
     char *ca_file;                  /* certs.d/HOST/ca.crt, NULL: there is none */
-    pthread_mutex_t lock;           /* of what follows */
-    char *scheme;                   /* NULL until the first answer */
-    char *token;
-    bool basic;
-    bool guessed; /* HTTPS is tried because plain HTTP was answered by something odd */
+    struct auth auth;
+    pthread_mutex_t lock; /* of what follows */
+    char *scheme;         /* NULL until the first answer */
+    bool guessed;         /* HTTPS is tried because plain HTTP was answered by something odd */
 };
 void registry_init(struct registry *r, const struct worker_msg *start);
 void registry_done(struct registry *r);
 /*
- * GET of /v2/<repository>/<kind>/<what> with authentication, patience for 429 and 5xx, and going on
+ * GET of /v2/<repository>/<kind>/<what> (kind NULL: of the path `what`) with authentication, patience for 429 and 5xx, and going on
  * where a connection broke. want_size < 0: not known.
  */
 int registry_get(struct registry *r, struct http_client *c, const char *kind, const char *what,

@@ -93,12 +93,16 @@ static void test_challenges(void **state)
                      0);
     assert_int_equal(c.scheme, CHALLENGE_BEARER);
     assert_string_equal(c.realm, "https://a/t");
-    AUTOFREE char *url = challenge_url(&c, "default");
+    AUTOFREE char *url = challenge_url(&c, c.scope);
     assert_string_equal(url, "https://a/t?service=s%20x&scope=repository%3Aa%2Fb%3Apull");
     challenge_done(&c);
     assert_int_equal(challenge_parse("bearer  Realm = \"https://a/t?x=1\" , junk", &c), 0);
     AUTOFREE char *url2 = challenge_url(&c, "d&e");
     assert_string_equal(url2, "https://a/t?x=1&scope=d%26e");
+    AUTOFREE char *url3 = challenge_url(&c, "a:b  c:d ");
+    assert_string_equal(url3, "https://a/t?x=1&scope=a%3Ab&scope=c%3Ad");
+    AUTOFREE char *url4 = challenge_url(&c, NULL);
+    assert_string_equal(url4, "https://a/t?x=1");
     challenge_done(&c);
     assert_int_equal(challenge_parse("Basic realm=\"say \\\"hi\\\"\"", &c), 0);
     assert_int_equal(c.scheme, CHALLENGE_BASIC);
