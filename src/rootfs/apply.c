@@ -8,7 +8,6 @@
  */
 #include "rootfs/apply.h"
 
-#include <ctype.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <stdbool.h>
@@ -26,12 +25,6 @@
 #include "base/fs.h"
 #include "base/str.h"
 
-#define LAYER_PATH_MAX 4096
-#define WHITEOUT       ".wh."
-#define WHITEOUT_META  ".wh..wh."
-#define WHITEOUT_OPQ   ".wh..wh..opq"
-#define OPAQUE_XATTR   "trusted.overlay.opaque"
-
 /* Folders whose attributes wait: more than this is no image but an attack on our memory. */
 #define PENDING_MAX ((size_t)256 << 20)
 
@@ -39,13 +32,6 @@
 #define OPEN_TRIES 256
 
 #define CACHE_SLOTS 8
-
-/* A path without "", "." and ".." components, and where its last component begins. */
-struct clean_path {
-    char text[LAYER_PATH_MAX + 1];
-    char dir[LAYER_PATH_MAX + 1]; /* all but the last component; "" is the root */
-    const char *name;             /* the last component; "" for the root itself */
-};
 
 struct layer_apply {
     int root;
@@ -56,8 +42,8 @@ struct layer_apply {
     } cache[CACHE_SLOTS]; /* parent folders that were used last */
     size_t cache_next;
     struct buf pending; /* struct pending_dir, path with NUL, xattrs; once for each folder entry */
-    struct clean_path path;
-    struct clean_path link;
+    struct layer_path path;
+    struct layer_path link;
 };
 
 struct pending_dir {
@@ -72,23 +58,6 @@ struct pending_dir {
 };
 
 /* --- Messages ------------------------------------------------------------------------------- */
-
-void layer_path_printable(const char *path, char *out, size_t size)
-{
-    size_t n = 0;
-
-    for (; *path && n + 8 < size; path++) {
-        unsigned char c = (unsigned char)*path;
-
-        if (c == '"' || c == '\\' || iscntrl(c))
-            n += (size_t)snprintf(out + n, size - n, "\\x%02x", c);
-        else
-            out[n++] = (char)c;
-    }
-    out[n] = 0;
-    if (*path)
-        (void)snprintf(out + n, size - n, "...");
-}
 
 static int refuse(const char *path, struct error *e, const char *why)
 {
@@ -107,42 +76,6 @@ static int fail(const char *path, int errnum, const char *what, struct error *e)
 }
 
 /* --- Paths ---------------------------------------------------------------------------------- */
-
-/*
- * Resolves "." and ".." in the text alone, as Docker does: "a/../b" is "b" even when a is a symlink.
- * -EXDEV when it climbs out of the root, -ENAMETOOLONG.
- */
-static int clean(const char *in, struct clean_path *out)
-{
-    size_t n = 0;
-
-    if (strlen(in) > LAYER_PATH_MAX)
-        return -ENAMETOOLONG;
-    while (*in) {
-        size_t len = strcspn(in, "/");
-
-        if (len == 2 && in[0] == '.' && in[1] == '.') {
-            if (n == 0)
-                return -EXDEV;
-            while (n > 0 && out->text[--n] != '/')
-                ;
-        } else if (len > 0 && !(len == 1 && in[0] == '.')) {
-            if (n > 0)
-                out->text[n++] = '/';
-            memcpy(out->text + n, in, len);
-            n += len;
-        }
-        in += len + (in[len] == '/');
-    }
-    out->text[n] = 0;
-    while (n > 0 && out->text[n - 1] != '/')
-        n--;
-    out->name = out->text + n;
-    n -= n > 0;
-    memcpy(out->dir, out->text, n);
-    out->dir[n] = 0;
-    return 0;
-}
 
 /* Opens the folder as a process in the container would, "" being the root. fd or -errno. */
 static int open_dir(const struct layer_apply *a, const char *path)
@@ -200,7 +133,7 @@ static int set_opaque(int parent, const char *name)
 {
     AUTOFD int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
-    if (fd < 0 || fsetxattr(fd, OPAQUE_XATTR, "y", 1, 0) < 0)
+    if (fd < 0 || fsetxattr(fd, LAYER_OPAQUE_XATTR, "y", 1, 0) < 0)
         return -errno;
     return 0;
 }
@@ -290,15 +223,6 @@ static int clear_place(struct layer_apply *a, const char *entry, int *parent, st
 
 /* --- Attributes ----------------------------------------------------------------------------- */
 
-/* What an image may set. Overlayfs's own attributes are ours alone, and labels are the host's. */
-static bool xattr_is_wanted(const char *name)
-{
-    if (str_has_prefix(name, "user.") || str_has_prefix(name, "trusted."))
-        return !str_has_prefix(name, "user.overlay.") && !str_has_prefix(name, "trusted.overlay.");
-    return STREQ(name, "security.capability") || STREQ(name, "security.ima") ||
-           STREQ(name, "system.posix_acl_access") || STREQ(name, "system.posix_acl_default");
-}
-
 /* fd, or when it is negative the name in the current folder. */
 static int set_xattr(int fd, const char *name, const struct layer_xattr *x)
 {
@@ -318,7 +242,7 @@ static int set_xattrs(int fd, const char *name, const struct layer_entry *entry,
 {
     for (size_t i = 0; i < entry->xattr_count; i++) {
         const struct layer_xattr *x = &entry->xattrs[i];
-        int r = xattr_is_wanted(x->name) ? set_xattr(fd, name, x) : 0;
+        int r = layer_xattr_is_wanted(x->name) ? set_xattr(fd, name, x) : 0;
 
         if (r < 0) {
             char what[300];
@@ -474,7 +398,7 @@ static int find_link_target(struct layer_apply *a, const struct layer_entry *ent
                             struct stat *ret_st, struct error *e)
 {
     int fd;
-    int r = str_is_empty(entry->link) ? -ENOENT : clean(entry->link, &a->link);
+    int r = str_is_empty(entry->link) ? -ENOENT : layer_path_clean(entry->link, &a->link);
 
     if (r == -EXDEV)
         return refuse_link(entry, e, "which climbs out of the layer");
@@ -591,7 +515,7 @@ static int apply_dir(struct layer_apply *a, const struct layer_entry *entry, int
 static int apply_whiteout(struct layer_apply *a, const struct layer_entry *entry, int parent,
                           struct error *e)
 {
-    const char *name = a->path.name + strlen(WHITEOUT);
+    const char *name = a->path.name + strlen(LAYER_WHITEOUT);
     struct stat st;
     int r;
 
@@ -610,12 +534,6 @@ static int apply_opaque(const struct layer_entry *entry, int parent, struct erro
     int r = set_opaque(parent, ".");
 
     return r < 0 ? fail(entry->path, r, "make its folder opaque", e) : 0;
-}
-
-/* Bookkeeping of aufs ("/.wh..wh.plnk/…"), which old engines left in their archives. */
-static bool is_aufs_meta(const struct clean_path *p)
-{
-    return str_has_prefix(p->text, WHITEOUT_META) && !STREQ(p->text, WHITEOUT_OPQ);
 }
 
 static int check_entry(const struct layer_entry *entry, struct error *e)
@@ -647,21 +565,21 @@ int layer_apply_entry(struct layer_apply *a, const struct layer_entry *entry, in
     *ret_fd = -EBADF;
     if (r < 0)
         return r;
-    r = clean(entry->path, &a->path);
+    r = layer_path_clean(entry->path, &a->path);
     if (r == -EXDEV)
         return refuse(entry->path, e, "climbs out of the layer");
     if (r < 0)
         return refuse(entry->path, e, "the name is too long");
     if (!*a->path.name && entry->type != LAYER_DIR)
         return refuse(entry->path, e, "the layer's root must be a folder");
-    if (is_aufs_meta(&a->path))
+    if (layer_path_is_aufs_meta(&a->path))
         return 0;
     parent = open_parent(a, entry->path, a->path.dir, e);
     if (parent < 0)
         return parent;
-    if (STREQ(a->path.name, WHITEOUT_OPQ))
+    if (STREQ(a->path.name, LAYER_WHITEOUT_OPQ))
         return apply_opaque(entry, parent, e);
-    if (str_has_prefix(a->path.name, WHITEOUT))
+    if (str_has_prefix(a->path.name, LAYER_WHITEOUT))
         kind = apply_whiteout;
     r = kind(a, entry, parent, e);
     if (r == 0)
@@ -696,7 +614,7 @@ static int finish_dir(struct layer_apply *a, const struct layer_entry *entry, ui
     struct stat st;
     int parent;
 
-    if (clean(entry->path, &a->path) < 0)
+    if (layer_path_clean(entry->path, &a->path) < 0)
         return 0;
     parent = cache_find(a, a->path.dir);
     if (parent < 0) {

@@ -10,50 +10,11 @@
  */
 #pragma once
 
-#include <stddef.h>
-#include <stdint.h>
-
 #include "base/error.h"
+#include "base/layer.h"
 #include "base/macros.h"
 
-enum layer_entry_type {
-    LAYER_FILE,
-    LAYER_DIR,
-    LAYER_SYMLINK,
-    LAYER_HARDLINK,
-    LAYER_CHAR,
-    LAYER_BLOCK,
-    LAYER_FIFO,
-    LAYER_ENTRY_MAX
-};
-
-struct layer_xattr {
-    const char *name;
-    const void *value;
-    size_t size;
-};
-
-/* One entry as it stands in the archive; all of it may be hostile. Everything is borrowed. */
-struct layer_entry {
-    enum layer_entry_type type;
-    const char *path; /* "" is the layer's root */
-    const char *link; /* symlinks: the text; hard links: a path in the archive */
-    uint32_t mode;
-    uint32_t uid;
-    uint32_t gid;
-    uint32_t dev_major;
-    uint32_t dev_minor;
-    uint64_t size;
-    int64_t mtime_sec;
-    uint32_t mtime_nsec;
-    const struct layer_xattr *xattrs;
-    size_t xattr_count;
-};
-
 struct layer_apply;
-
-/* A name out of an archive fit for one line of text: control characters escaped, cut at `size`. */
-void layer_path_printable(const char *path, char *out, size_t size);
 
 /* root_fd (a folder, borrowed until the end) should be empty; it becomes 0755 root:root. */
 int layer_apply_new(int root_fd, struct layer_apply **ret, struct error *e) MUST_CHECK;
