@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include <curl/curl.h>
 
@@ -23,6 +24,7 @@ struct transfer {
     struct http_client *client;
     const struct http_request *req;
     struct http_response *resp;
+    uint64_t sent; /* bytes of the body that libcurl took */
 };
 
 struct http_client *http_client_new(void)
@@ -46,6 +48,8 @@ void http_response_done(struct http_response *r)
     free(r->content_type);
     free(r->digest);
     free(r->authenticate);
+    free(r->location);
+    free(r->upload_uuid);
     buf_done(&r->body);
     memset(r, 0, sizeof(*r));
 }
@@ -85,8 +89,38 @@ static void response_reset(struct http_response *r)
     r->body = (struct buf)BUF_INIT(ERROR_BODY_MAX);
     http_response_done(r);
     r->body = body;
-    r->retry_after = r->length = r->range_start = -1;
+    r->retry_after = r->length = r->range_start = r->range_end = r->chunk_min = -1;
     r->connected = true;
+}
+
+/* The last byte of "0-1023" or "bytes=0-1023": what an upload has. */
+static int64_t header_range_end(const char *v, size_t len)
+{
+    const char *dash = memchr(v, '-', len);
+
+    return dash ? header_number(dash + 1, len - (size_t)(dash + 1 - v)) : -1;
+}
+
+/* Headers of uploads; true when the line was one. */
+static bool upload_header(struct http_response *r, const char *line, size_t size)
+{
+    const char *v;
+    size_t len = size;
+
+    if (header_is(line, size, "Location", &v, &len)) {
+        free(r->location);
+        r->location = xstrndup(v, len);
+    } else if (header_is(line, size, "Docker-Upload-UUID", &v, &len)) {
+        free(r->upload_uuid);
+        r->upload_uuid = xstrndup(v, len);
+    } else if (header_is(line, size, "Range", &v, &len)) {
+        r->range_end = header_range_end(v, len);
+    } else if (header_is(line, size, "OCI-Chunk-Min-Length", &v, &len)) {
+        r->chunk_min = header_number(v, len);
+    } else {
+        return false;
+    }
+    return true;
 }
 
 static size_t on_header(char *line, size_t size, size_t n, void *data)
@@ -98,6 +132,8 @@ static size_t on_header(char *line, size_t size, size_t n, void *data)
 
     if (len >= 5 && strncasecmp(line, "HTTP/", 5) == 0) {
         response_reset(r); /* the final answer's headers count, not a redirect's */
+    } else if (upload_header(r, line, len)) {
+        return len;
     } else if (header_is(line, len, "Content-Type", &v, &len)) {
         free(r->content_type);
         r->content_type = xstrndup(v, strcspn(v, ";\r\n \t") < len ? strcspn(v, ";\r\n \t") : len);
@@ -136,6 +172,91 @@ static size_t on_body(char *bytes, size_t size, size_t n, void *data)
     }
     (void)buf_append(&t->resp->body, bytes, size * n); /* too long: the beginning will do */
     return size * n;
+}
+
+/* More of the body for libcurl. */
+static size_t on_read(char *out, size_t size, size_t n, void *data)
+{
+    struct transfer *t = data;
+    const struct http_body *b = t->req->body;
+    uint64_t left = b->size - t->sent;
+    size_t want = size * n < left ? size * n : (size_t)left;
+
+    if (want == 0)
+        return 0;
+    if (b->fd < 0) {
+        memcpy(out, (const char *)b->data + t->sent, want);
+    } else {
+        ssize_t got = pread(b->fd, out, want, (off_t)(b->offset + t->sent));
+        if (got <= 0)
+            return CURL_READFUNC_ABORT; /* the blob is shorter than it was, or cannot be read */
+        want = (size_t)got;
+    }
+    t->sent += want;
+    if (b->progress)
+        b->progress(b->progress_data, t->sent);
+    return want;
+}
+
+/* libcurl wants to send the body once more (a redirect, a kept connection that was closed). */
+static int on_seek(void *data, curl_off_t offset, int origin)
+{
+    struct transfer *t = data;
+
+    if (origin != SEEK_SET || offset < 0 || (uint64_t)offset > t->req->body->size)
+        return CURL_SEEKFUNC_FAIL;
+    t->sent = (uint64_t)offset;
+    return CURL_SEEKFUNC_OK;
+}
+
+static void set_method(struct transfer *t)
+{
+    const struct http_request *q = t->req;
+    CURL *c = t->client->curl;
+
+    if (q->form)
+        curl_easy_setopt(c, CURLOPT_POSTFIELDS, q->form);
+    if (!q->method)
+        return;
+    if (STREQ(q->method, "HEAD")) {
+        curl_easy_setopt(c, CURLOPT_NOBODY, 1L);
+        return;
+    }
+    if (q->body) {
+        curl_easy_setopt(c, CURLOPT_UPLOAD, 1L);
+        curl_easy_setopt(c, CURLOPT_INFILESIZE_LARGE, (curl_off_t)q->body->size);
+        curl_easy_setopt(c, CURLOPT_READFUNCTION, on_read);
+        curl_easy_setopt(c, CURLOPT_READDATA, t);
+        curl_easy_setopt(c, CURLOPT_SEEKFUNCTION, on_seek);
+        curl_easy_setopt(c, CURLOPT_SEEKDATA, t);
+        curl_easy_setopt(c, CURLOPT_UPLOAD_BUFFERSIZE, 512L * 1024);
+    } else if (!STREQ(q->method, "DELETE") && !STREQ(q->method, "GET")) {
+        curl_easy_setopt(c, CURLOPT_POSTFIELDS, "");
+        curl_easy_setopt(c, CURLOPT_POSTFIELDSIZE, 0L);
+    }
+    curl_easy_setopt(c, CURLOPT_CUSTOMREQUEST, q->method);
+}
+
+static struct curl_slist *make_headers(const struct http_request *q)
+{
+    struct curl_slist *headers = NULL;
+
+    if (q->accept) {
+        AUTOFREE char *accept = xasprintf("Accept: %s", q->accept);
+        headers = curl_slist_append(headers, accept);
+    }
+    if (!q->method)
+        return headers;
+    /* Without waiting for "100 Continue"; an early refusal stops the sending anyway. */
+    headers = curl_slist_append(headers, "Expect:");
+    AUTOFREE char *type = xasprintf("Content-Type:%s%s", q->content_type ? " " : "",
+                                    q->content_type ? q->content_type : "");
+    headers = curl_slist_append(headers, type);
+    if (q->content_range) {
+        AUTOFREE char *range = xasprintf("Content-Range: %s", q->content_range);
+        headers = curl_slist_append(headers, range);
+    }
+    return headers;
 }
 
 /* One line a person can act on. */
@@ -235,8 +356,7 @@ static void set_options(struct transfer *t, struct curl_slist *headers, char *er
         curl_easy_setopt(c, CURLOPT_USERNAME, q->username);
         curl_easy_setopt(c, CURLOPT_PASSWORD, q->password ? q->password : "");
     }
-    if (q->form)
-        curl_easy_setopt(c, CURLOPT_POSTFIELDS, q->form);
+    set_method(t);
     if (q->offset > 0) {
         snprintf(range, sizeof(range), "%llu-", (unsigned long long)q->offset);
         curl_easy_setopt(c, CURLOPT_RANGE, range);
@@ -247,16 +367,13 @@ int http_perform(struct http_client *c, const struct http_request *req, struct h
                  struct error *e)
 {
     struct transfer t = {.client = c, .req = req, .resp = resp};
-    struct curl_slist *headers = NULL;
+    struct curl_slist *headers = make_headers(req);
     char errbuf[CURL_ERROR_SIZE] = "";
 
     memset(resp, 0, sizeof(*resp));
     resp->body = (struct buf)BUF_INIT(ERROR_BODY_MAX);
     resp->retry_after = resp->length = resp->range_start = -1;
-    if (req->accept) {
-        AUTOFREE char *accept = xasprintf("Accept: %s", req->accept);
-        headers = curl_slist_append(headers, accept);
-    }
+    resp->range_end = resp->chunk_min = -1;
     set_options(&t, headers, errbuf);
     CURLcode code = curl_easy_perform(c->curl);
     curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &resp->status);

@@ -84,7 +84,7 @@ static char *one_line(const char *s)
 }
 
 /* Code (in small letters, "manifest unknown") and message of an answer; "" when it has none. */
-static void read_api_error(const struct http_response *resp, char **ret_code, char **ret_message)
+void registry_read_error(const struct http_response *resp, char **ret_code, char **ret_message)
 {
     struct api_errors errors = {0};
     const struct api_error *first = NULL;
@@ -123,7 +123,7 @@ static int status_error(const struct registry *r, const char *kind, const char *
     bool manifest = kind && STREQ(kind, "manifests");
     AUTOFREE char *code = NULL, *message = NULL;
 
-    read_api_error(resp, &code, &message);
+    registry_read_error(resp, &code, &message);
     const char *m = or_else(message, code);
     if (resp->status == 403 || STREQ(code, "denied") ||
         (resp->status == 404 && kind && !manifest && STREQ(code, "name unknown")))
@@ -199,6 +199,18 @@ static int get_sink(void *data, const void *bytes, size_t len)
     return r;
 }
 
+/* What every request to the registry has: whom to trust, how long to wait, and rights. */
+static void fill_request(struct registry *r, const char *scope, struct http_request *req,
+                         struct auth_used *used)
+{
+    req->insecure = r->start->insecure;
+    req->ca_file = r->ca_file;
+    if (req->stall_timeout == 0)
+        req->stall_timeout = r->start->stall_timeout;
+    if (used)
+        auth_apply(&r->auth, scope, req, used);
+}
+
 /* One attempt with what is known about scheme and rights. */
 static int attempt(struct get *g, const char *scheme, struct http_response *resp,
                    struct auth_used *used, struct error *e)
@@ -207,16 +219,10 @@ static int attempt(struct get *g, const char *scheme, struct http_response *resp
     AUTOFREE char *url = g->kind ? xasprintf("%s://%s/v2/%s/%s/%s", scheme, s->host, s->repository,
                                              g->kind, g->what)
                                  : xasprintf("%s://%s%s", scheme, s->host, g->what);
-    struct http_request req = {.url = url,
-                               .accept = g->accept,
-                               .offset = g->done,
-                               .insecure = s->insecure,
-                               .ca_file = g->r->ca_file,
-                               .stall_timeout = s->stall_timeout,
-                               .sink = get_sink,
-                               .sink_data = g};
+    struct http_request req = {
+        .url = url, .accept = g->accept, .offset = g->done, .sink = get_sink, .sink_data = g};
 
-    auth_apply(&g->r->auth, g->scope, &req, used);
+    fill_request(g->r, g->scope, &req, used);
     g->resp = resp;
     g->begun = false;
     return http_perform(g->client, &req, resp, e);
@@ -341,5 +347,55 @@ int registry_get(struct registry *r, struct http_client *c, const char *kind, co
         if (ret_digest)
             *ret_digest = take_ptr(resp.digest);
         return 0;
+    }
+}
+
+/* --- Requests of any method ------------------------------------------------------------------------- */
+
+/* Whether an absolute URL leads to the registry itself. */
+static bool is_own_url(const struct registry *r, const char *url)
+{
+    const char *host = strstr(url, "://");
+    size_t len = strlen(r->start->host);
+
+    if (!host)
+        return false;
+    host += 3;
+    if (strncasecmp(host, r->start->host, len) != 0)
+        return false;
+    return strchr("/?#", host[len]) != NULL || /* as it is, or with the default port said */
+           (str_has_prefix(url, "https://") && str_has_prefix(host + len, ":443/")) ||
+           (str_has_prefix(url, "http://") && str_has_prefix(host + len, ":80/"));
+}
+
+int registry_request(struct registry *r, struct http_client *c, const char *target,
+                     const char *scope, struct http_request *req, struct http_response *resp,
+                     struct error *e)
+{
+    bool relative = target[0] == '/';
+    bool own = relative || is_own_url(r, target);
+
+    for (unsigned auths = 0;;) {
+        CLEANUP(auth_used_done) struct auth_used used = {0};
+        AUTOFREE char *url = relative
+                                 ? xasprintf("%s://%s%s", first_scheme(r), r->start->host, target)
+                                 : xstrdup(target);
+        req->url = url;
+        fill_request(r, scope, req, own ? &used : NULL);
+        http_response_done(resp);
+        int rc = http_perform(c, req, resp, e);
+        req->url = req->bearer = req->username = req->password = NULL;
+        if (own && !r->scheme && r->start->insecure && wants_tls(rc, resp)) {
+            r->scheme = (char *)"https";
+            error_done(e);
+            continue;
+        }
+        if (own && !r->scheme && resp->status > 0)
+            r->scheme = (char *)first_scheme(r);
+        if (rc < 0 || !own || resp->status != 401 || !resp->authenticate || auths++ >= 2)
+            return rc < 0 ? rc : 0;
+        rc = auth_answer(&r->auth, c, resp->authenticate, scope, &used, e);
+        if (rc < 0)
+            return rc;
     }
 }

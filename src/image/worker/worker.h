@@ -120,10 +120,25 @@ DEFINE_AUTOPTR(struct http_client, http_client)
 /* Takes a piece of a 2xx body; negative ends the transfer. */
 typedef int http_sink(void *data, const void *bytes, size_t len);
 
+/* What is sent: `size` bytes of a file from `offset` on, or of memory. May be read again from its
+ * start. */
+struct http_body {
+    int fd;           /* or negative: data */
+    const void *data; /* offset does not count */
+    uint64_t offset, size;
+    /* Called with the bytes handed to the network so far; may be NULL. */
+    void (*progress)(void *data, uint64_t sent);
+    void *progress_data;
+};
+
 struct http_request {
     const char *url;
-    const char *accept;              /* or NULL */
-    const char *bearer;              /* token, or NULL */
+    const char *method;           /* NULL: GET, or POST of `form`; HEAD, POST, PUT, PATCH, DELETE */
+    const struct http_body *body; /* of POST, PUT, PATCH; NULL: empty */
+    const char *content_type;     /* of the body, or NULL */
+    const char *content_range;    /* "0-1023", or NULL */
+    const char *accept;           /* or NULL */
+    const char *bearer;           /* token, or NULL */
     const char *username, *password; /* basic, or NULL */
     const char *form;                /* POST with this body, or NULL */
     uint64_t offset;                 /* > 0: Range from there */
@@ -141,6 +156,10 @@ struct http_response {
     int64_t retry_after; /* seconds, -1 absent */
     int64_t length;      /* Content-Length, -1 absent */
     int64_t range_start; /* of Content-Range, -1 absent */
+    char *location;      /* Location of the last answer */
+    int64_t range_end;   /* of Range ("0-1023": what an upload has), -1 absent */
+    int64_t chunk_min;   /* OCI-Chunk-Min-Length, -1 absent */
+    char *upload_uuid;   /* Docker-Upload-UUID */
     struct buf body;     /* of other than 2xx, at most 16 KiB */
     int curl_code;
     bool connected;  /* the server was reached at all */
@@ -218,6 +237,18 @@ void registry_done(struct registry *r);
 int registry_get(struct registry *r, struct http_client *c, const char *kind, const char *what,
                  const char *accept, int64_t want_size, http_sink *sink, void *sink_data,
                  char **ret_content_type, char **ret_digest, struct error *e) MUST_CHECK;
+
+/*
+ * One request of any method to the registry itself: `target` is "/v2/…" or an absolute URL (what a
+ * Location said; credentials go to the registry's own host only). Fills in everything of req that
+ * has to do with the connection and with rights (those of `scope`); answers challenges. No patience with 429 and 5xx:
+ * who sends bodies knows better. 0 when an answer came, whatever its status.
+ */
+int registry_request(struct registry *r, struct http_client *c, const char *target,
+                     const char *scope, struct http_request *req, struct http_response *resp,
+                     struct error *e) MUST_CHECK;
+/* Text of an answer's error: code in small letters and message, on one line; "" when it has none. */
+void registry_read_error(const struct http_response *resp, char **ret_code, char **ret_message);
 
 /* --- layers.c ------------------------------------------------------------------------------------ */
 
