@@ -143,6 +143,7 @@ const char *jstr(const struct json_value *obj, const char *key);
     X(container_ls)                                                                                \
     X(container_rm)                                                                                \
     X(image_ls)                                                                                    \
+    X(image_protect)                                                                               \
     X(image_rm)                                                                                    \
     X(kill)                                                                                        \
     X(load)                                                                                        \
@@ -163,6 +164,7 @@ const char *jstr(const struct json_value *obj, const char *key);
     X(stats)                                                                                       \
     X(start)                                                                                       \
     X(stop)                                                                                        \
+    X(system_gc)                                                                                   \
     X(tag)                                                                                         \
     X(top)                                                                                         \
     X(upgrade)                                                                                     \

@@ -45,8 +45,9 @@ static const struct command command_container = {.name = "container",
                                                  .sub = container_commands};
 
 static const struct command *const image_commands[] = {
-    &command_import, &command_image_inspect, &command_load, &command_image_ls,
-    &command_pull,   &command_image_rm,      &command_tag,  NULL,
+    &command_import,   &command_image_inspect, &command_load,
+    &command_image_ls, &command_pull,          &command_image_protect,
+    &command_image_rm, &command_tag,           NULL,
 };
 static const struct command command_image = {.name = "image",
                                              .summary = "Manage images",
@@ -64,7 +65,8 @@ static const struct command command_volume = {.name = "volume",
                                               .summary = "Manage volumes",
                                               .sub = volume_commands};
 
-static const struct command *const system_commands[] = {&command_events, &command_info, NULL};
+static const struct command *const system_commands[] = {&command_events, &command_system_gc,
+                                                        &command_info, NULL};
 static const struct command command_system = {.name = "system",
                                               .summary = "Manage Pouch",
                                               .sub = system_commands};

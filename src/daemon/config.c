@@ -44,6 +44,8 @@ static const struct setting settings[] = {
     {"log-opt", 0, "log-opts", "KEY=VALUE", "default options of the log driver; several times"},
     {"insecure-registry", 0, "insecure-registries", "HOST[:PORT]",
      "plain HTTP or unknown certificates are allowed there; several times"},
+    {"image-gc", 0, NULL, "KEY=VALUE,…",
+     "remove unused images when the disk is full: high=85,low=70,min-age=2m,keep=NAME"},
     {"label", 0, "labels", "KEY=VALUE", "label of this engine, shown by info; several times"},
     {"no-new-privileges", 0, NULL, NULL, "containers get no new privileges by default"},
     {"userns", 0, NULL, "MODE",
@@ -97,6 +99,7 @@ static const struct json_field fields[] = {
     F(log_driver, "log-driver", JSON_STR),
     F(log_opts, "log-opts", JSON_STR_MAP),
     F(insecure_registries, "insecure-registries", JSON_STRV),
+    JSON_FIELD_SUB(struct daemon_config, image_gc, "image-gc", JSON_OBJ, 0, &image_gc_config_json),
     F(labels, "labels", JSON_STRV),
     F(no_new_privileges, "no-new-privileges", JSON_BOOL),
     F(userns, "userns", JSON_STR),
@@ -232,6 +235,34 @@ static int add_runtime(struct json_list *list, const char *value, struct error *
     return 0;
 }
 
+/* high=85,low=70,min-age=2m,keep=NAME,keep=label=KEY; the flag may come several times. */
+static int add_image_gc(struct image_gc_config *c, const char *value, struct error *e)
+{
+    AUTOPTR(strv) char **parts = strv_split(value, ",", true);
+
+    for (size_t i = 0; parts && parts[i]; i++) {
+        const char *v = strchr(parts[i], '=');
+        size_t n = v ? (size_t)(v - parts[i]) : 0;
+        uint64_t *number = NULL;
+
+        if (v && n == 4 && !strncmp(parts[i], "high", n))
+            number = &c->high;
+        else if (v && n == 3 && !strncmp(parts[i], "low", n))
+            number = &c->low;
+        else if (v && n == 7 && !strncmp(parts[i], "min-age", n))
+            str_replace(&c->min_age, v + 1);
+        else if (v && n == 4 && !strncmp(parts[i], "keep", n))
+            strv_push(&c->keep, v + 1);
+        else
+            return error_set(e, ERR_INVALID,
+                             "--image-gc: expected high=, low=, min-age= or keep=, got \"%s\"",
+                             parts[i]);
+        if (number && parse_u64(v + 1, number) < 0)
+            return error_set(e, ERR_INVALID, "--image-gc: not a number: \"%s\"", parts[i]);
+    }
+    return 0;
+}
+
 static int set_value(struct parser *p, const struct setting *s, const char *value, struct error *e)
 {
     const struct json_field *f = field_of(s->key ? s->key : s->flag);
@@ -259,6 +290,8 @@ static int set_value(struct parser *p, const struct setting *s, const char *valu
         break;
     case JSON_OBJ_MAP:
         return add_runtime(place, value, e);
+    case JSON_OBJ:
+        return add_image_gc(place, value, e);
     case JSON_STR_MAP: {
         AUTOFREE char *key = NULL;
 
@@ -329,7 +362,7 @@ static int parse_args(struct parser *p, int argc, char **argv, struct error *e)
     return r;
 }
 
-static int check(const struct daemon_config *c, struct error *e)
+static int check(struct daemon_config *c, struct error *e)
 {
     if (c->root[0] != '/' || c->state[0] != '/')
         return error_set(e, ERR_INVALID, "--root and --state must be absolute paths");
@@ -343,7 +376,7 @@ static int check(const struct daemon_config *c, struct error *e)
         return error_set(e, ERR_INVALID, "--tlsverify needs --tlscacert");
     if (c->mtu < 0 || c->mtu > 65535 || (c->mtu && c->mtu < 68))
         return error_set(e, ERR_INVALID, "--mtu: %lld is not from 68 to 65535", (long long)c->mtu);
-    return 0;
+    return image_gc_config_check(&c->image_gc, e);
 }
 
 int config_load(int argc, char **argv, struct daemon_config *ret, enum config_action *ret_action,

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "image/image.h"
 
 struct daemon_config {
     char **hosts;
@@ -24,6 +25,7 @@ struct daemon_config {
     char *log_driver;
     struct json_map log_opts;
     char **insecure_registries;
+    struct image_gc_config image_gc;
     char **labels;
     bool no_new_privileges;
     char *userns;

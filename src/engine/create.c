@@ -342,6 +342,7 @@ static int create_checked(struct engine *en, const char *name, const char *platf
         userns_release(en, ret->id);
         return r;
     }
+    image_used(en->images, img->id);
     return check_image_still_there(en, *ret_container, e);
 }
 

@@ -516,6 +516,7 @@ void pending_attach_free(struct pending_attach *p); /* closes its socket */
 
 /* images.c, for image_store: who uses this image? */
 enum image_use engine_image_in_use(void *data, const char *image_id, char ret_container[65]);
+void engine_image_collected(void *data, const char *image_id, const char *name);
 
 /* --- workers.c ------------------------------------------------------------------------------------------ */
 

@@ -141,6 +141,8 @@ static int open_parts(struct engine *en, const struct engine_params *p, bool *re
         .insecure_registries = en->insecure_registries,
         .in_use = engine_image_in_use,
         .in_use_data = en,
+        .gc = p->image_gc,
+        .on_collected = engine_image_collected,
     };
     int r = foreign_check(en, e);
 

@@ -39,8 +39,9 @@ struct engine_params {
     const char *quota_driver;  /* NULL: auto */
     struct json_map log_opts;  /* max-size, max-file */
     struct network_params network;
-    char **insecure_registries; /* host[:port] or CIDR */
-    char **dns;                 /* defaults for containers, or NULL */
+    char **insecure_registries;             /* host[:port] or CIDR */
+    const struct image_gc_config *image_gc; /* NULL: off */
+    char **dns;                             /* defaults for containers, or NULL */
     char **dns_search;
     char **dns_options;
     struct json_list default_ulimits; /* of struct ulimit */

@@ -57,6 +57,13 @@ enum image_use engine_image_in_use(void *data, const char *image_id, char ret_co
     return use;
 }
 
+/* For image_store: garbage collection took it. */
+static void image_event(struct engine *en, const char *action, const char *id, const char *name);
+void engine_image_collected(void *data, const char *image_id, const char *name)
+{
+    image_event(data, name ? "untag" : "delete", image_id, name ? name : image_id);
+}
+
 static void image_event(struct engine *en, const char *action, const char *id, const char *name)
 {
     struct json_map attributes = {0};

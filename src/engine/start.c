@@ -76,6 +76,8 @@ static int do_resolve(struct start_context *ctx, struct error *e)
     int r = image_get(en->images, ctx->def->image_id, &ctx->image, e);
 
     if (r == 0)
+        image_used(en->images, ctx->def->image_id);
+    if (r == 0)
         r = join_target(en, hc->network_mode, "network", &ctx->netns_pid, e);
     if (r == 0)
         r = join_target(en, hc->ipc_mode, "IPC", &ctx->ipc_pid, e);

@@ -156,13 +156,15 @@ int image_store_collect(struct image_store *s, char *const *layers, char *const 
     return r;
 }
 
-int image_store_delete(struct image_store *s, const char *id, struct error *e)
+/* 1: deleted, 0: it was not to be (any more). */
+static int delete_image(struct image_store *s, const char *id, bool only_removed, struct error *e)
 {
     static const char *const deletes[] = {
         "DELETE FROM image_layers WHERE image_id = ?",
         "DELETE FROM image_blobs WHERE image_id = ?",
         "DELETE FROM image_names WHERE image_id = ?",
         "DELETE FROM image_digests WHERE image_id = ?",
+        "DELETE FROM image_leases WHERE image_id = ?",
         "DELETE FROM images WHERE id = ?",
     };
     AUTOPTR(strv) char **layers = NULL;
@@ -171,6 +173,10 @@ int image_store_delete(struct image_store *s, const char *id, struct error *e)
     int r = store_begin(s->db, e);
     if (r < 0)
         return r;
+    if (only_removed && !query_any(s, "SELECT 1 FROM images WHERE id = ? AND removed = 1", id)) {
+        store_rollback(s->db);
+        return 0;
+    }
     r = query_strings(s, "SELECT diff_id FROM image_layers WHERE image_id = ?", id, &layers, e);
     if (r >= 0)
         r = query_strings(s, "SELECT digest FROM image_blobs WHERE image_id = ?", id, &blobs, e);
@@ -193,7 +199,21 @@ int image_store_delete(struct image_store *s, const char *id, struct error *e)
     r = store_commit(s->db, e);
     image_store_changed(s, id);
     char *none[] = {NULL};
-    return r < 0 ? r : image_store_collect(s, layers ? layers : none, blobs, NULL, e);
+    if (r >= 0)
+        r = image_store_collect(s, layers ? layers : none, blobs, NULL, e);
+    return r < 0 ? r : 1;
+}
+
+int image_store_delete(struct image_store *s, const char *id, struct error *e)
+{
+    int r = delete_image(s, id, false, e);
+
+    return r < 0 ? r : 0;
+}
+
+int image_store_delete_removed(struct image_store *s, const char *id, struct error *e)
+{
+    return delete_image(s, id, true, e);
 }
 
 static enum image_use use_of(struct image_store *s, const char *id)
@@ -210,7 +230,7 @@ void image_released(struct image_store *s, const char *image_id)
     if (!query_any(s, "SELECT 1 FROM images WHERE id = ? AND removed = 1", image_id) ||
         use_of(s, image_id) != IMAGE_UNUSED || image_store_is_held(s, image_id, true))
         return;
-    if (image_store_delete(s, image_id, &e) < 0) {
+    if (image_store_delete_removed(s, image_id, &e) < 0) {
         /* Nothing is lost: the next start's sweep tries again. */
     }
 }
@@ -224,9 +244,12 @@ int image_sweep(struct image_store *s, struct error *e)
     for (size_t i = 0; r >= 0 && removed && removed[i]; i++) {
         if (use_of(s, removed[i]) != IMAGE_UNUSED || image_store_is_held(s, removed[i], true))
             continue;
-        r = image_store_delete(s, removed[i], e);
+        r = image_store_delete_removed(s, removed[i], e);
         count++;
     }
+    pthread_mutex_lock(&s->lock);
+    s->swept = true;
+    pthread_mutex_unlock(&s->lock);
     unsigned things = 0;
     if (r >= 0)
         r = image_store_collect(s, NULL, NULL, &things, e);

@@ -48,6 +48,11 @@ struct image_store {
     bool janitor_runs;
     pthread_cond_t janitor_wake;
     bool janitor_work, closing;
+
+    struct map *uses; /* image id → int64_t *: last uses that are not in the tables yet */
+    struct image_gc_config gc;
+    image_collected_fn *on_collected;
+    bool swept; /* the engine knows its containers: in_use may be asked */
 };
 
 /* open.c */
@@ -95,9 +100,18 @@ void image_store_unpin(struct image_store *s, const char *digest);
 bool image_store_is_pinned(struct image_store *s, const char *digest);
 /* Deletes the image's rows and what only it needed. */
 int image_store_delete(struct image_store *s, const char *id, struct error *e) MUST_CHECK;
+/* The same while it is (still) marked removed: a pull may have brought it back. 1, 0, <0. */
+int image_store_delete_removed(struct image_store *s, const char *id, struct error *e) MUST_CHECK;
 /* Removes layers and blobs that no image has: of what was in these lists (NULL: all there are). */
 int image_store_collect(struct image_store *s, char *const *layers, char *const *blobs,
                         unsigned *ret_count, struct error *e) MUST_CHECK;
+
+/* water.c */
+#define IMAGE_GC_PERIOD_SECONDS 300
+/* The janitor's: collects when the disk is fuller than the high mark. */
+void image_gc_round(struct image_store *s);
+/* Writes the last uses into the tables. */
+void image_uses_flush(struct image_store *s);
 
 /* op.c: one run of the worker */
 struct worker_msg;

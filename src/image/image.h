@@ -35,6 +35,20 @@ enum image_use { IMAGE_UNUSED, IMAGE_USED_STOPPED, IMAGE_USED_RUNNING };
  * the id of one of them. Called without locks of the image store. */
 typedef enum image_use image_in_use_fn(void *data, const char *image_id, char ret_container[65]);
 
+/* An image (or one of its names, when name is not NULL) went because the disk was full. */
+typedef void image_collected_fn(void *data, const char *image_id, const char *name);
+
+/* Garbage collection by water marks; a zeroed one is off. The setting "image-gc". */
+struct image_gc_config {
+    uint64_t high; /* percent of the file system in use above which images go; 0: never */
+    uint64_t low;  /* … until no more than this is in use */
+    char *min_age; /* "2m": since its last use or pull */
+    char **keep;   /* names (patterns as in `images --filter reference=`), "label=KEY[=VALUE]" */
+};
+extern const struct json_desc image_gc_config_json;
+/* Fills in what is not said, refuses what makes no sense. */
+int image_gc_config_check(struct image_gc_config *c, struct error *e) MUST_CHECK;
+
 struct image_store_params {
     const char *root;                 /* absolute */
     struct store *store;              /* outlives the image store */
@@ -42,6 +56,8 @@ struct image_store_params {
     const char *worker_user;          /* NULL: "pouch-image" if there is such a user, else 65534 */
     image_in_use_fn *in_use;          /* NULL: nothing is in use */
     void *in_use_data;
+    const struct image_gc_config *gc; /* copied; NULL: off */
+    image_collected_fn *on_collected; /* with in_use_data, from the janitor's thread; or NULL */
 };
 
 /* Opens, makes folders and tables, removes what a crash left half-made. Does not call in_use. */
@@ -123,6 +139,44 @@ void image_released(struct image_store *s, const char *image_id);
 /* At start, once the engine knows its containers: removes removed images nobody uses any more, and
  * blobs and layers no image has. Returns how many things were removed. */
 int image_sweep(struct image_store *s, struct error *e) MUST_CHECK;
+
+/* A container was made or started of it. Cheap: the tables learn it later. */
+void image_used(struct image_store *s, const char *image_id);
+
+/* What the disk's garbage collection did, or would do. */
+struct image_gc_item {
+    char *id;
+    char **names;
+    int64_t used;  /* ns: last use or pull */
+    uint64_t size; /* bytes that went with it, on disk as recorded: layers and blobs */
+    char *reason;  /* why it was kept; NULL: it went */
+};
+struct image_gc_result {
+    bool dry_run;
+    uint64_t high, low;
+    uint64_t used_before, used_after; /* percent; after a dry run: as reckoned */
+    uint64_t freed;                   /* bytes */
+    uint64_t things;                  /* blobs and layers no image had */
+    struct json_list removed,
+        kept; /* of struct image_gc_item; kept: only while it was looked for */
+};
+extern const struct json_desc image_gc_result_json;
+void image_gc_result_done(struct image_gc_result *r);
+
+struct image_gc_params {
+    uint64_t low;        /* 0: as configured, else 70 */
+    const char *min_age; /* NULL: as configured, else 2m */
+    bool dry_run;
+};
+/* By hand: whatever the high mark says, images that nothing uses go, the longest unused first,
+ * until no more than `low` percent of the disk is in use. */
+int image_gc(struct image_store *s, const struct image_gc_params *p, struct image_gc_result *ret,
+             struct error *e) MUST_CHECK;
+
+/* Keeps an image from garbage collection and pruning (or no longer). */
+int image_protect(struct image_store *s, const char *name_or_id, bool on,
+                  struct error *e) MUST_CHECK;
+bool image_is_protected(struct image_store *s, const char *id);
 
 /* --- Bringing images in -------------------------------------------------------------------- */
 

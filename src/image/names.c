@@ -185,8 +185,8 @@ static int remove_image(struct image_store *s, const char *id, bool force, bool 
         return r;
     image_store_changed(s, id);
     if (use == IMAGE_UNUSED && !image_store_is_held(s, id, true) &&
-        (r = image_store_delete(s, id, e)) < 0)
-        return r;
+        (r = image_store_delete_removed(s, id, e)) <= 0)
+        return r; /* 0: a pull has just brought it back */
     struct image_removed_item *item = json_list_add(&ret->items, sizeof(*item));
     item->deleted = xstrdup(id);
     return 0;

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -24,7 +25,8 @@
 #include "base/strv.h"
 #include "image/image-priv.h"
 
-#define NOBODY 65534
+#define NOBODY             65534
+#define USES_FLUSH_SECONDS 30
 
 static const char *const MIGRATIONS[] = {
     "CREATE TABLE images (id TEXT PRIMARY KEY, size INTEGER NOT NULL, created INTEGER NOT NULL,"
@@ -56,6 +58,12 @@ static const char *const MIGRATIONS[] = {
     "CREATE TABLE manifest_list_members (list TEXT NOT NULL, position INTEGER NOT NULL,"
     " reference TEXT NOT NULL, descriptor TEXT NOT NULL, manifest BLOB NOT NULL,"
     " PRIMARY KEY (list, reference));",
+    /* used: when a container was last made or started of it. leases: who wants an image kept though
+     * nothing uses it. */
+    "ALTER TABLE images ADD COLUMN used INTEGER NOT NULL DEFAULT 0;"
+    "CREATE TABLE image_leases (owner TEXT NOT NULL, image_id TEXT NOT NULL, created INTEGER NOT"
+    " NULL, PRIMARY KEY (owner, image_id)) WITHOUT ROWID;"
+    "CREATE INDEX image_leases_id ON image_leases (image_id);",
     NULL,
 };
 
@@ -109,6 +117,21 @@ static void janitor_round(struct image_store *s)
                       "i", u.images);
 }
 
+/* True when it is time to look without being asked: the disk fills with containers' files too, and
+ * uses are written now and then. The lock is held. */
+static bool wait_for_work(struct image_store *s)
+{
+    struct timespec until;
+
+    if (s->gc.high == 0 && map_len(s->uses) == 0) {
+        pthread_cond_wait(&s->janitor_wake, &s->lock);
+        return false;
+    }
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += map_len(s->uses) > 0 ? USES_FLUSH_SECONDS : IMAGE_GC_PERIOD_SECONDS;
+    return pthread_cond_timedwait(&s->janitor_wake, &s->lock, &until) == ETIMEDOUT;
+}
+
 static void *janitor_thread(void *data)
 {
     struct image_store *s = data;
@@ -116,13 +139,18 @@ static void *janitor_thread(void *data)
     image_store_empty_trash(s, s->old_trash);
     pthread_mutex_lock(&s->lock);
     for (;;) {
-        while (!s->janitor_work && !s->closing)
-            pthread_cond_wait(&s->janitor_wake, &s->lock);
-        if (!s->janitor_work)
+        bool late = false;
+        while (!s->janitor_work && !s->closing && !late)
+            late = wait_for_work(s);
+        if (!s->janitor_work && !late)
             break;
         s->janitor_work = false;
+        bool gc = s->gc.high > 0 && s->swept && !s->closing;
         pthread_mutex_unlock(&s->lock);
         janitor_round(s);
+        image_uses_flush(s);
+        if (gc)
+            image_gc_round(s);
         pthread_mutex_lock(&s->lock);
     }
     pthread_mutex_unlock(&s->lock);
@@ -306,6 +334,10 @@ int image_store_open(const struct image_store_params *p, struct image_store **re
     s->cache = map_new();
     s->flights = map_new();
     s->pins = map_new();
+    s->uses = map_new();
+    if (p->gc)
+        json_copy(&image_gc_config_json, &s->gc, p->gc);
+    s->on_collected = p->on_collected;
     find_worker_user(s, p->worker_user);
     if ((r = open_dir(s, "layers", &s->layers_fd, e)) < 0 ||
         (r = open_dir(s, "blobs/sha256", &sha_fd, e)) < 0 ||
@@ -340,11 +372,14 @@ void image_store_close(struct image_store *s)
         pthread_cond_signal(&s->janitor_wake);
         pthread_mutex_unlock(&s->lock);
         pthread_join(s->janitor, NULL);
+        image_uses_flush(s);
     }
     image_store_changed(s, NULL);
     map_free(s->cache, NULL);
     map_free(s->flights, free);
     map_free(s->pins, free);
+    map_free(s->uses, free);
+    json_free(&image_gc_config_json, &s->gc);
     for (int i = 0; i < 3; i++) {
         int fd = i == 0 ? s->layers_fd : i == 1 ? s->blobs_fd : s->tmp_fd;
         if (fd >= 0)

@@ -79,6 +79,8 @@ void api_exec_resize(struct http_request *req, void *ctx);
 void api_exec_inspect(struct http_request *req, void *ctx);
 
 /* image.c */
+void api_store_gc(struct http_request *req, void *ctx);
+void api_store_protect(struct http_request *req, void *ctx);
 void api_image_list(struct http_request *req, void *ctx);
 void api_image_create(struct http_request *req, void *ctx);
 void api_image_load(struct http_request *req, void *ctx);

@@ -57,6 +57,9 @@ const struct http_route docker_routes[] = {
     {"POST", "/images/{name*}/tag", api_image_tag, 0, 0},
     {"DELETE", "/images/{name*}", api_image_remove, 0, 0},
 
+    {"POST", "/pouch/gc", api_store_gc, 0, 0},
+    {"POST", "/pouch/protect", api_store_protect, 0, 0},
+
     {"GET", "/networks", api_network_list, 0, 0},
     {"GET", "/networks/{id}", api_network_inspect, 0, 0},
     {"POST", "/networks/{id}/connect", api_network_connect, 0, 0},

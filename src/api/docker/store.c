@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The image store's upkeep: garbage collection, protection. Pouch's own, not Docker's. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "api/docker/docker-priv.h"
+#include "base/alloc.h"
+#include "base/str.h"
+
+/* A percentage of the query; 0 when it is absent. */
+static int query_percent(const struct http_request *req, const char *name, uint64_t *ret,
+                         struct error *e)
+{
+    const char *text = http_query(req, name);
+
+    if (str_is_empty(text))
+        return 0;
+    if (parse_u64(text, ret) < 0 || *ret < 1 || *ret > 100)
+        return error_set(e, ERR_INVALID, "%s: \"%.40s\" is not a percentage", name, text);
+    return 0;
+}
+
+void api_store_gc(struct http_request *req, void *ctx)
+{
+    AUTO(error) struct error e = ERROR_INIT;
+    const char *age = http_query(req, "minAge");
+    struct image_gc_params p = {.min_age = str_is_empty(age) ? NULL : age,
+                                .dry_run = http_query_bool(req, "dryRun", false)};
+    struct image_gc_result result = {0};
+    struct buf b = ANSWER_INIT;
+    struct jsonw w = {.out = &b};
+
+    if (query_percent(req, "low", &p.low, &e) < 0 ||
+        image_gc(engine_images(api_engine(ctx)), &p, &result, &e) < 0) {
+        http_reply_error(req, &e);
+        return;
+    }
+    jsonw_obj(&w, NULL, &image_gc_result_json, &result);
+    (void)buf_putc(&b, '\n');
+    image_gc_result_done(&result);
+    http_reply_json(req, 200, &b);
+}
+
+void api_store_protect(struct http_request *req, void *ctx)
+{
+    AUTO(error) struct error e = ERROR_INIT;
+    const char *name = http_query(req, "image");
+    int r = image_protect(engine_images(api_engine(ctx)), name ? name : "",
+                          http_query_bool(req, "on", true), &e);
+
+    api_done(req, r, 204, &e);
+}
