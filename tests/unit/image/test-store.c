@@ -486,13 +486,162 @@ static void test_blobs(void **state)
     assert_string_equal(none[0], "localhost:5000/r39");
 }
 
+/* --- Garbage collection ---------------------------------------------------------------------------- */
+
+/* The disk under the tests is whatever it is: "no more than 1 percent in use" never comes true, so
+ * everything that may go does, in order. */
+static int gc_all(struct fixture *f, bool dry_run, struct image_gc_result *ret)
+{
+    const struct image_gc_params p = {.low = 1, .min_age = "0s", .dry_run = dry_run};
+
+    *ret = (struct image_gc_result){0};
+    return image_gc(f->s, &p, ret, NULL);
+}
+
+static const struct image_gc_item *item_of(const struct json_list *l, size_t i)
+{
+    assert_true(i < l->len);
+    return (const struct image_gc_item *)l->items + i;
+}
+
+static void test_gc_order(void **state)
+{
+    struct fixture *f = *state;
+    AUTOFREE char *a = add_image(f, "ab", "docker.io/library/a:1", NULL);
+    AUTOFREE char *b = add_image(f, "bc", "docker.io/library/b:1", NULL);
+    AUTOFREE char *c = add_image(f, "d", "docker.io/library/c:1", NULL);
+    struct image_gc_result r;
+
+    image_used(f->s, a); /* in memory only: it counts all the same */
+    assert_int_equal(gc_all(f, true, &r), 0);
+    assert_true(r.dry_run);
+    assert_int_equal(r.removed.len, 3);
+    assert_string_equal(item_of(&r.removed, 0)->id, b);
+    assert_int_equal(item_of(&r.removed, 0)->size, 110); /* b is shared with image a */
+    assert_string_equal(item_of(&r.removed, 1)->id, c);
+    assert_string_equal(item_of(&r.removed, 2)->id, a);
+    assert_int_equal(item_of(&r.removed, 2)->size, 220);
+    assert_int_equal(r.freed, 440);
+    image_gc_result_done(&r);
+    assert_int_equal(image_count(f->s), 3);
+    image_uses_flush(f->s); /* … and from the tables */
+    assert_int_equal(gc_all(f, false, &r), 0);
+    assert_int_equal(r.removed.len, 3);
+    assert_string_equal(item_of(&r.removed, 2)->id, a);
+    assert_string_equal(item_of(&r.removed, 2)->names[0], "a:1");
+    image_gc_result_done(&r);
+    assert_int_equal(image_count(f->s), 0);
+    for (const char *l = "abcd"; *l; l++)
+        assert_false(layer_exists(f, *l));
+}
+
+static void test_gc_keeps(void **state)
+{
+    struct fixture *f = *state;
+    AUTOFREE char *used = add_image(f, "a", "docker.io/library/used:1", NULL);
+    AUTOFREE char *mine = add_image(f, "b", "docker.io/library/mine:1", NULL);
+    AUTOFREE char *held = add_image(f, "c", "docker.io/library/held:1", NULL);
+    AUTOFREE char *goes = add_image(f, "d", "docker.io/library/goes:1", NULL);
+    struct image_gc_result r;
+    struct image *img = NULL;
+
+    snprintf(f->used_image, sizeof(f->used_image), "%s", used);
+    f->use = IMAGE_USED_STOPPED;
+    assert_int_equal(image_protect(f->s, "mine:1", true, NULL), 0);
+    assert_int_equal(image_protect(f->s, "mine:1", true, NULL), 0);
+    assert_int_equal(image_protect(f->s, "nobody:1", true, NULL), -ENOENT);
+    assert_int_equal(image_resolve(f->s, "held:1", &img, NULL), 0);
+    assert_int_equal(gc_all(f, false, &r), 0);
+    assert_int_equal(r.removed.len, 1);
+    assert_string_equal(item_of(&r.removed, 0)->id, goes);
+    assert_int_equal(r.kept.len, 3);
+    for (size_t i = 0; i < 3; i++)
+        assert_non_null(item_of(&r.kept, i)->reason);
+    assert_non_null(strstr(item_of(&r.kept, 0)->reason, "container c0ffee00c0ff"));
+    assert_non_null(strstr(item_of(&r.kept, 1)->reason, "protected"));
+    image_gc_result_done(&r);
+    image_unref(img);
+    /* It was only looked at: its name still works, and now nobody holds it. */
+    assert_int_equal(image_resolve(f->s, "held:1", &img, NULL), 0);
+    image_unref(img);
+    assert_int_equal(image_protect(f->s, "mine:1", false, NULL), 0);
+    assert_int_equal(gc_all(f, false, &r), 0);
+    assert_int_equal(r.removed.len, 2);
+    image_gc_result_done(&r);
+    assert_int_equal(image_count(f->s), 1);
+    assert_true(layer_exists(f, 'a'));
+    (void)mine;
+    (void)held;
+}
+
+static void test_gc_min_age(void **state)
+{
+    struct fixture *f = *state;
+    AUTOFREE char *id = add_image(f, "a", "docker.io/library/young:1", NULL);
+    const struct image_gc_params p = {.low = 1};
+    struct image_gc_result r = {0};
+
+    assert_int_equal(image_gc(f->s, &p, &r, NULL), 0); /* two minutes unless something is said */
+    assert_int_equal(r.removed.len, 0);
+    assert_int_equal(r.kept.len, 1);
+    image_gc_result_done(&r);
+    const struct image_gc_params bad = {.low = 1, .min_age = "soon"};
+    assert_int_equal(image_gc(f->s, &bad, &r, NULL), -EINVAL);
+    assert_int_equal(image_count(f->s), 1);
+    (void)id;
+}
+
+static void test_gc_config(void **state)
+{
+    struct image_gc_config c = {.high = 85};
+    char *keep[] = {(char *)"label=", NULL};
+
+    assert_int_equal(image_gc_config_check(&c, NULL), 0);
+    assert_int_equal(c.low, 70);
+    c = (struct image_gc_config){.high = 50};
+    assert_int_equal(image_gc_config_check(&c, NULL), 0);
+    assert_int_equal(c.low, 49);
+    c = (struct image_gc_config){0};
+    assert_int_equal(image_gc_config_check(&c, NULL), 0);
+    c = (struct image_gc_config){.low = 50};
+    assert_int_equal(image_gc_config_check(&c, NULL), -EINVAL);
+    c = (struct image_gc_config){.high = 60, .low = 60};
+    assert_int_equal(image_gc_config_check(&c, NULL), -EINVAL);
+    c = (struct image_gc_config){.high = 100};
+    assert_int_equal(image_gc_config_check(&c, NULL), -EINVAL);
+    c = (struct image_gc_config){.high = 80, .min_age = (char *)"-1m"};
+    assert_int_equal(image_gc_config_check(&c, NULL), -EINVAL);
+    c = (struct image_gc_config){.high = 80, .keep = keep};
+    assert_int_equal(image_gc_config_check(&c, NULL), -EINVAL);
+}
+
+/* What a pull brings back between the mark and the deletion stays. */
+static void test_delete_only_removed(void **state)
+{
+    struct fixture *f = *state;
+    AUTOFREE char *id = add_image(f, "a", "docker.io/library/x:1", NULL);
+
+    assert_int_equal(image_store_delete_removed(f->s, id, NULL), 0);
+    assert_int_equal(image_count(f->s), 1);
+    assert_true(store_exec(f->s->db, NULL, "UPDATE images SET removed = 1", "") > 0);
+    AUTOFREE char *again = add_image(f, "a", "docker.io/library/x:1", NULL);
+    assert_string_equal(id, again);
+    assert_int_equal(image_store_delete_removed(f->s, id, NULL), 0);
+    assert_true(layer_exists(f, 'a'));
+    assert_true(store_exec(f->s->db, NULL, "UPDATE images SET removed = 1", "") > 0);
+    assert_int_equal(image_store_delete_removed(f->s, id, NULL), 1);
+    assert_false(layer_exists(f, 'a'));
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_resolve),       T(test_ambiguous), T(test_tag_moves), T(test_remove_rules),
-        T(test_remove_in_use), T(test_held),      T(test_pinned),    T(test_recovery),
-        T(test_power_cut),     T(test_blobs),
+        T(test_resolve),      T(test_ambiguous),     T(test_tag_moves),
+        T(test_remove_rules), T(test_remove_in_use), T(test_held),
+        T(test_pinned),       T(test_recovery),      T(test_power_cut),
+        T(test_blobs),        T(test_gc_order),      T(test_gc_keeps),
+        T(test_gc_min_age),   T(test_gc_config),     T(test_delete_only_removed),
     };
 #undef T
 
