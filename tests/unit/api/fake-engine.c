@@ -514,8 +514,8 @@ void image_auth_done(struct image_auth *a) {}
 
 void image_unref(struct image *img) {}
 
-const struct json_desc image_gc_result_json = {
-    "result", sizeof(struct image_gc_result), (const struct json_field[]){JSON_END}};
+const struct json_desc image_gc_result_json = {"result", sizeof(struct image_gc_result),
+                                               (const struct json_field[]){JSON_END}};
 
 void image_gc_result_done(struct image_gc_result *r) {}
 
