@@ -56,7 +56,7 @@ struct engine {
 
     struct store *store;
     struct image_store *images;
-    const struct rootfs_driver *rootfs;
+    struct rootfs *rootfs;
     struct volume_store *volumes;
     struct quota_manager *quota;
     struct network_manager *network;
@@ -515,6 +515,8 @@ int attach_to_monitor(struct monitor *m, const struct attach_params *p, int clie
 void pending_attach_free(struct pending_attach *p); /* closes its socket */
 
 /* images.c, for image_store: who uses this image? */
+void engine_layer_going(void *data, const char *layer);
+void engine_layer_gone(void *data, const char *layer);
 enum image_use engine_image_in_use(void *data, const char *image_id, char ret_container[65]);
 void engine_image_collected(void *data, const char *image_id, const char *name);
 

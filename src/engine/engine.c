@@ -143,6 +143,13 @@ static int open_parts(struct engine *en, const struct engine_params *p, bool *re
         .in_use_data = en,
         .gc = p->image_gc,
         .on_collected = engine_image_collected,
+        .layer_going = engine_layer_going,
+        .layer_gone = engine_layer_gone,
+    };
+    const struct rootfs_params rp = {
+        .driver = p->rootfs_driver,
+        .root = en->root,
+        .state = en->state,
     };
     int r = foreign_check(en, e);
 
@@ -164,10 +171,10 @@ static int open_parts(struct engine *en, const struct engine_params *p, bool *re
     if (r == 0)
         r = health_migrate(en->store, e);
     if (r == 0)
-        r = rootfs_driver_find(p->rootfs_driver, &en->rootfs, e);
-    if (r == 0)
-        r = rootfs_driver_probe(en->rootfs, en->root, e);
+        r = rootfs_open(&rp, &en->rootfs, e);
     ip.store = en->store;
+    ip.layer_form = r == 0 && rootfs_makes_files(en->rootfs) ? IMAGE_LAYER_EROFS
+                                                             : IMAGE_LAYER_FOLDER;
     if (r == 0)
         r = image_store_open(&ip, &en->images, e);
     if (r == 0)
@@ -434,8 +441,33 @@ static void free_engine(struct engine *en)
     free(en);
 }
 
+/* The layers that running containers use: their mounts stay for the next pouchd. */
+static char **live_layers(struct engine *en)
+{
+    size_t n = 0;
+    struct container **list = engine_all_containers(en, &n);
+    char **layers = NULL;
+
+    for (size_t i = 0; i < n; i++) {
+        AUTOPTR(container_def) const struct container_definition *def = container_def_ref(list[i]);
+        AUTOPTR(image) struct image *img = NULL;
+        bool live;
+
+        (void)pthread_mutex_lock(&list[i]->mutex);
+        live = list[i]->live != NULL;
+        (void)pthread_mutex_unlock(&list[i]->mutex);
+        if (live && image_get(en->images, def->image_id, &img, NULL) == 0)
+            for (char **l = img->layer_dirs; l && *l; l++)
+                strv_push(&layers, *l);
+        container_unref(list[i]);
+    }
+    free(list);
+    return layers;
+}
+
 void engine_close(struct engine *en)
 {
+    AUTOPTR(strv) char **layers = NULL;
     size_t live = 0;
 
     if (!en)
@@ -452,12 +484,14 @@ void engine_close(struct engine *en)
     workers_free(en->workers);
     health_close(en);
     lxcfs_close(en->lxcfs, has_live(en));
+    layers = en->images ? live_layers(en) : NULL;
     close_containers(en, &live);
     network_close(en->network, live == 0);
     volume_store_free(en->volumes);
     quota_close(en->quota, live == 0);
     if (en->images)
         image_store_close(en->images);
+    rootfs_close(en->rootfs, layers);
     events_free(en->events);
     loop_free(en->loop);
     store_close(en->store);

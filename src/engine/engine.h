@@ -384,6 +384,7 @@ struct engine_info {
     char id[65];
     size_t containers, running, paused, stopped, images;
     const char *rootfs_driver;
+    char **rootfs_status; /* pairs of name and value */
     const char *log_driver;
     const char *cgroup_driver;  /* "cgroupfs" */
     const char *cgroup_version; /* "1" or "2" */

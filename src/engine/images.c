@@ -64,6 +64,21 @@ void engine_image_collected(void *data, const char *image_id, const char *name)
     image_event(data, name ? "untag" : "delete", image_id, name ? name : image_id);
 }
 
+/* For image_store: a layer goes. */
+void engine_layer_going(void *data, const char *layer)
+{
+    struct engine *en = data;
+
+    rootfs_layer_going(en->rootfs, layer);
+}
+
+void engine_layer_gone(void *data, const char *layer)
+{
+    struct engine *en = data;
+
+    rootfs_layer_gone(en->rootfs, layer);
+}
+
 static void image_event(struct engine *en, const char *action, const char *id, const char *name)
 {
     struct json_map attributes = {0};

@@ -97,6 +97,7 @@ void engine_info(struct engine *en, struct engine_info *ret)
     count_containers(en, ret);
     ret->images = image_count(en->images);
     ret->rootfs_driver = rootfs_driver_name(en->rootfs);
+    ret->rootfs_status = rootfs_status(en->rootfs);
     ret->log_driver = en->default_log_driver;
     ret->cgroup_driver = "cgroupfs";
     ret->cgroup_version = cgroup_host_layout() == CGROUP_V2 ? "2" : "1";
@@ -156,6 +157,7 @@ void engine_info_done(struct engine_info *i)
     strv_free(i->labels);
     strv_free(i->runtimes);
     free(i->default_runtime);
+    strv_free(i->rootfs_status);
     strv_free(i->warnings);
     strv_free(i->security_options);
 }

@@ -6,30 +6,51 @@
 
 #include "base/alloc.h"
 #include "base/fs.h"
+#include "base/str.h"
 #include "base/strv.h"
 #include "base/time.h"
 #include "image/image-priv.h"
 #include "oci/digest.h"
 
-bool image_store_has_layer(struct image_store *s, const char *diff_id)
+char *image_layer_name(const char *diff_id, enum image_layer_form form)
+{
+    return xasprintf("%s%s", digest_hex(diff_id), form == IMAGE_LAYER_EROFS ? ".erofs" : "");
+}
+
+int image_store_layer_form(struct image_store *s, const char *diff_id, enum image_layer_form *ret)
 {
     CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
+    AUTOFREE char *name = NULL;
+    enum image_layer_form form;
 
-    return store_query(s->db, &rows, NULL, "SELECT 1 FROM layers WHERE diff_id = ?", "s",
-                       diff_id) >= 0 &&
-           store_rows_next(&rows, NULL) == 1 &&
-           faccessat(s->layers_fd, digest_hex(diff_id), F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+    if (store_query(s->db, &rows, NULL, "SELECT form FROM layers WHERE diff_id = ?", "s", diff_id) <
+            0 ||
+        store_rows_next(&rows, NULL) != 1)
+        return -ENOENT;
+    form = STREQ(store_col_str(&rows, 0), "erofs") ? IMAGE_LAYER_EROFS : IMAGE_LAYER_FOLDER;
+    name = image_layer_name(diff_id, form);
+    if (faccessat(s->layers_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+        return -ENOENT;
+    *ret = form;
+    return 0;
+}
+
+bool image_store_has_layer(struct image_store *s, const char *diff_id)
+{
+    enum image_layer_form form;
+
+    return image_store_layer_form(s, diff_id, &form) == 0;
 }
 
 int image_store_add_layer(struct image_store *s, const char *diff_id, const char *blob,
                           const char *media_type, uint64_t blob_size, uint64_t size,
-                          struct error *e)
+                          enum image_layer_form form, struct error *e)
 {
     return store_exec(s->db, e,
                       "INSERT OR REPLACE INTO layers (diff_id, blob, media_type, blob_size, size, "
-                      "boot) VALUES (?, ?, ?, ?, ?, ?)",
-                      "sssiis", diff_id, blob, media_type, (int64_t)blob_size, (int64_t)size,
-                      s->boot_id);
+                      "boot, form) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                      "sssiiss", diff_id, blob, media_type, (int64_t)blob_size, (int64_t)size,
+                      s->boot_id, form == IMAGE_LAYER_EROFS ? "erofs" : "folder");
 }
 
 static int64_t layer_size(struct image_store *s, const char *diff_id)

@@ -71,18 +71,22 @@ static bool query_any(struct image_store *s, const char *sql, const char *arg)
     return store_query(s->db, &rows, NULL, sql, "s", arg) >= 0 && store_rows_next(&rows, NULL) == 1;
 }
 
-static int collect_layer(struct image_store *s, const char *diff_id, char ***trash, unsigned *count,
-                         struct error *e)
+static int collect_layer(struct image_store *s, const char *diff_id, struct image_trash *trash,
+                         unsigned *count, struct error *e)
 {
+    enum image_layer_form form = IMAGE_LAYER_FOLDER;
+
     if (image_store_is_pinned(s, diff_id) ||
         query_any(s, "SELECT 1 FROM image_layers WHERE diff_id = ? LIMIT 1", diff_id))
         return 0;
+    bool there = image_store_layer_form(s, diff_id, &form) == 0;
     int r = store_exec(s->db, e, "DELETE FROM layers WHERE diff_id = ?", "s", diff_id);
     if (r >= 0)
         r = store_exec(s->db, e, "DELETE FROM layer_blobs WHERE diff_id = ?", "s", diff_id);
     if (r < 0)
         return r;
-    if (image_store_trash_layer(s, digest_hex(diff_id), trash) == 0)
+    AUTOFREE char *name = image_layer_name(diff_id, form);
+    if (there && image_store_trash_layer(s, name, trash) == 0)
         ++*count;
     return 0;
 }
@@ -124,7 +128,7 @@ int image_store_collect(struct image_store *s, char *const *layers, char *const 
 {
     AUTOPTR(strv) char **all_layers = NULL;
     AUTOPTR(strv) char **all_blobs = NULL;
-    AUTOPTR(strv) char **trash = NULL;
+    struct image_trash trash = {0};
     unsigned count = 0;
 
     if (!blobs) {
@@ -150,7 +154,7 @@ int image_store_collect(struct image_store *s, char *const *layers, char *const 
         r = store_commit(s->db, e);
     else
         store_rollback(s->db);
-    image_store_empty_trash(s, trash);
+    image_store_empty_trash(s, &trash);
     if (ret_count)
         *ret_count = count;
     return r;

@@ -22,6 +22,11 @@ struct image_object {
 
 struct image_op;
 
+struct image_trash {
+    char **names;  /* in layers/, to be removed */
+    char **layers; /* paths they had as layers */
+};
+
 struct image_store {
     char *root;
     struct store *db;
@@ -30,6 +35,8 @@ struct image_store {
     gid_t worker_gid;
     image_in_use_fn *in_use;
     void *in_use_data;
+    enum image_layer_form layer_form;
+    image_layer_fn *layer_going, *layer_gone;
     int layers_fd, blobs_fd, tmp_fd; /* folders: layers, blobs, blobs/tmp */
     char boot_id[40];
 
@@ -43,7 +50,7 @@ struct image_store {
     struct image_op *ops;
 
     /* The janitor: removes what a crash left, makes things durable. */
-    char **old_trash; /* names in layers/, found at the start */
+    struct image_trash old_trash; /* found at the start */
     pthread_t janitor;
     bool janitor_runs;
     pthread_cond_t janitor_wake;
@@ -59,8 +66,12 @@ struct image_store {
 void image_store_wake_janitor(struct image_store *s);
 /* Moves layers/<name> out of the way, for image_store_empty_trash() when nothing is locked; what a
  * crash leaves of it goes at the next start. */
-int image_store_trash_layer(struct image_store *s, const char *name, char ***trash) MUST_CHECK;
-void image_store_empty_trash(struct image_store *s, char *const *trash);
+int image_store_trash_layer(struct image_store *s, const char *name,
+                            struct image_trash *trash) MUST_CHECK;
+/* Also forgets the list. */
+void image_store_empty_trash(struct image_store *s, struct image_trash *trash);
+/* The name of a layer in layers/; the caller frees. */
+char *image_layer_name(const char *diff_id, enum image_layer_form form) MUST_CHECK;
 
 /* list.c */
 void image_store_changed(struct image_store *s, const char *id); /* forgets what is cached */
@@ -154,7 +165,10 @@ int image_store_commit(struct image_store *s, const struct image_commit *c, bool
                        struct error *e) MUST_CHECK;
 int image_store_add_layer(struct image_store *s, const char *diff_id, const char *blob,
                           const char *media_type, uint64_t blob_size, uint64_t size,
-                          struct error *e) MUST_CHECK;
+                          enum image_layer_form form, struct error *e) MUST_CHECK;
+/* The layer's form when there is a row and what it names; else -ENOENT. */
+int image_store_layer_form(struct image_store *s, const char *diff_id,
+                           enum image_layer_form *ret) MUST_CHECK;
 bool image_store_has_layer(struct image_store *s, const char *diff_id);
 
 /* changes.c */

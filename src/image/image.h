@@ -4,8 +4,9 @@
  *
  * On disk:  <root>/blobs/sha256/<hex>   what registries and archives gave, verified
  *           <root>/blobs/tmp/           being received; emptied at start
- *           <root>/layers/<hex>/        one unpacked layer, named by its diff id
- *           <root>/layers/tmp.<random>/ being unpacked; removed at start
+ *           <root>/layers/<hex>/        one unpacked layer, named by its diff id, or
+ *           <root>/layers/<hex>.erofs   the same layer as an EROFS file
+ *           <root>/layers/tmp.<random>  being made; removed at start
  * Names, ids and which image has which layers stand in the database (tables image…).
  *
  * A layer's folder depends only on its own archive, so its name is the diff id (the digest of the
@@ -49,6 +50,14 @@ extern const struct json_desc image_gc_config_json;
 /* Fills in what is not said, refuses what makes no sense. */
 int image_gc_config_check(struct image_gc_config *c, struct error *e) MUST_CHECK;
 
+/* How a layer lies on disk. Both forms can be there side by side, also in one image. */
+enum image_layer_form {
+    IMAGE_LAYER_FOLDER, /* layers/<hex>/ */
+    IMAGE_LAYER_EROFS,  /* layers/<hex>.erofs */
+};
+/* A layer (a path as in layer_dirs) is removed. */
+typedef void image_layer_fn(void *data, const char *layer);
+
 struct image_store_params {
     const char *root;                 /* absolute */
     struct store *store;              /* outlives the image store */
@@ -58,6 +67,10 @@ struct image_store_params {
     void *in_use_data;
     const struct image_gc_config *gc; /* copied; NULL: off */
     image_collected_fn *on_collected; /* with in_use_data, from the janitor's thread; or NULL */
+    enum image_layer_form layer_form; /* of layers that are brought from now on */
+    /* Both or none, with in_use_data. going: the layer will not be found any more; called inside of
+     * a transaction, must not block. gone: after that, before the files are removed. */
+    image_layer_fn *layer_going, *layer_gone;
 };
 
 /* Opens, makes folders and tables, removes what a crash left half-made. Does not call in_use. */
@@ -76,7 +89,7 @@ struct image {
     char **repo_tags;     /* "busybox:latest" */
     char **repo_digests;  /* "busybox@sha256:…" */
     uint64_t size;        /* bytes of the unpacked layers */
-    char **layer_dirs;    /* absolute paths, bottom layer first */
+    char **layer_dirs;    /* absolute paths of folders or .erofs files, bottom layer first */
     int64_t tagged;       /* ns: when it was last tagged or pulled */
 };
 struct image *image_ref(struct image *img);

@@ -163,9 +163,14 @@ static int load_layers(struct image_store *s, struct image *img, struct error *e
         error_add(e, "image %s", img->id);
         return r;
     }
-    for (size_t i = 0; img->doc.rootfs.diff_ids && img->doc.rootfs.diff_ids[i]; i++)
-        strv_pushf(&img->layer_dirs, "%s/layers/%s", s->root,
-                   digest_hex(img->doc.rootfs.diff_ids[i]));
+    for (size_t i = 0; img->doc.rootfs.diff_ids && img->doc.rootfs.diff_ids[i]; i++) {
+        const char *diff_id = img->doc.rootfs.diff_ids[i];
+        enum image_layer_form form = IMAGE_LAYER_FOLDER;
+
+        (void)!image_store_layer_form(s, diff_id, &form); /* one that is missing: whoever uses it */
+        AUTOFREE char *name = image_layer_name(diff_id, form);
+        strv_pushf(&img->layer_dirs, "%s/layers/%s", s->root, name);
+    }
     return 0;
 }
 

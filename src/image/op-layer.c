@@ -257,7 +257,7 @@ int op_layers_retry(struct image_op *op)
 /* Gives the folder its name, unless the same layer was just made by somebody else (an import, a
  * rival), whose folder is then as good. A folder without a row is a leftover, or one that is being
  * collected at this moment. */
-static int place_layer(struct image_op *op, struct op_layer *l, char ***trash)
+static int place_layer(struct image_op *op, struct op_layer *l, struct image_trash *trash)
 {
     struct image_store *s = op->store;
     const char *name = digest_hex(l->diff_id);
@@ -280,7 +280,7 @@ static int finish_layer(struct image_op *op, struct op_layer *l)
 {
     struct image_store *s = op->store;
     struct op_file *f = op_file_find(op, l->file);
-    AUTOPTR(strv) char **trash = NULL;
+    struct image_trash trash = {0};
     int r = 0;
 
     if (f && f->name)
@@ -294,7 +294,7 @@ static int finish_layer(struct image_op *op, struct op_layer *l)
     if (r >= 0) {
         free(take_ptr(l->tmp_dir));
         r = image_store_add_layer(s, l->diff_id, l->digest, l->media_type, l->size, l->content,
-                                  op->e);
+                                  IMAGE_LAYER_FOLDER, op->e);
     }
     if (r < 0)
         store_rollback(s->db);
@@ -304,7 +304,7 @@ static int finish_layer(struct image_op *op, struct op_layer *l)
         return r;
     l->state = LAYER_READY;
     flight_end(op, l);
-    image_store_empty_trash(s, trash);
+    image_store_empty_trash(s, &trash);
     return op_progress(op, l->short_id, "Pull complete", 0, 0);
 }
 
@@ -387,7 +387,7 @@ bool op_layers_busy(const struct image_op *op)
 
 void op_layers_cleanup(struct image_op *op)
 {
-    AUTOPTR(strv) char **trash = NULL;
+    struct image_trash trash = {0};
 
     for (size_t i = 0; i < op->nlayers; i++) {
         struct op_layer *l = op->layers[i];
@@ -410,5 +410,5 @@ void op_layers_cleanup(struct image_op *op)
     free(op->layers);
     op->layers = NULL;
     op->nlayers = 0;
-    image_store_empty_trash(op->store, trash);
+    image_store_empty_trash(op->store, &trash);
 }

@@ -64,18 +64,26 @@ static const char *const MIGRATIONS[] = {
     "CREATE TABLE image_leases (owner TEXT NOT NULL, image_id TEXT NOT NULL, created INTEGER NOT"
     " NULL, PRIMARY KEY (owner, image_id)) WITHOUT ROWID;"
     "CREATE INDEX image_leases_id ON image_leases (image_id);",
+    /* verity: the measure of the layer's file, "sha256:…"; '': it has none. */
+    "ALTER TABLE layers ADD COLUMN form TEXT NOT NULL DEFAULT 'folder';"
+    "ALTER TABLE layers ADD COLUMN verity TEXT NOT NULL DEFAULT '';",
     NULL,
 };
 
 /* --- The janitor ------------------------------------------------------------------------------- */
 
-void image_store_empty_trash(struct image_store *s, char *const *trash)
+void image_store_empty_trash(struct image_store *s, struct image_trash *trash)
 {
-    for (size_t i = 0; trash && trash[i]; i++) {
+    for (size_t i = 0; s->layer_gone && trash->layers && trash->layers[i]; i++)
+        s->layer_gone(s->in_use_data, trash->layers[i]);
+    for (size_t i = 0; trash->names && trash->names[i]; i++) {
         /* A pouch-unpack of a killed pouchd may still be writing for a moment. */
-        for (int tries = 0; fs_remove_tree(s->layers_fd, trash[i]) < 0 && tries < 10; tries++)
+        for (int tries = 0; fs_remove_tree(s->layers_fd, trash->names[i]) < 0 && tries < 10;
+             tries++)
             usleep(50000);
     }
+    strv_free(take_ptr(trash->names));
+    strv_free(take_ptr(trash->layers));
 }
 
 /* Rows not yet marked durable, and the newest of each table. */
@@ -136,7 +144,7 @@ static void *janitor_thread(void *data)
 {
     struct image_store *s = data;
 
-    image_store_empty_trash(s, s->old_trash);
+    image_store_empty_trash(s, &s->old_trash);
     pthread_mutex_lock(&s->lock);
     for (;;) {
         bool late = false;
@@ -165,15 +173,19 @@ void image_store_wake_janitor(struct image_store *s)
     pthread_mutex_unlock(&s->lock);
 }
 
-int image_store_trash_layer(struct image_store *s, const char *name, char ***trash_names)
+int image_store_trash_layer(struct image_store *s, const char *name, struct image_trash *list)
 {
     char id[17];
 
     random_hex(id, 8);
     AUTOFREE char *trash = xasprintf("trash.%s", id);
+    AUTOFREE char *layer = xasprintf("%s/layers/%s", s->root, name);
     if (renameat(s->layers_fd, name, s->layers_fd, trash) < 0)
         return -errno;
-    strv_push_take(trash_names, take_ptr(trash));
+    strv_push_take(&list->names, take_ptr(trash));
+    if (s->layer_going)
+        s->layer_going(s->in_use_data, layer);
+    strv_push_take(&list->layers, take_ptr(layer));
     return 0;
 }
 
@@ -193,7 +205,7 @@ static void clear_tmp(struct image_store *s)
         closedir(d);
 }
 
-/* Folders that no row knows: half-unpacked ones, and those of a transaction that was lost. */
+/* Folders and files that no row knows: half-made ones, and those of a transaction that was lost. */
 static void clear_layers(struct image_store *s, struct map *known)
 {
     int fd = openat(s->layers_fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -203,7 +215,7 @@ static void clear_layers(struct image_store *s, struct map *known)
 
     while (d && (de = readdir(d)))
         if (str_has_prefix(de->d_name, "trash."))
-            strv_push(&s->old_trash, de->d_name);
+            strv_push(&s->old_trash.names, de->d_name);
         else if (de->d_name[0] != '.' && !map_get(known, de->d_name))
             strv_push(&names, de->d_name);
     if (d)
@@ -213,29 +225,25 @@ static void clear_layers(struct image_store *s, struct map *known)
             log_warn("cannot remove a half-unpacked layer", "name=%s", names[i]);
 }
 
-static const char *layer_name(const char *diff_id)
-{
-    const char *colon = strchr(diff_id, ':');
-
-    return colon ? colon + 1 : diff_id;
-}
-
 /* Rows whose folder is missing or may be torn by a power cut go; the rest is known. */
 static int check_layers(struct image_store *s, struct map *known, struct error *e)
 {
     CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
     AUTOPTR(strv) char **lost = NULL;
-    int r = store_query(s->db, &rows, e, "SELECT diff_id, boot FROM layers", "");
+    int r = store_query(s->db, &rows, e, "SELECT diff_id, boot, form FROM layers", "");
 
     if (r < 0)
         return r;
     while ((r = store_rows_next(&rows, e)) > 0) {
         const char *diff_id = store_col_str(&rows, 0), *boot = store_col_str(&rows, 1);
+        AUTOFREE char *name = image_layer_name(diff_id, STREQ(store_col_str(&rows, 2), "erofs")
+                                                            ? IMAGE_LAYER_EROFS
+                                                            : IMAGE_LAYER_FOLDER);
         if ((*boot && !STREQ(boot, s->boot_id)) ||
-            faccessat(s->layers_fd, layer_name(diff_id), F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+            faccessat(s->layers_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
             strv_push(&lost, diff_id);
         else
-            (void)map_set(known, layer_name(diff_id), s);
+            (void)map_set(known, name, s);
     }
     store_rows_done(&rows);
     for (size_t i = 0; r >= 0 && lost && lost[i]; i++)
@@ -328,6 +336,9 @@ int image_store_open(const struct image_store_params *p, struct image_store **re
     s->insecure_registries = strv_copy(p->insecure_registries);
     s->in_use = p->in_use;
     s->in_use_data = p->in_use_data;
+    s->layer_form = p->layer_form;
+    s->layer_going = p->layer_going;
+    s->layer_gone = p->layer_gone;
     s->layers_fd = s->blobs_fd = s->tmp_fd = -EBADF;
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->janitor_wake, NULL);
@@ -388,7 +399,8 @@ void image_store_close(struct image_store *s)
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->janitor_wake);
     strv_free(s->insecure_registries);
-    strv_free(s->old_trash);
+    strv_free(s->old_trash.names);
+    strv_free(s->old_trash.layers);
     free(s->root);
     free(s);
 }

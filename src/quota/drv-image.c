@@ -27,6 +27,7 @@
 #include "base/str.h"
 #include "io/spawn.h"
 #include "quota/quota-priv.h"
+#include "sys/loopdev.h"
 
 #define MIB             ((uint64_t)1 << 20)
 #define BLOCK           4096u
@@ -157,7 +158,7 @@ static int attach(const char *image, int *ret_fd, char *ret_name, struct error *
         return error_set_errno(e, errno, "open %s", image);
     if (flock(lock, LOCK_EX) < 0)
         return error_set_errno(e, errno, "lock %s", image);
-    return quota_loop_attach(fd, ret_fd, ret_name, e);
+    return loopdev_attach(fd, false, ret_fd, ret_name, e);
 }
 
 static int mount_image(const char *image, const char *place, struct error *e)

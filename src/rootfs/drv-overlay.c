@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * overlayfs: the layers' folders below, the container's own folder on top.
+ * overlayfs: the layers' folders below, the container's own folder on top. A layer that is an EROFS
+ * file is the folder where it is mounted (layer-mounts.c).
  *
  * Layers carry trusted.overlay.opaque and char 0/0 whiteouts (pouch-unpack writes them and lets no
  * other overlay xattr of an image through). Redirects and metacopy are neither made nor followed, so
@@ -27,37 +28,58 @@
 static const char *const mount_options[] = {"index=off", "metacopy=off", "redirect_dir=nofollow",
                                             NULL};
 
-/* overlayfs does not look whether the root folder of a layer is opaque (".wh..wh..opq" at the top of
- * its archive): what lies below such a layer is left out here. */
-static bool is_opaque(const char *layer)
+bool rootfs_layer_is_opaque(const char *folder)
 {
     char value;
 
-    return lgetxattr(layer, "trusted.overlay.opaque", &value, 1) == 1 && value == 'y';
+    return lgetxattr(folder, "trusted.overlay.opaque", &value, 1) == 1 && value == 'y';
 }
 
-static void fill_lower(struct rootfs_mount *m, char *const *layer_dirs)
+/* One layer as a folder; 1 when it hides what is below it. */
+static int push_layer(struct layer_mounts *lm, const char *layer, struct rootfs_mount *m,
+                      struct error *e)
 {
-    for (size_t i = strv_len(layer_dirs); i-- > 0;) {
-        strv_push(&m->lower, layer_dirs[i]);
-        if (is_opaque(layer_dirs[i]))
-            break;
+    struct stat st;
+    char *place = NULL;
+    bool opaque = false;
+
+    if (rootfs_layer_is_file(layer)) {
+        int r = rootfs_layer_mount(lm, layer, &place, &opaque, e);
+
+        if (r < 0)
+            return r;
+        strv_push_take(&m->lower, place);
+        return opaque;
+    }
+    if (lstat(layer, &st) < 0)
+        return error_set_errno(e, errno, "layer %s", layer);
+    if (!S_ISDIR(st.st_mode))
+        return error_set(e, ERR_INTERNAL, "layer %s is not a folder", layer);
+    strv_push(&m->lower, layer);
+    return rootfs_layer_is_opaque(layer);
+}
+
+static int fill_lower(struct layer_mounts *lm, char *const *layers, struct rootfs_mount *m,
+                      struct error *e)
+{
+    bool files = false;
+    int r = 0;
+
+    for (size_t i = strv_len(layers); r == 0 && i-- > 0;) {
+        r = push_layer(lm, layers[i], m, e);
+        files |= rootfs_layer_is_file(layers[i]);
+    }
+    if (r < 0) {
+        rootfs_mount_done(m);
+        return r;
     }
     m->type = xstrdup("overlay");
     for (const char *const *o = mount_options; *o; o++)
         strv_push(&m->options, *o);
-}
-
-static int check_layer_dirs(char *const *layer_dirs, struct error *e)
-{
-    for (char *const *l = layer_dirs; *l; l++) {
-        struct stat st;
-
-        if (lstat(*l, &st) < 0)
-            return error_set_errno(e, errno, "layer %s", *l);
-        if (!S_ISDIR(st.st_mode))
-            return error_set(e, ERR_INTERNAL, "layer %s is not a folder", *l);
-    }
+    /* Each file is a file system with inode numbers of its own: without this, files of the layers
+     * would be on other devices than their folders, and change their number when written to. */
+    if (files)
+        strv_push(&m->options, "xino=on");
     return 0;
 }
 
@@ -93,15 +115,16 @@ static int forget_volatile(int dir, const char *container_dir, struct error *e)
 
 /* The root folder of every container is 0755 root:root, whatever the layers say: so does Docker,
  * and images whose archives were made from a private folder depend on it. */
-static int overlay_prepare(const char *container_dir, char *const *layer_dirs,
-                           struct rootfs_mount *ret, struct error *e)
+int overlay_prepare(struct layer_mounts *lm, const char *container_dir, char *const *layers,
+                    struct rootfs_mount *ret, struct error *e)
 {
+    struct rootfs_mount m = {.type = NULL};
     AUTOFD int dir = open(container_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
     int r;
 
     if (dir < 0)
         return error_set_errno(e, errno, "open %s", container_dir);
-    r = check_layer_dirs(layer_dirs, e);
+    r = fill_lower(lm, layers, &m, e);
     if (r < 0)
         return r;
     r = make_dir(dir, container_dir, UPPER_DIR, 0755, e);
@@ -109,35 +132,35 @@ static int overlay_prepare(const char *container_dir, char *const *layer_dirs,
         r = make_dir(dir, container_dir, WORK_DIR, 0700, e);
     if (r == 0)
         r = forget_volatile(dir, container_dir, e);
-    if (r < 0)
+    if (r < 0) {
+        rootfs_mount_done(&m);
         return r;
-    *ret = (struct rootfs_mount){
-        .upper = xasprintf("%s/%s", container_dir, UPPER_DIR),
-        .work = xasprintf("%s/%s", container_dir, WORK_DIR),
-    };
-    fill_lower(ret, layer_dirs);
+    }
+    m.upper = xasprintf("%s/%s", container_dir, UPPER_DIR);
+    m.work = xasprintf("%s/%s", container_dir, WORK_DIR);
+    *ret = m;
     return 0;
 }
 
-static int overlay_view(char *const *layer_dirs, struct rootfs_mount *ret, struct error *e)
+int overlay_view(struct layer_mounts *lm, char *const *layers, struct rootfs_mount *ret,
+                 struct error *e)
 {
-    int r = check_layer_dirs(layer_dirs, e);
+    struct rootfs_mount m = {.type = NULL};
+    int r = fill_lower(lm, layers, &m, e);
 
-    if (r < 0)
-        return r;
-    *ret = (struct rootfs_mount){.type = NULL};
-    fill_lower(ret, layer_dirs);
-    return 0;
+    if (r == 0)
+        *ret = m;
+    return r;
 }
 
-static int overlay_size(const char *container_dir, uint64_t *ret_bytes, struct error *e)
+int overlay_size(const char *container_dir, uint64_t *ret_bytes, struct error *e)
 {
     AUTOFREE char *upper = xasprintf("%s/%s", container_dir, UPPER_DIR);
 
     return rootfs_tree_size(upper, ret_bytes, e);
 }
 
-static int overlay_remove(const char *container_dir, struct error *e)
+int overlay_remove(const char *container_dir, struct error *e)
 {
     static const char *const parts[] = {UPPER_DIR, WORK_DIR};
 
@@ -158,7 +181,7 @@ static const char *const layer_parts[] = {UPPER_DIR, WORK_DIR};
 
 /* Each part is moved once: one that is there already has been moved before, and what has its old
  * place now is the new layer's. */
-static int overlay_set_aside(const char *container_dir, struct error *e)
+int overlay_set_aside(const char *container_dir, struct error *e)
 {
     AUTOFD int dir = open(container_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
@@ -177,7 +200,7 @@ static int overlay_set_aside(const char *container_dir, struct error *e)
     return 0;
 }
 
-static int overlay_put_back(const char *container_dir, struct error *e)
+int overlay_put_back(const char *container_dir, struct error *e)
 {
     AUTOFD int dir = open(container_dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 
@@ -200,7 +223,7 @@ static int overlay_put_back(const char *container_dir, struct error *e)
     return 0;
 }
 
-static int overlay_drop_aside(const char *container_dir, struct error *e)
+int overlay_drop_aside(const char *container_dir, struct error *e)
 {
     AUTOFREE char *path = xasprintf("%s/" ASIDE_DIR, container_dir);
     int r = fs_remove_tree(AT_FDCWD, path);
@@ -208,7 +231,7 @@ static int overlay_drop_aside(const char *container_dir, struct error *e)
     return r < 0 ? error_set_errno(e, r, "remove %s", path) : 0;
 }
 
-static bool overlay_is_present(const char *container_dir)
+bool overlay_is_present(const char *container_dir)
 {
     AUTOFREE char *upper = xasprintf("%s/%s", container_dir, UPPER_DIR);
     AUTOFREE char *work = xasprintf("%s/%s", container_dir, WORK_DIR);
@@ -228,7 +251,7 @@ static int probe_in(const char *dir, struct error *e)
 
     if (mkdir(lower, 0700) < 0)
         return error_set_errno(e, errno, "make %s", lower);
-    r = overlay_prepare(dir, layers, &m, e);
+    r = overlay_prepare(NULL, dir, layers, &m, e);
     if (r == 0)
         r = rootfs_mount_detached(&m, &fd, e);
     if (r < 0)
@@ -238,7 +261,7 @@ static int probe_in(const char *dir, struct error *e)
     return 0;
 }
 
-static int overlay_probe(const char *root, struct error *e)
+int overlay_probe(const char *root, struct error *e)
 {
     AUTOFREE char *dir = xasprintf("%s/.probe-XXXXXX", root);
     int gone;
@@ -250,11 +273,11 @@ static int overlay_probe(const char *root, struct error *e)
     if (r == -EINVAL || r == -EOPNOTSUPP)
         error_add(
             e,
-            "storage driver overlay cannot work on the file system of %s; ext4, xfs and btrfs "
+            "overlayfs cannot work on the file system of %s; ext4, xfs and btrfs "
             "can be used: choose another root folder",
             root);
     else if (r < 0)
-        error_add(e, "storage driver overlay");
+        error_add(e, "storage driver: overlayfs");
     gone = fs_remove_tree(AT_FDCWD, dir);
     if (r == 0 && gone < 0)
         return error_set_errno(e, gone, "remove %s", dir);
@@ -263,7 +286,6 @@ static int overlay_probe(const char *root, struct error *e)
 
 const struct rootfs_driver rootfs_driver_overlay = {
     .name = "overlay",
-    .probe = overlay_probe,
     .prepare = overlay_prepare,
     .view = overlay_view,
     .size = overlay_size,

@@ -18,8 +18,17 @@
 #include "rootfs/rootfs-priv.h"
 #include "sys/overlay.h"
 
+/* The first that works is "auto". */
 static const struct rootfs_driver *const drivers[] = {
+    &rootfs_driver_erofs,
     &rootfs_driver_overlay,
+};
+
+struct rootfs {
+    const struct rootfs_driver *drv;
+    struct layer_mounts *layers;
+    enum sys_erofs_way way;
+    char *no_erofs; /* with SYS_EROFS_NONE: why */
 };
 
 static const struct json_field mount_fields[] = {
@@ -43,38 +52,130 @@ void rootfs_mount_set_volatile(struct rootfs_mount *m)
         strv_push(&m->options, "volatile");
 }
 
-int rootfs_driver_find(const char *name, const struct rootfs_driver **ret, struct error *e)
+/* *ret NULL: auto. */
+static int find_driver(const char *name, const struct rootfs_driver **ret, struct error *e)
 {
     AUTO(buf) struct buf known = BUF_INIT(4096);
 
+    *ret = NULL;
     if (str_is_empty(name))
-        name = ROOTFS_DRIVER_DEFAULT;
+        name = "overlay";
+    if (STREQ(name, "auto"))
+        return 0;
     for (size_t i = 0; i < ARRAY_SIZE(drivers); i++) {
         if (STREQ(drivers[i]->name, name)) {
             *ret = drivers[i];
             return 0;
         }
-        (void)buf_printf(&known, "%s%s", i ? ", " : "", drivers[i]->name);
+        (void)buf_printf(&known, "%s, ", drivers[i]->name);
     }
-    return error_set(e, ERR_INVALID, "unknown storage driver \"%s\" (there is: %s)", name,
+    return error_set(e, ERR_INVALID, "unknown storage driver \"%s\" (there is: %sauto)", name,
                      buf_str(&known));
 }
 
-const char *rootfs_driver_name(const struct rootfs_driver *drv)
+int rootfs_check_name(const char *name, struct error *e)
 {
-    return drv->name;
+    const struct rootfs_driver *drv;
+
+    return find_driver(name, &drv, e);
 }
 
-int rootfs_driver_probe(const struct rootfs_driver *drv, const char *root, struct error *e)
+/* Which driver, and how EROFS files are mounted for it. */
+static int choose(struct rootfs *rf, const struct rootfs_params *p, struct error *e)
 {
-    return drv->probe(root, e);
+    AUTO(error) struct error why = ERROR_INIT;
+    int r = find_driver(p->driver, &rf->drv, e);
+
+    if (r == 0)
+        r = overlay_probe(p->root, e);
+    /* The overlay driver keeps its hands off EROFS: it may have been chosen for that. */
+    if (r < 0 || (rf->drv && !rf->drv->needs_erofs))
+        return r;
+    r = sys_erofs_probe(p->root, &rf->way, &why);
+    if (r < 0) {
+        error_move(e, &why);
+        return r;
+    }
+    if (rf->way == SYS_EROFS_NONE) {
+        rf->no_erofs = xstrdup(error_message(&why));
+        if (rf->drv)
+            return error_set(e, ERR_NOT_SUPPORTED,
+                             "storage driver erofs: %s; use --rootfs-driver overlay, or auto",
+                             rf->no_erofs);
+    }
+    for (size_t i = 0; !rf->drv && i < ARRAY_SIZE(drivers); i++)
+        if (!drivers[i]->needs_erofs || rf->way != SYS_EROFS_NONE)
+            rf->drv = drivers[i];
+    return 0;
 }
 
-char *rootfs_layer_path(const char *root, const char *chain_id)
+int rootfs_open(const struct rootfs_params *p, struct rootfs **ret, struct error *e)
 {
-    const char *colon = strchr(chain_id, ':');
+    struct rootfs *rf = xcalloc(1, sizeof(*rf));
+    int r = choose(rf, p, e);
 
-    return xasprintf("%s/layers/%s", root, colon ? colon + 1 : chain_id);
+    if (r == 0)
+        r = rootfs_layers_open(p->root, p->state, rf->way, &rf->layers, e);
+    if (r < 0) {
+        rootfs_close(rf, NULL);
+        return r;
+    }
+    *ret = rf;
+    return 0;
+}
+
+void rootfs_close(struct rootfs *rf, char *const *keep)
+{
+    if (!rf)
+        return;
+    rootfs_layers_close(rf->layers, keep);
+    free(rf->no_erofs);
+    free(rf);
+}
+
+const char *rootfs_driver_name(const struct rootfs *rf)
+{
+    return rf->drv->name;
+}
+
+bool rootfs_makes_files(const struct rootfs *rf)
+{
+    return rf->drv->makes_files;
+}
+
+bool rootfs_can_use(const struct rootfs *rf, const char *layer)
+{
+    return !rootfs_layer_is_file(layer) || rf->way != SYS_EROFS_NONE;
+}
+
+char **rootfs_status(struct rootfs *rf)
+{
+    char **out = NULL;
+
+    strv_push(&out, "Layer Form");
+    strv_push(&out, rf->drv->makes_files ? "EROFS files" : "folders");
+    if (rf->drv->needs_erofs) {
+        strv_push(&out, "EROFS Mounts");
+        strv_push(&out, rf->way == SYS_EROFS_FILE ? "file-backed" : "loop devices");
+    } else if (rf->no_erofs) {
+        strv_push(&out, "EROFS");
+        strv_push(&out, rf->no_erofs);
+    }
+    strv_push(&out, "Mounted Layers");
+    strv_pushf(&out, "%zu", rootfs_layers_count(rf->layers));
+    return out;
+}
+
+void rootfs_layer_going(struct rootfs *rf, const char *layer)
+{
+    if (rootfs_layer_is_file(layer))
+        rootfs_layer_doom(rf->layers, layer);
+}
+
+void rootfs_layer_gone(struct rootfs *rf, const char *layer)
+{
+    if (rootfs_layer_is_file(layer))
+        rootfs_layer_drop(rf->layers, layer);
 }
 
 static int check_layers(char *const *layer_dirs, struct error *e)
@@ -89,46 +190,46 @@ static int check_layers(char *const *layer_dirs, struct error *e)
     return 0;
 }
 
-int rootfs_prepare(const struct rootfs_driver *drv, const char *container_dir,
+int rootfs_prepare(struct rootfs *rf, const char *container_dir,
                    char *const *layer_dirs, struct rootfs_mount *ret, struct error *e)
 {
     int r = check_layers(layer_dirs, e);
 
-    return r < 0 ? r : drv->prepare(container_dir, layer_dirs, ret, e);
+    return r < 0 ? r : rf->drv->prepare(rf->layers, container_dir, layer_dirs, ret, e);
 }
 
-int rootfs_view(const struct rootfs_driver *drv, char *const *layer_dirs, struct rootfs_mount *ret,
+int rootfs_view(struct rootfs *rf, char *const *layer_dirs, struct rootfs_mount *ret,
                 struct error *e)
 {
     int r = check_layers(layer_dirs, e);
 
-    return r < 0 ? r : drv->view(layer_dirs, ret, e);
+    return r < 0 ? r : rf->drv->view(rf->layers, layer_dirs, ret, e);
 }
 
-int rootfs_size(const struct rootfs_driver *drv, const char *container_dir, uint64_t *ret_bytes,
+int rootfs_size(struct rootfs *rf, const char *container_dir, uint64_t *ret_bytes,
                 struct error *e)
 {
-    return drv->size(container_dir, ret_bytes, e);
+    return rf->drv->size(container_dir, ret_bytes, e);
 }
 
-int rootfs_set_aside(const struct rootfs_driver *drv, const char *container_dir, struct error *e)
+int rootfs_set_aside(struct rootfs *rf, const char *container_dir, struct error *e)
 {
-    return drv->set_aside(container_dir, e);
+    return rf->drv->set_aside(container_dir, e);
 }
 
-int rootfs_put_back(const struct rootfs_driver *drv, const char *container_dir, struct error *e)
+int rootfs_put_back(struct rootfs *rf, const char *container_dir, struct error *e)
 {
-    return drv->put_back(container_dir, e);
+    return rf->drv->put_back(container_dir, e);
 }
 
-int rootfs_drop_aside(const struct rootfs_driver *drv, const char *container_dir, struct error *e)
+int rootfs_drop_aside(struct rootfs *rf, const char *container_dir, struct error *e)
 {
-    return drv->drop_aside(container_dir, e);
+    return rf->drv->drop_aside(container_dir, e);
 }
 
-int rootfs_remove(const struct rootfs_driver *drv, const char *container_dir, struct error *e)
+int rootfs_remove(struct rootfs *rf, const char *container_dir, struct error *e)
 {
-    return drv->remove(container_dir, e);
+    return rf->drv->remove(container_dir, e);
 }
 
 /* --- Detached mounts ------------------------------------------------------------------------ */
@@ -194,13 +295,13 @@ int rootfs_mount_detached(const struct rootfs_mount *m, int *ret_fd, struct erro
 
 /* --- Sweep ---------------------------------------------------------------------------------- */
 
-static int sweep_one(const struct rootfs_driver *drv, const char *dir, struct error *e)
+static int sweep_one(struct rootfs *rf, const char *dir, struct error *e)
 {
     int r;
 
-    if (!drv->is_present(dir))
+    if (!rf->drv->is_present(dir))
         return 0;
-    r = drv->remove(dir, e);
+    r = rf->drv->remove(dir, e);
     if (r < 0)
         return r;
     /* Stays when the engine still has files in it. */
@@ -208,7 +309,7 @@ static int sweep_one(const struct rootfs_driver *drv, const char *dir, struct er
     return 1;
 }
 
-int rootfs_sweep(const struct rootfs_driver *drv, const char *root, char *const *live_ids,
+int rootfs_sweep(struct rootfs *rf, const char *root, char *const *live_ids,
                  struct error *e)
 {
     AUTOFREE char *path = xasprintf("%s/containers", root);
@@ -225,7 +326,7 @@ int rootfs_sweep(const struct rootfs_driver *drv, const char *root, char *const 
         if (de->d_name[0] == '.' || strv_contains(live_ids, de->d_name))
             continue;
         sub = xasprintf("%s/%s", path, de->d_name);
-        r = sweep_one(drv, sub, e);
+        r = sweep_one(rf, sub, e);
         if (r > 0)
             swept++;
     }

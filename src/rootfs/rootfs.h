@@ -5,33 +5,58 @@
  * mount namespace, so that the host never sees it. Layers are written by the program pouch-unpack
  * (src/rootfs/unpack), never by a process that includes this header.
  *
- * On disk:  <root>/layers/<hex of the chain id>/   one layer's files, in overlayfs form
- *           <root>/containers/<id>/{diff,work}     the writable layer of one container
+ * On disk:  <root>/layers/<hex>/            one layer's files in overlayfs form, or
+ *           <root>/layers/<hex>.erofs       the same as an EROFS file; <hex> is the diff id
+ *           <root>/containers/<id>/{diff,work}  the writable layer of one container
+ *           <state>/layers/<hex>            where a layer's file is mounted, once for all containers
  *
  * All functions may be called from any thread; two calls for the same container must not overlap.
  * They block on the disk: hold no lock.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
 #include "base/json.h"
 #include "base/macros.h"
 
-struct rootfs_driver;
+struct rootfs;
 
-#define ROOTFS_DRIVER_DEFAULT "overlay"
+struct rootfs_params {
+    /* "overlay", "erofs"; NULL, "" or "auto": erofs where the kernel has it, else overlay */
+    const char *driver;
+    const char *root;  /* both absolute, and there */
+    const char *state;
+};
 
-/* The driver of that name, NULL or "" for the default. ERR_INVALID lists the names that exist. */
-int rootfs_driver_find(const char *name, const struct rootfs_driver **ret,
-                       struct error *e) MUST_CHECK;
-const char *rootfs_driver_name(const struct rootfs_driver *drv);
+/* Is it the name of a driver (or auto)? ERR_INVALID lists those that exist. */
+int rootfs_check_name(const char *name, struct error *e) MUST_CHECK;
 
-/* Tries whether the driver works on the file system of `root` (an existing folder of ours). The
- * error says what is missing. Leaves nothing behind. */
-int rootfs_driver_probe(const struct rootfs_driver *drv, const char *root,
-                        struct error *e) MUST_CHECK;
+/* Tries what works here; the error says what is missing. Finds the layer mounts of an earlier
+ * pouchd again, and takes those away whose layer is gone. */
+int rootfs_open(const struct rootfs_params *p, struct rootfs **ret, struct error *e) MUST_CHECK;
+/* Unmounts the layers but for those in keep (as in layer_dirs; NULL: none): what running containers
+ * use, so that the next pouchd finds it. NULL is fine. */
+void rootfs_close(struct rootfs *rf, char *const *keep);
+
+const char *rootfs_driver_name(const struct rootfs *rf);
+/* New layers become EROFS files (else folders). */
+bool rootfs_makes_files(const struct rootfs *rf);
+/* Can this layer (a path as in layer_dirs) be used as it is? Else it must be converted. */
+bool rootfs_can_use(const struct rootfs *rf, const char *layer);
+
+/* For people: pairs of name and value, NULL-ended; the caller frees with strv_free(). */
+char **rootfs_status(struct rootfs *rf) MUST_CHECK;
+
+/*
+ * A layer is being removed. _going: does not block, may be called inside of a transaction of the
+ * database; from then on nobody gets the layer's mount any more. _gone: unmounts it. Nothing
+ * happens for layers that are folders, or not mounted.
+ */
+void rootfs_layer_going(struct rootfs *rf, const char *layer);
+void rootfs_layer_gone(struct rootfs *rf, const char *layer);
 
 /*
  * What to mount as the container's root. This is also the private object "pouch": {"overlay": …}
@@ -39,7 +64,7 @@ int rootfs_driver_probe(const struct rootfs_driver *drv, const char *root,
  */
 struct rootfs_mount {
     char *type;     /* "overlay" */
-    char **lower;   /* layer folders, topmost first */
+    char **lower;   /* layer folders (of files: where they are mounted), topmost first */
     char *upper;    /* NULL: a read-only view of the layers */
     char *work;     /* NULL with upper */
     char **options; /* further options for the file system ("index=off") */
@@ -49,15 +74,13 @@ void rootfs_mount_done(struct rootfs_mount *m);
 
 #define ROOTFS_LAYERS_MAX 128
 
-/* "<root>/layers/<hex>"; chain_id is "sha256:<hex>" or the hex digits alone. Never NULL. */
-char *rootfs_layer_path(const char *root, const char *chain_id) MUST_CHECK;
-
 /*
  * Makes the writable layer in container_dir (which exists; a layer that is there already is kept,
- * so that a restarted container finds its files) and fills *ret. layer_dirs: absolute paths, bottom
- * layer first as in an image's diff_ids, NULL-ended, at most ROOTFS_LAYERS_MAX.
+ * so that a restarted container finds its files) and fills *ret. layer_dirs: absolute paths of folders
+ * or EROFS files, mixed as they come, bottom layer first as in an image's diff_ids, NULL-ended, at
+ * most ROOTFS_LAYERS_MAX. Files are mounted when they are not yet, and stay mounted.
  */
-int rootfs_prepare(const struct rootfs_driver *drv, const char *container_dir,
+int rootfs_prepare(struct rootfs *rf, const char *container_dir,
                    char *const *layer_dirs, struct rootfs_mount *ret, struct error *e) MUST_CHECK;
 
 /*
@@ -68,7 +91,7 @@ int rootfs_prepare(const struct rootfs_driver *drv, const char *container_dir,
 void rootfs_mount_set_volatile(struct rootfs_mount *m);
 
 /* A read-only view of the layers alone, for copying an image's content into a volume. */
-int rootfs_view(const struct rootfs_driver *drv, char *const *layer_dirs, struct rootfs_mount *ret,
+int rootfs_view(struct rootfs *rf, char *const *layer_dirs, struct rootfs_mount *ret,
                 struct error *e) MUST_CHECK;
 
 /*
@@ -80,11 +103,11 @@ int rootfs_view(const struct rootfs_driver *drv, char *const *layer_dirs, struct
 int rootfs_mount_detached(const struct rootfs_mount *m, int *ret_fd, struct error *e) MUST_CHECK;
 
 /* Bytes the container wrote (allocated blocks of its writable layer; hard links once). */
-int rootfs_size(const struct rootfs_driver *drv, const char *container_dir, uint64_t *ret_bytes,
+int rootfs_size(struct rootfs *rf, const char *container_dir, uint64_t *ret_bytes,
                 struct error *e) MUST_CHECK;
 
 /* Removes the writable layer, whatever is in it. 0 when there is none. */
-int rootfs_remove(const struct rootfs_driver *drv, const char *container_dir,
+int rootfs_remove(struct rootfs *rf, const char *container_dir,
                   struct error *e) MUST_CHECK;
 
 /*
@@ -93,14 +116,14 @@ int rootfs_remove(const struct rootfs_driver *drv, const char *container_dir,
  * meanwhile goes) or dropped. Each can be repeated, also after it was cut off half-way, and does
  * nothing when it is done already.
  */
-int rootfs_set_aside(const struct rootfs_driver *drv, const char *container_dir,
+int rootfs_set_aside(struct rootfs *rf, const char *container_dir,
                      struct error *e) MUST_CHECK;
-int rootfs_put_back(const struct rootfs_driver *drv, const char *container_dir,
+int rootfs_put_back(struct rootfs *rf, const char *container_dir,
                     struct error *e) MUST_CHECK;
-int rootfs_drop_aside(const struct rootfs_driver *drv, const char *container_dir,
+int rootfs_drop_aside(struct rootfs *rf, const char *container_dir,
                       struct error *e) MUST_CHECK;
 
 /* At start: removes the writable layers under <root>/containers of every id not in live_ids, and
  * their empty folders. Returns how many there were. */
-int rootfs_sweep(const struct rootfs_driver *drv, const char *root, char *const *live_ids,
+int rootfs_sweep(struct rootfs *rf, const char *root, char *const *live_ids,
                  struct error *e) MUST_CHECK;

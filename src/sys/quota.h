@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * How much a folder may hold, as the kernel's file systems know it: project quota (ext4, xfs) by
- * quotactl and FS_IOC_FSSETXATTR, and qgroups of btrfs subvolumes. And loop devices, for file
- * systems in a file. No programs are run.
+ * quotactl and FS_IOC_FSSETXATTR, and qgroups of btrfs subvolumes. And file systems in a file.
+ * No programs are run.
  *
  * Any thread; all block on the disk. Functions with `struct error` say what is missing and how to
  * get it; the others return 0 or -errno.
@@ -66,14 +66,8 @@ int quota_btrfs_group_limit(int fd, uint64_t group, uint64_t bytes) MUST_CHECK;
 /* -ENOENT: there is no such group. */
 int quota_btrfs_group_usage(int fd, uint64_t group, struct quota_usage *ret) MUST_CHECK;
 
-/* --- loop devices ---------------------------------------------------------------------------------- */
+/* --- images on loop devices ---------------------------------------------------------------------------------- */
 
-/*
- * The loop device that holds the file open at image_fd: the one that has it already (an image that
- * were attached twice would be destroyed), else a new one, which the kernel frees with its last
- * user. ret_name has room for 32 bytes ("/dev/loop7"). *ret_fd keeps it until it is mounted.
- */
-int quota_loop_attach(int image_fd, int *ret_fd, char *ret_name, struct error *e) MUST_CHECK;
 /* The image has grown: the device and the mounted ext4 on it (a folder at mount_fd) follow. */
 int quota_loop_grow(int loop_fd, int mount_fd, uint64_t bytes, struct error *e) MUST_CHECK;
 /* Is this folder the root of a mount? */

@@ -92,6 +92,12 @@ static void info_counts(struct jsonw *w, const struct engine_info *i)
     jsonw_uint(w, "Images", i->images);
     jsonw_str(w, "Driver", i->rootfs_driver);
     jsonw_list_begin(w, "DriverStatus");
+    for (char **s = i->rootfs_status; s && s[0] && s[1]; s += 2) {
+        jsonw_list_begin(w, NULL);
+        jsonw_str(w, NULL, s[0]);
+        jsonw_str(w, NULL, s[1]);
+        jsonw_list_end(w);
+    }
     jsonw_list_end(w);
     jsonw_begin(w, "Plugins");
     info_names(w, "Volume", (const char *const[]){"local", NULL});

@@ -205,7 +205,7 @@ static void test_umoci(void **state)
     AUTOFREE char *b = in_top("top");
     char *layers[] = {a, b, NULL};
     CLEANUP(rootfs_mount_done) struct rootfs_mount m = {.type = NULL};
-    const struct rootfs_driver *drv = NULL;
+    struct rootfs *drv = NULL;
     AUTOFD int fd = -EBADF;
 
     need("umoci");
@@ -217,13 +217,18 @@ static void test_umoci(void **state)
         "umoci raw add-layer --image oci:t base.tar && umoci raw add-layer --image oci:t top.tar && "
         "umoci raw unpack --image oci:t theirs",
         top);
-    assert_int_equal(rootfs_driver_find(NULL, &drv, NULL), 0);
+    assert_int_equal(rootfs_open(&(struct rootfs_params){.driver = "overlay",
+                                                        .root = "/tmp",
+                                                        .state = "/tmp"},
+                                 &drv, NULL),
+                     0);
     assert_int_equal(rootfs_view(drv, layers, &m, NULL), 0);
     assert_int_equal(rootfs_mount_detached(&m, &fd, NULL), 0);
     kit_manifest(fd, false, &ours);
     manifest_of("theirs", false, &theirs);
     assert_true(ours.len > 500);
     assert_same(&ours, &theirs);
+    rootfs_close(drv, NULL);
 }
 
 int main(void)

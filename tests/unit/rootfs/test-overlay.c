@@ -25,7 +25,7 @@
 #include "sys/overlay.h"
 
 static char top[64];
-static const struct rootfs_driver *drv;
+static struct rootfs *drv;
 static char **layers;
 
 static int set_up(void **state)
@@ -33,12 +33,16 @@ static int set_up(void **state)
     if (geteuid() != 0)
         return 0;
     (void)snprintf(top, sizeof top, "/tmp/pouch-test-overlay-XXXXXX");
-    return mkdtemp(top) ? rootfs_driver_find(NULL, &drv, NULL) : -1;
+    if (!mkdtemp(top))
+        return -1;
+    return rootfs_open(&(struct rootfs_params){.driver = "overlay", .root = top, .state = top},
+                       &drv, NULL);
 }
 
 static int tear_down(void **state)
 {
     strv_free(take_ptr(layers));
+    rootfs_close(take_ptr(drv), NULL);
     return geteuid() == 0 ? fs_remove_tree(AT_FDCWD, top) : 0;
 }
 
@@ -93,18 +97,30 @@ static void assert_content(int fd, const char *name, const char *text)
 
 static void test_find(void **state)
 {
-    const struct rootfs_driver *d = NULL;
     struct error e = ERROR_INIT;
-    AUTOFREE char *a = rootfs_layer_path("/r", "sha256:abc");
-    AUTOFREE char *b = rootfs_layer_path("/r", "abc");
 
-    assert_int_equal(rootfs_driver_find("", &d, NULL), 0);
-    assert_string_equal(rootfs_driver_name(d), "overlay");
-    assert_int_equal(rootfs_driver_find("zfs", &d, &e), -EINVAL);
-    assert_string_equal(error_message(&e), "unknown storage driver \"zfs\" (there is: overlay)");
+    assert_int_equal(rootfs_check_name("", &e), 0);
+    assert_int_equal(rootfs_check_name("auto", &e), 0);
+    assert_int_equal(rootfs_check_name("erofs", &e), 0);
+    assert_int_equal(rootfs_check_name("zfs", &e), -EINVAL);
+    assert_string_equal(error_message(&e),
+                        "unknown storage driver \"zfs\" (there is: erofs, overlay, auto)");
     error_done(&e);
-    assert_string_equal(a, "/r/layers/abc");
-    assert_string_equal(b, "/r/layers/abc");
+    need_root();
+    assert_string_equal(rootfs_driver_name(drv), "overlay");
+    assert_false(rootfs_makes_files(drv));
+    assert_true(rootfs_can_use(drv, "/r/layers/abc"));
+    assert_false(rootfs_can_use(drv, "/r/layers/abc.erofs"));
+}
+
+static int probe(const char *root, struct error *e)
+{
+    struct rootfs *rf = NULL;
+    int r = rootfs_open(&(struct rootfs_params){.driver = "overlay", .root = root, .state = root},
+                        &rf, e);
+
+    rootfs_close(rf, NULL);
+    return r;
 }
 
 static void test_probe(void **state)
@@ -113,13 +129,13 @@ static void test_probe(void **state)
     AUTOFREE char *missing = in_top("missing");
 
     need_root();
-    assert_int_equal(rootfs_driver_probe(drv, top, &e), 0);
+    assert_int_equal(probe(top, &e), 0);
     assert_int_equal(rmdir(top), 0); /* nothing was left */
     assert_int_equal(mkdir(top, 0700), 0);
-    assert_true(rootfs_driver_probe(drv, missing, &e) < 0);
+    assert_true(probe(missing, &e) < 0);
     error_done(&e);
     /* A read-only place cannot carry a writable layer. */
-    assert_true(rootfs_driver_probe(drv, "/proc", &e) < 0);
+    assert_true(probe("/proc", &e) < 0);
     error_done(&e);
 }
 
@@ -147,7 +163,7 @@ static void test_probe_nested(void **state)
         if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
             mount("overlay", target, "overlay", 0, opts) < 0)
             _exit(2);
-        if (rootfs_driver_probe(drv, target, &e) != -EINVAL)
+        if (probe(target, &e) != -EINVAL)
             _exit(3);
         _exit(strstr(error_message(&e), "choose another root folder") ? 0 : 4);
     }
