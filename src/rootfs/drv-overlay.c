@@ -271,11 +271,10 @@ int overlay_probe(const char *root, struct error *e)
         return error_set_errno(e, errno, "make a folder in %s", root);
     r = probe_in(dir, e);
     if (r == -EINVAL || r == -EOPNOTSUPP)
-        error_add(
-            e,
-            "overlayfs cannot work on the file system of %s; ext4, xfs and btrfs "
-            "can be used: choose another root folder",
-            root);
+        error_add(e,
+                  "overlayfs cannot work on the file system of %s; ext4, xfs and btrfs "
+                  "can be used: choose another root folder",
+                  root);
     else if (r < 0)
         error_add(e, "storage driver: overlayfs");
     gone = fs_remove_tree(AT_FDCWD, dir);

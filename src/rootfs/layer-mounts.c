@@ -227,9 +227,9 @@ int rootfs_layer_mount(struct layer_mounts *lm, const char *path, char **ret_pla
     int r;
 
     if (lm->way == SYS_EROFS_NONE)
-        return error_set(e, ERR_NOT_SUPPORTED,
-                         "layer %s is an EROFS file, which the storage driver in use does not mount",
-                         path);
+        return error_set(
+            e, ERR_NOT_SUPPORTED,
+            "layer %s is an EROFS file, which the storage driver in use does not mount", path);
     (void)pthread_mutex_lock(&lm->mutex);
     m = map_get(lm->by_hex, hex);
     known = m && !m->busy && m->mounted && !m->doomed;

@@ -190,8 +190,8 @@ static int check_layers(char *const *layer_dirs, struct error *e)
     return 0;
 }
 
-int rootfs_prepare(struct rootfs *rf, const char *container_dir,
-                   char *const *layer_dirs, struct rootfs_mount *ret, struct error *e)
+int rootfs_prepare(struct rootfs *rf, const char *container_dir, char *const *layer_dirs,
+                   struct rootfs_mount *ret, struct error *e)
 {
     int r = check_layers(layer_dirs, e);
 
@@ -206,8 +206,7 @@ int rootfs_view(struct rootfs *rf, char *const *layer_dirs, struct rootfs_mount 
     return r < 0 ? r : rf->drv->view(rf->layers, layer_dirs, ret, e);
 }
 
-int rootfs_size(struct rootfs *rf, const char *container_dir, uint64_t *ret_bytes,
-                struct error *e)
+int rootfs_size(struct rootfs *rf, const char *container_dir, uint64_t *ret_bytes, struct error *e)
 {
     return rf->drv->size(container_dir, ret_bytes, e);
 }
@@ -309,8 +308,7 @@ static int sweep_one(struct rootfs *rf, const char *dir, struct error *e)
     return 1;
 }
 
-int rootfs_sweep(struct rootfs *rf, const char *root, char *const *live_ids,
-                 struct error *e)
+int rootfs_sweep(struct rootfs *rf, const char *root, char *const *live_ids, struct error *e)
 {
     AUTOFREE char *path = xasprintf("%s/containers", root);
     DIR *dir = opendir(path);

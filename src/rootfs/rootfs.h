@@ -27,7 +27,7 @@ struct rootfs;
 struct rootfs_params {
     /* "overlay", "erofs"; NULL, "" or "auto": erofs where the kernel has it, else overlay */
     const char *driver;
-    const char *root;  /* both absolute, and there */
+    const char *root; /* both absolute, and there */
     const char *state;
 };
 
@@ -80,8 +80,8 @@ void rootfs_mount_done(struct rootfs_mount *m);
  * or EROFS files, mixed as they come, bottom layer first as in an image's diff_ids, NULL-ended, at
  * most ROOTFS_LAYERS_MAX. Files are mounted when they are not yet, and stay mounted.
  */
-int rootfs_prepare(struct rootfs *rf, const char *container_dir,
-                   char *const *layer_dirs, struct rootfs_mount *ret, struct error *e) MUST_CHECK;
+int rootfs_prepare(struct rootfs *rf, const char *container_dir, char *const *layer_dirs,
+                   struct rootfs_mount *ret, struct error *e) MUST_CHECK;
 
 /*
  * What the container writes need not outlive a power cut (--rm: it is removed when it ends). Saves
@@ -107,8 +107,7 @@ int rootfs_size(struct rootfs *rf, const char *container_dir, uint64_t *ret_byte
                 struct error *e) MUST_CHECK;
 
 /* Removes the writable layer, whatever is in it. 0 when there is none. */
-int rootfs_remove(struct rootfs *rf, const char *container_dir,
-                  struct error *e) MUST_CHECK;
+int rootfs_remove(struct rootfs *rf, const char *container_dir, struct error *e) MUST_CHECK;
 
 /*
  * Another image for a container that does not run: its writable layer is set aside, so that the
@@ -116,12 +115,9 @@ int rootfs_remove(struct rootfs *rf, const char *container_dir,
  * meanwhile goes) or dropped. Each can be repeated, also after it was cut off half-way, and does
  * nothing when it is done already.
  */
-int rootfs_set_aside(struct rootfs *rf, const char *container_dir,
-                     struct error *e) MUST_CHECK;
-int rootfs_put_back(struct rootfs *rf, const char *container_dir,
-                    struct error *e) MUST_CHECK;
-int rootfs_drop_aside(struct rootfs *rf, const char *container_dir,
-                      struct error *e) MUST_CHECK;
+int rootfs_set_aside(struct rootfs *rf, const char *container_dir, struct error *e) MUST_CHECK;
+int rootfs_put_back(struct rootfs *rf, const char *container_dir, struct error *e) MUST_CHECK;
+int rootfs_drop_aside(struct rootfs *rf, const char *container_dir, struct error *e) MUST_CHECK;
 
 /* At start: removes the writable layers under <root>/containers of every id not in live_ids, and
  * their empty folders. Returns how many there were. */

@@ -96,7 +96,8 @@ static void add_layer(struct fixture *f, char c)
 
     (void)mkdir(dir, 0755);
     assert_int_equal(fs_write_atomic(AT_FDCWD, file, "x", 1, 0644, FS_NO_SYNC), 0);
-    assert_true(image_store_add_layer(f->s, digest, digest, OCI_MT_LAYER, 10, 100, IMAGE_LAYER_FOLDER, NULL) >= 0);
+    assert_true(image_store_add_layer(f->s, digest, digest, OCI_MT_LAYER, 10, 100,
+                                      IMAGE_LAYER_FOLDER, NULL) >= 0);
     AUTOFREE char *blob = xasprintf("%s/blobs/sha256/%s", f->root, digest_hex(digest));
     assert_int_equal(fs_write_atomic(AT_FDCWD, blob, "x", 1, 0600, FS_NO_SYNC), 0);
 }

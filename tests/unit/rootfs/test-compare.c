@@ -217,11 +217,10 @@ static void test_umoci(void **state)
         "umoci raw add-layer --image oci:t base.tar && umoci raw add-layer --image oci:t top.tar && "
         "umoci raw unpack --image oci:t theirs",
         top);
-    assert_int_equal(rootfs_open(&(struct rootfs_params){.driver = "overlay",
-                                                        .root = "/tmp",
-                                                        .state = "/tmp"},
-                                 &drv, NULL),
-                     0);
+    assert_int_equal(
+        rootfs_open(&(struct rootfs_params){.driver = "overlay", .root = "/tmp", .state = "/tmp"},
+                    &drv, NULL),
+        0);
     assert_int_equal(rootfs_view(drv, layers, &m, NULL), 0);
     assert_int_equal(rootfs_mount_detached(&m, &fd, NULL), 0);
     kit_manifest(fd, false, &ours);
