@@ -161,6 +161,7 @@ const char *jstr(const struct json_value *obj, const char *key);
     X(rm)                                                                                          \
     X(rmi)                                                                                         \
     X(run)                                                                                         \
+    X(save)                                                                                        \
     X(stats)                                                                                       \
     X(start)                                                                                       \
     X(stop)                                                                                        \

@@ -45,9 +45,8 @@ static const struct command command_container = {.name = "container",
                                                  .sub = container_commands};
 
 static const struct command *const image_commands[] = {
-    &command_import,   &command_image_inspect, &command_load,
-    &command_image_ls, &command_pull,          &command_image_protect,
-    &command_image_rm, &command_tag,           NULL,
+    &command_import,        &command_image_inspect, &command_load, &command_image_ls, &command_pull,
+    &command_image_protect, &command_image_rm,      &command_tag,  &command_save,     NULL,
 };
 static const struct command command_image = {.name = "image",
                                              .summary = "Manage images",
@@ -100,6 +99,7 @@ const struct command *const cli_commands[] = {
     &command_rm,
     &command_rmi,
     &command_run,
+    &command_save,
     &command_start,
     &command_stats,
     &command_stop,

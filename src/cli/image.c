@@ -366,13 +366,15 @@ static int run_rmi(struct cli *cli, void *options, char **args, size_t n)
 /* --- load, import ------------------------------------------------------------------------ */
 
 struct load_options {
-    char *input;
+    char *input, *platform;
     bool quiet;
 };
 
 static const struct option_def load_option_table[] = {
     OPT(struct load_options, input, "input", 'i', OPTION_STR, NULL,
         "Read from tar archive file, instead of STDIN", .complete = COMPLETE_FILE),
+    OPT(struct load_options, platform, "platform", 0, OPTION_STR, NULL,
+        "Load only the images for this platform"),
     OPT(struct load_options, quiet, "quiet", 'q', OPTION_BOOL, NULL, "Suppress the load output"),
     OPT_END,
 };
@@ -402,6 +404,7 @@ static int run_load(struct cli *cli, void *options, char **args, size_t n)
         return 1;
     }
     url_set(&u, "/images/load", NULL, NULL);
+    url_add(&u, "platform", o->platform);
     url_add(&u, "quiet", o->quiet || !isatty(STDOUT_FILENO) ? "1" : "0");
     if (api_upload(cli, "POST", &u, "application/x-tar", o->input ? file : STDIN_FILENO, &conn,
                    &e) < 0 ||

@@ -312,6 +312,8 @@ int engine_image_pull(struct engine *en, const struct image_pull_params *p,
                       struct error *e) MUST_CHECK;
 int engine_image_load(struct engine *en, const struct image_load_params *p,
                       struct error *e) MUST_CHECK;
+int engine_image_save(struct engine *en, const struct image_save_params *p,
+                      struct error *e) MUST_CHECK;
 int engine_image_import(struct engine *en, const struct image_import_params *p, char **ret_id,
                         struct error *e) MUST_CHECK;
 int engine_image_tag(struct engine *en, const char *source, const char *repo, const char *tag,

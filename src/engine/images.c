@@ -105,6 +105,15 @@ int engine_image_load(struct engine *en, const struct image_load_params *p, stru
     return r;
 }
 
+int engine_image_save(struct engine *en, const struct image_save_params *p, struct error *e)
+{
+    int r = image_save(en->images, p, e);
+
+    for (size_t i = 0; r == 0 && p->names[i]; i++)
+        image_event(en, "save", p->names[i], p->names[i]);
+    return r;
+}
+
 int engine_image_import(struct engine *en, const struct image_import_params *p, char **ret_id,
                         struct error *e)
 {

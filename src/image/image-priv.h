@@ -129,6 +129,7 @@ struct worker_msg;
 struct image_op_params {
     struct worker_msg *start;
     int input_fd; /* or negative */
+    int extra_fd; /* a second one, behind input_fd; 0 or negative: none */
     image_progress_fn *progress;
     void *progress_data;
     int cancel_fd;

@@ -241,11 +241,27 @@ struct image_pull_params {
 int image_pull(struct image_store *s, const struct image_pull_params *p, char **ret_id,
                struct error *e) MUST_CHECK;
 
+/* Takes the next bytes of an archive; a negative result ends the operation and is its result. */
+typedef int image_write_fn(void *data, const void *bytes, size_t len);
+
+struct image_save_params {
+    char *const *names;      /* "name:tag", id; a bare name: all tags of the repository */
+    const char *format;      /* NULL, "docker": OCI layout and manifest.json; "oci": the layout */
+    const char *compression; /* of the whole archive: NULL, "none", "gzip", "zstd" */
+    const char *platform;    /* NULL: whatever is there; else the images must be for it */
+    image_write_fn *write;   /* called from the caller's thread */
+    void *write_data;
+};
+/* Images as one archive, as a stream. ERR_NOT_FOUND, ERR_INVALID before the first byte. */
+int image_save(struct image_store *s, const struct image_save_params *p,
+               struct error *e) MUST_CHECK;
+
 struct image_load_params {
     int fd; /* `docker save` or OCI layout archive as a stream, possibly compressed; borrowed */
     image_progress_fn *progress; /* or NULL */
     void *progress_data;
-    bool quiet; /* no progress of layers; "Loaded image: …" comes anyway */
+    const char *platform; /* NULL: all images, of an index the host's; else those for it */
+    bool quiet;           /* no progress of layers; "Loaded image: …" comes anyway */
     int cancel_fd;
 };
 int image_load(struct image_store *s, const struct image_load_params *p,

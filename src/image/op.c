@@ -321,8 +321,9 @@ static int start_worker(struct image_op *op)
     op->sock = pair[0];
     if (r < 0)
         return r;
-    return op_reply(op, op->params->start, &op->params->input_fd,
-                    op->params->input_fd >= 0 ? 1 : 0);
+    const int give[] = {op->params->input_fd, op->params->extra_fd};
+    size_t n = give[0] < 0 ? 0 : give[1] <= 0 ? 1 : 2;
+    return op_reply(op, op->params->start, give, n);
 }
 
 /* What tells that the client went away: a socket's hang-up, an eventfd's count. */

@@ -224,6 +224,7 @@ int image_load(struct image_store *s, const struct image_load_params *p, struct 
     CLEANUP(image_op_results_done) struct image_op_results results = {0};
     struct worker_msg start = {.type = (char *)"start",
                                .op = (char *)"load",
+                               .platform = (char *)p->platform,
                                .parallel = PARALLEL_LAYERS,
                                .stall_timeout = stall_timeout()};
     const struct image_op_params op = {.start = &start,

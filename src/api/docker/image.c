@@ -247,6 +247,7 @@ void api_image_load(struct http_request *req, void *ctx)
         .progress = progress_send,
         .progress_data = req,
         .quiet = http_query_bool(req, "quiet", true),
+        .platform = query_or_null(req, "platform"),
         .cancel_fd = http_client_fd(req),
     };
     int r = engine_image_load(api_engine(ctx), &p, &e);

@@ -245,6 +245,22 @@ static int member_to_file(struct member *m, struct error *e)
     return r < 0 ? error_set_errno(e, r, "cannot write the image's layers") : 0;
 }
 
+/* By the first bytes: what archives say of their layers is often wrong, or nothing. */
+static const char *layer_type(const struct member *m)
+{
+    unsigned char b[4] = {0};
+
+    if (m->data && m->size >= sizeof(b))
+        memcpy(b, m->data, sizeof(b));
+    else if (!m->data && pread(m->fd, b, sizeof(b), 0) < 0)
+        return OCI_MT_LAYER;
+    if (b[0] == 0x1f && b[1] == 0x8b)
+        return OCI_MT_LAYER_GZIP;
+    if (b[0] == 0x28 && b[1] == 0xb5 && b[2] == 0x2f && b[3] == 0xfd)
+        return OCI_MT_LAYER_ZSTD;
+    return OCI_MT_LAYER;
+}
+
 /* Adds a layer unless it is planned already. digest: of the blob, or "". */
 static int add_layer(struct load *ld, const char *path, const char *digest, int64_t size,
                      const char *diff_id, struct error *e)
@@ -277,7 +293,7 @@ static int add_layer(struct load *ld, const char *path, const char *digest, int6
                               .index = l->index,
                               .digest = *l->digest ? l->digest : NULL,
                               .diff_id = l->diff_id,
-                              .media_type = (char *)OCI_MT_LAYER,
+                              .media_type = (char *)layer_type(m),
                               .size = (uint64_t)l->size};
     return conn_send(&plan, e);
 }
@@ -288,12 +304,25 @@ struct found {
     char manifest[DIGEST_MAX]; /* "" when the archive has none */
     char **names;
     char **diff_ids;
+    bool unwanted; /* for another platform than the one asked for */
 };
 
 static void found_done(struct found *f)
 {
     strv_free(f->names);
     strv_free(f->diff_ids);
+}
+
+/* --platform was given: whether the image is for it. */
+static bool platform_fits(const struct load *ld, const struct oci_image *img)
+{
+    const struct oci_platform *want = &ld->want;
+
+    if (!STREQ(want->os, str_is_empty(img->os) ? "linux" : img->os))
+        return false;
+    if (!str_is_empty(img->architecture) && !STREQ(want->architecture, img->architecture))
+        return false;
+    return !want->variant || str_is_empty(img->variant) || STREQ(want->variant, img->variant);
 }
 
 /* Reads, checks and stores a configuration. expect: its digest, or NULL. */
@@ -316,11 +345,12 @@ static int take_config(struct load *ld, const char *path, const char *expect, st
     if (r < 0)
         return r;
     f->diff_ids = take_ptr(img.rootfs.diff_ids);
+    f->unwanted = ld->start->platform && !platform_fits(ld, &img);
     if (!str_is_empty(img.os) && !STREQ(img.os, "linux"))
         r = error_set(e, ERR_NOT_SUPPORTED,
                       "image operating system \"%.60s\" cannot be used on this platform", img.os);
     oci_image_done(&img);
-    return r < 0 ? r : conn_put_blob("config", f->config, text, len, e);
+    return r < 0 || f->unwanted ? r : conn_put_blob("config", f->config, text, len, e);
 }
 
 static int add_name(struct found *f, const char *name, struct error *e)
@@ -374,7 +404,7 @@ static int take_saved(struct load *ld, const struct saved *s, struct found *f, s
         return error_set(e, ERR_INVALID,
                          "the archive names %zu layers for an image whose configuration has %zu", n,
                          strv_len(f->diff_ids));
-    for (size_t i = 0; r >= 0 && i < n; i++)
+    for (size_t i = 0; r >= 0 && !f->unwanted && i < n; i++)
         r = add_layer(ld, s->layers[i], "", -1, f->diff_ids[i], e);
     for (size_t i = 0; r >= 0 && s->repo_tags && s->repo_tags[i]; i++)
         r = add_name(f, s->repo_tags[i], e);
@@ -451,11 +481,11 @@ static int take_manifest(struct load *ld, const char *digest, const char *text, 
         r = error_set(e, ERR_INVALID,
                       "the image's configuration names %zu layers, its manifest %zu",
                       strv_len(f->diff_ids), m.layers.len);
-    for (size_t i = 0; r >= 0 && i < m.layers.len; i++) {
+    for (size_t i = 0; r >= 0 && !f->unwanted && i < m.layers.len; i++) {
         AUTOFREE char *path = blob_path(d[i].digest);
         r = add_layer(ld, path, d[i].digest, (int64_t)d[i].size, f->diff_ids[i], e);
     }
-    if (r >= 0) {
+    if (r >= 0 && !f->unwanted) {
         snprintf(f->manifest, sizeof(f->manifest), "%s", digest);
         r = conn_put_blob("manifest", digest, text, len, e);
     }
@@ -519,6 +549,62 @@ static int load_layout(struct load *ld, struct json_list *found, struct error *e
     return r;
 }
 
+/*
+ * An archive of both kinds (Docker 25 and later, Pouch): manifest.json says what is loaded, and
+ * index.json may have the images' manifests, with which they keep their digests. A manifest that
+ * does not belong to an image, or is damaged, is not taken: the image is whole without it.
+ */
+static int take_manifests(struct load *ld, struct json_list *found, struct error *e)
+{
+    AUTOFREE char *text = NULL;
+    CLEANUP(oci_index_done) struct oci_index idx = {0};
+    struct found *f = found->items;
+    size_t len = 0;
+    int r = 0;
+
+    if (!find(ld, "index.json") ||
+        read_document(ld, "index.json", OCI_MANIFEST_MAX, &text, &len, NULL) < 0 ||
+        oci_index_parse(text, len, &idx, NULL) < 0)
+        return 0;
+    const struct oci_descriptor *d = idx.manifests.items;
+    for (size_t i = 0; r >= 0 && i < idx.manifests.len && i < IMAGES_MAX; i++) {
+        CLEANUP(oci_manifest_done) struct oci_manifest m = {0};
+        AUTOFREE char *doc = NULL;
+        size_t doc_len = 0;
+
+        if (read_blob(ld, d[i].digest, &doc, &doc_len, NULL) < 0 ||
+            oci_manifest_parse(doc, doc_len, &m, NULL) < 0)
+            continue;
+        for (size_t k = 0; r >= 0 && k < found->len; k++) {
+            if (*f[k].manifest || !STREQ(f[k].config, m.config.digest) ||
+                strv_len(f[k].diff_ids) != m.layers.len)
+                continue;
+            snprintf(f[k].manifest, sizeof(f[k].manifest), "%s", d[i].digest);
+            r = conn_put_blob("manifest", d[i].digest, doc, doc_len, e);
+        }
+    }
+    return r;
+}
+
+/* Takes what is for another platform out; nothing left is an error that says what there was. */
+static int drop_unwanted(struct load *ld, struct json_list *found, struct error *e)
+{
+    struct found *f = found->items;
+    size_t n = 0;
+
+    for (size_t i = 0; i < found->len; i++) {
+        if (f[i].unwanted)
+            found_done(&f[i]);
+        else
+            f[n++] = f[i];
+    }
+    bool none = n == 0 && found->len > 0;
+    found->len = n;
+    return none ? error_set(e, ERR_NOT_FOUND, "the archive has no image for platform %s",
+                            ld->start->platform)
+                : 0;
+}
+
 /* --- All of it ------------------------------------------------------------------------------------------ */
 
 static int load(struct load *ld, struct json_list *found, struct error *e)
@@ -535,6 +621,10 @@ static int load(struct load *ld, struct json_list *found, struct error *e)
         r = error_set(e, ERR_INVALID,
                       "this is not an image archive: it has neither manifest.json (docker save) "
                       "nor index.json (OCI layout)");
+    if (r >= 0)
+        r = drop_unwanted(ld, found, e);
+    if (r >= 0 && find(ld, "manifest.json"))
+        r = take_manifests(ld, found, e);
     if (r >= 0)
         r = layers_run(ld->layers, ld->nlayers, (unsigned)ld->start->parallel, e);
     const struct found *f = found->items;

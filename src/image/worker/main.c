@@ -17,8 +17,10 @@
 #include "base/str.h"
 #include "image/worker/worker.h"
 
-static int run(const struct worker_msg *start, int input, struct error *e)
+static int run(const struct worker_msg *start, int input, int extra, struct error *e)
 {
+    if (start->op && STREQ(start->op, "compress") && extra >= 0)
+        return worker_compress(start, input, extra, e);
     if (start->op && STREQ(start->op, "pull"))
         return worker_pull(start, e);
     if (start->op && STREQ(start->op, "tags"))
@@ -43,7 +45,7 @@ static int work(struct error *e)
         return r;
     if (start.stall_timeout == 0)
         start.stall_timeout = 30;
-    r = run(&start, nfds > 0 ? fds[0] : -EBADF, e);
+    r = run(&start, nfds > 0 ? fds[0] : -EBADF, nfds > 1 ? fds[1] : -EBADF, e);
     if (r < 0)
         return r;
     return conn_send(&(struct worker_msg){.type = (char *)"done"}, e);

@@ -289,3 +289,5 @@ int worker_pull(const struct worker_msg *start, struct error *e) MUST_CHECK;
 int worker_tags(const struct worker_msg *start, struct error *e) MUST_CHECK;
 int worker_load(const struct worker_msg *start, int input, struct error *e) MUST_CHECK;
 int worker_import(const struct worker_msg *start, int input, struct error *e) MUST_CHECK;
+/* Reads `in` to its end and writes it compressed (start->media_type: "gzip", "zstd"). */
+int worker_compress(const struct worker_msg *start, int in, int out, struct error *e) MUST_CHECK;

@@ -597,6 +597,19 @@ int engine_image_load(struct engine *en, const struct image_load_params *p, stru
     return p->progress(p->progress_data, &progress);
 }
 
+int engine_image_save(struct engine *en, const struct image_save_params *p, struct error *e)
+{
+    SAID("save %s %s format=%s compression=%s platform=%s", p->names ? p->names[0] : "-",
+         p->names && p->names[0] && p->names[1] ? p->names[1] : "-", TEXT(p->format),
+         TEXT(p->compression), TEXT(p->platform));
+    if (p->names && p->names[0] && STREQ(p->names[0], "none"))
+        return error_set(e, ERR_NOT_FOUND, "No such image: none");
+    int r = p->write(p->write_data, "archive ", 8);
+    if (r >= 0 && p->names && p->names[0] && STREQ(p->names[0], "half"))
+        return error_set(e, ERR_INTERNAL, "it broke");
+    return r < 0 ? r : p->write(p->write_data, "bytes", 5);
+}
+
 int engine_image_import(struct engine *en, const struct image_import_params *p, char **id,
                         struct error *e)
 {
