@@ -45,7 +45,13 @@ static int work(struct error *e)
         return r;
     if (start.stall_timeout == 0)
         start.stall_timeout = 30;
-    r = run(&start, nfds > 0 ? fds[0] : -EBADF, nfds > 1 ? fds[1] : -EBADF, e);
+    /* The first fd is the list of endpoints when the start message names a host. */
+    size_t used = !str_is_empty(start.host) && nfds > 0 ? 1 : 0;
+    if (used > 0)
+        r = registry_use_plan(fds[0], e);
+    if (r >= 0)
+        r = run(&start, nfds > used ? fds[used] : -EBADF,
+                nfds > used + 1 ? fds[used + 1] : -EBADF, e);
     if (r < 0)
         return r;
     return conn_send(&(struct worker_msg){.type = (char *)"done"}, e);

@@ -25,73 +25,21 @@ struct pull {
     size_t nlayers;
 };
 
-struct document {
-    struct buf text;
-    const char *what;
-    struct error *e;
-};
-
-static int document_sink(void *data, const void *bytes, size_t len)
-{
-    struct document *d = data;
-
-    if (buf_append(&d->text, bytes, len) < 0)
-        return error_set(d->e, ERR_TOO_LARGE, "the %s is larger than %zu bytes", d->what,
-                         d->text.max);
-    return 0;
-}
-
-/* Fetches a small document and checks its digest when `what` is one. */
-static int fetch_document(struct pull *p, const char *kind, const char *what, const char *accept,
-                          int64_t size, struct document *d, char digest[DIGEST_MAX],
-                          char **ret_type, struct error *e)
-{
-    AUTOFREE char *server_digest = NULL;
-    struct digest_state h = {0};
-
-    d->e = e;
-    int r = registry_get(&p->registry, p->client, kind, what, accept, size, document_sink, d,
-                         ret_type, &server_digest, e);
-    if (r < 0)
-        return r;
-    enum digest_algorithm a = digest_is_valid(what) ? digest_algorithm(what) : DIGEST_SHA256;
-    r = digest_state_init(&h, a);
-    if (r >= 0)
-        r = digest_state_update(&h, d->text.data, d->text.len);
-    if (r >= 0)
-        r = digest_state_final(&h, digest);
-    digest_state_done(&h);
-    if (r < 0)
-        return error_set_errno(e, r, "cannot compute digests");
-    if (digest_is_valid(what) && !STREQ(what, digest))
-        return error_set(e, ERR_INTERNAL, "%s %s is not what came: its content has digest %s",
-                         d->what, what, digest);
-    if (!digest_is_valid(what) && server_digest && digest_is_valid(server_digest) &&
-        digest_algorithm(server_digest) == a && !STREQ(server_digest, digest))
-        return error_set(e, ERR_INTERNAL,
-                         "%s %s is not what registry %s says: its content has digest %s, not %s",
-                         d->what, what, p->start->host, digest, server_digest);
-    if (size >= 0 && d->text.len != (size_t)size)
-        return error_set(e, ERR_INTERNAL, "%s %s has %zu bytes instead of %lld", d->what, what,
-                         d->text.len, (long long)size);
-    return 0;
-}
-
 /* The manifest for the platform; *text is the document. */
-static int resolve_manifest(struct pull *p, struct document *text, struct error *e)
+static int resolve_manifest(struct pull *p, struct registry_document *text, struct error *e)
 {
     const struct worker_msg *s = p->start;
-    AUTOFREE char *type = NULL, *entry_type = NULL;
     CLEANUP(oci_index_done) struct oci_index idx = {0};
     const struct oci_descriptor *entry = NULL;
     const char *what = !str_is_empty(s->digest) ? s->digest : s->tag;
     enum oci_document kind;
 
-    int r = fetch_document(p, "manifests", what, ACCEPT_MANIFESTS, -1, text, p->top_digest, &type,
-                           e);
+    int r = registry_document(&p->registry, p->client, "manifests", what, "manifest",
+                              ACCEPT_MANIFESTS, -1, OCI_MANIFEST_MAX, text, e);
     if (r < 0)
         return r;
-    r = oci_document_kind(type, text->text.data, text->text.len, &kind, e);
+    memcpy(p->top_digest, text->digest, DIGEST_MAX);
+    r = oci_document_kind(text->type, text->text.data, text->text.len, &kind, e);
     if (r < 0) {
         error_add(e, "manifest of %s", s->reference);
         return r;
@@ -103,11 +51,11 @@ static int resolve_manifest(struct pull *p, struct document *text, struct error 
         (r = oci_index_choose(&idx, &p->want, &entry, e)) < 0 ||
         (r = conn_put_blob("index", p->top_digest, text->text.data, text->text.len, e)) < 0)
         return r;
-    buf_clear(&text->text);
-    r = fetch_document(p, "manifests", entry->digest, ACCEPT_MANIFESTS, (int64_t)entry->size, text,
-                       p->manifest_digest, &entry_type, e);
+    r = registry_document(&p->registry, p->client, "manifests", entry->digest, "manifest",
+                          ACCEPT_MANIFESTS, (int64_t)entry->size, OCI_MANIFEST_MAX, text, e);
+    memcpy(p->manifest_digest, text->digest, DIGEST_MAX);
     if (r >= 0)
-        r = oci_document_kind(entry->media_type ? entry->media_type : entry_type, text->text.data,
+        r = oci_document_kind(entry->media_type ? entry->media_type : text->type, text->text.data,
                               text->text.len, &kind, e);
     if (r >= 0 && kind != OCI_DOCUMENT_MANIFEST)
         r = error_set(e, ERR_NOT_SUPPORTED,
@@ -116,10 +64,9 @@ static int resolve_manifest(struct pull *p, struct document *text, struct error 
 }
 
 /* The configuration, and what it must have in common with manifest and wish. */
-static int resolve_config(struct pull *p, struct document *text, struct error *e)
+static int resolve_config(struct pull *p, struct registry_document *text, struct error *e)
 {
     const struct oci_descriptor *c = &p->manifest.config;
-    char digest[DIGEST_MAX];
 
     if (c->media_type && !STREQ(c->media_type, OCI_MT_CONFIG) &&
         !STREQ(c->media_type, OCI_MT_DOCKER_CONFIG) &&
@@ -127,7 +74,8 @@ static int resolve_config(struct pull *p, struct document *text, struct error *e
         return error_set(e, ERR_NOT_SUPPORTED,
                          "%s is not a container image: its configuration has type \"%.100s\"",
                          p->start->reference, c->media_type);
-    int r = fetch_document(p, "blobs", c->digest, NULL, (int64_t)c->size, text, digest, NULL, e);
+    int r = registry_document(&p->registry, p->client, "blobs", c->digest, "image configuration",
+                              NULL, (int64_t)c->size, OCI_CONFIG_MAX, text, e);
     if (r < 0)
         return r;
     r = oci_image_parse(text->text.data, text->text.len, &p->image, e);
@@ -176,9 +124,16 @@ static int source_registry(struct layer *l, struct error *e)
 {
     struct pull *p = l->source_data;
     struct blob_sink sink = {l, e};
+    const struct registry_get get = {.kind = "blobs",
+                                     .what = l->digest,
+                                     .want_size = l->size,
+                                     .done = l->done,
+                                     .parallel = true,
+                                     .index = l->index,
+                                     .sink = blob_sink,
+                                     .sink_data = &sink};
 
-    return registry_get(&p->registry, l->client, "blobs", l->digest, NULL, l->size, blob_sink,
-                        &sink, NULL, NULL, e);
+    return registry_read(&p->registry, l->client, &get, NULL, e);
 }
 
 /* Lists each different layer once, tells pouchd, brings them. */
@@ -220,8 +175,8 @@ static int pull_layers(struct pull *p, struct error *e)
 
 static int pull(struct pull *p, struct error *e)
 {
-    struct document manifest = {.text = BUF_INIT(OCI_MANIFEST_MAX), .what = "manifest"};
-    struct document config = {.text = BUF_INIT(OCI_CONFIG_MAX), .what = "image configuration"};
+    CLEANUP(registry_document_done) struct registry_document manifest = {0};
+    CLEANUP(registry_document_done) struct registry_document config = {0};
     int r = resolve_manifest(p, &manifest, e);
 
     if (r >= 0) {
@@ -251,8 +206,6 @@ static int pull(struct pull *p, struct error *e)
                                .layers = p->image.rootfs.diff_ids};
         r = conn_send(&m, e);
     }
-    buf_done(&manifest.text);
-    buf_done(&config.text);
     return r;
 }
 
@@ -292,13 +245,13 @@ static const struct json_desc tag_list_json = {"tag list", sizeof(struct tag_lis
 int worker_tags(const struct worker_msg *start, struct error *e)
 {
     struct pull p = {.start = start};
-    struct document text = {.text = BUF_INIT(OCI_MANIFEST_MAX), .what = "list of tags", .e = e};
+    CLEANUP(registry_document_done) struct registry_document text = {0};
     struct tag_list list = {0};
 
     registry_init(&p.registry, start);
     p.client = http_client_new();
-    int r = registry_get(&p.registry, p.client, "tags", "list", NULL, -1, document_sink, &text,
-                         NULL, NULL, e);
+    int r = registry_document(&p.registry, p.client, "tags", "list", "list of tags", NULL, -1,
+                              OCI_MANIFEST_MAX, &text, e);
     if (r >= 0)
         r = json_parse(&tag_list_json, text.text.data, text.text.len, &list, e);
     if (r >= 0) {
@@ -306,7 +259,6 @@ int worker_tags(const struct worker_msg *start, struct error *e)
         r = conn_send(&m, e);
     }
     json_free(&tag_list_json, &list);
-    buf_done(&text.text);
     http_client_free(p.client);
     registry_done(&p.registry);
     return r;

@@ -1,52 +1,160 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The distribution API's read side: scheme, authentication, patience, going on after a broken
- * connection, and errors in Docker's words.
+ * The distribution API over all endpoints: which is asked next, going on after a broken connection,
+ * and errors in Docker's words.
  */
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <curl/curl.h>
 
 #include "base/alloc.h"
 #include "base/str.h"
-#include "image/worker/worker.h"
+#include "base/strv.h"
+#include "image/worker/registry-priv.h"
 
-#define RETRIES_MAX     4  /* of one request, all reasons together, without progress */
-#define RETRY_AFTER_MAX 10 /* seconds a registry may make us wait */
+#define BREAKS_MAX      5    /* of one body, without progress between them */
+#define ALL_BREAKS_MAX  1000 /* of one body */
+#define STALLS_MAX      1
+#define RATE_LIMIT_WAIT 60            /* seconds, without a plan */
+#define PROGRESS_BYTES  (256u * 1024) /* what counts as progress between two breaks */
 
-/* Where administrators put the authorities of private registries: HOST[:PORT]/ca.crt. */
-static const char *const CERT_DIRS[] = {"/etc/pouch/certs.d", "/etc/docker/certs.d"};
+/* --- Endpoints ----------------------------------------------------------------------------------- */
+
+/* What pouchd found out. */
+static struct registry_plan shared;
+
+/* Without a plan for it: the host of the start message alone. */
+static void plan_of_start(struct registry *r, const struct worker_msg *s)
+{
+    struct registry_endpoint *ep = json_list_add(&r->own_plan.endpoints, sizeof(*ep));
+
+    *ep = (struct registry_endpoint){
+        .name = xstrdup(s->host ? s->host : ""),
+        .host = xstrdup(s->host ? s->host : ""),
+        .scheme = xstrdup(s->insecure ? "" : "https"),
+        .prefix = xstrdup("/v2"),
+        .repository = xstrdup(s->repository ? s->repository : ""),
+        .needs = REGISTRY_PULL | REGISTRY_RESOLVE | REGISTRY_PUSH,
+        .insecure = s->insecure,
+        .skip_verify = s->insecure,
+        .username = xstrdup_or_null(s->username),
+        .password = xstrdup_or_null(s->password),
+        .identity_token = xstrdup_or_null(s->identity_token),
+        .registry_token = xstrdup_or_null(s->registry_token),
+    };
+    r->own_plan.http_proxy = xstrdup_or_null(shared.http_proxy);
+    r->own_plan.https_proxy = xstrdup_or_null(shared.https_proxy);
+    r->own_plan.no_proxy = xstrdup_or_null(shared.no_proxy);
+    r->own_plan.rate_limit_wait = shared.registry ? shared.rate_limit_wait : RATE_LIMIT_WAIT;
+    r->plan = &r->own_plan;
+}
+
+int registry_use_plan(int fd, struct error *e)
+{
+    registry_plan_done(&shared);
+    return registry_plan_from_fd(fd, &shared, e);
+}
+
+static void endpoint_init(struct registry *r, struct endpoint *ep,
+                          const struct registry_endpoint *conf)
+{
+    ep->conf = conf;
+    ep->setup = (struct http_setup){
+        .insecure = conf->insecure,
+        .skip_verify = conf->skip_verify,
+        .ca = conf->ca,
+        .cert = conf->cert,
+        .key = conf->key,
+        .http_proxy = r->plan->http_proxy,
+        .https_proxy = r->plan->https_proxy,
+        .no_proxy = r->plan->no_proxy,
+        .connect_timeout_ms = conf->dial_timeout_ms,
+        .stall_timeout = r->start->stall_timeout,
+    };
+    ep->auth = conf->mirror || r->auth.host ? &ep->own_auth : &r->auth;
+    auth_init(ep->auth, conf, r->start->reference, &ep->setup);
+}
 
 void registry_init(struct registry *r, const struct worker_msg *start)
 {
     memset(r, 0, sizeof(*r));
     r->start = start;
     pthread_mutex_init(&r->lock, NULL);
-    for (size_t i = 0; i < ARRAY_SIZE(CERT_DIRS) && !strchr(start->host, '/'); i++) {
-        AUTOFREE char *path = xasprintf("%s/%s/ca.crt", CERT_DIRS[i], start->host);
-        if (!r->ca_file && access(path, R_OK) == 0)
-            r->ca_file = take_ptr(path);
-    }
-    auth_init(&r->auth, start, r->ca_file);
+    if (shared.registry && start->host && STREQ(shared.registry, start->host))
+        r->plan = &shared;
+    else
+        plan_of_start(r, start);
+    const struct registry_endpoint *conf = r->plan->endpoints.items;
+    r->n = r->plan->endpoints.len;
+    r->endpoints = xcalloc(r->n, sizeof(*r->endpoints));
+    for (size_t i = 0; i < r->n; i++)
+        endpoint_init(r, &r->endpoints[i], &conf[i]);
+    if (!r->auth.host) /* mirrors only: nobody looks, but it is valid */
+        auth_init(&r->auth, &conf[0], start->reference, &r->endpoints[0].setup);
 }
 
 void registry_done(struct registry *r)
 {
-    pthread_mutex_destroy(&r->lock);
+    for (size_t i = 0; i < r->n; i++) {
+        if (r->endpoints[i].auth == &r->endpoints[i].own_auth)
+            auth_done(&r->endpoints[i].own_auth);
+        free(r->endpoints[i].why);
+    }
     auth_done(&r->auth);
-    free(r->ca_file);
+    pthread_mutex_destroy(&r->lock);
+    free(r->endpoints);
+    registry_plan_done(&r->own_plan);
 }
 
-static void pause_ms(int64_t ms)
+bool endpoint_fits(const struct endpoint *ep, unsigned need, const char *what)
 {
-    struct timespec ts = {.tv_sec = ms / 1000, .tv_nsec = (ms % 1000) * 1000000};
+    bool digest = what && digest_is_valid(what);
 
-    nanosleep(&ts, NULL);
+    return (ep->conf->needs & need) == need && !(digest && ep->conf->tag_only) &&
+           !(what && !digest && ep->conf->digest_only);
+}
+
+static void tell_health(const struct endpoint *ep, const char *state, const char *why)
+{
+    struct worker_msg m = {.type = (char *)"endpoint",
+                           .host = ep->conf->name,
+                           .state = (char *)state,
+                           .message = (char *)why};
+
+    (void)conn_send(&m, NULL);
+}
+
+void endpoint_worked(struct registry *r, struct endpoint *ep)
+{
+    pthread_mutex_lock(&r->lock);
+    bool tell = ep->conf->mirror && !ep->told_ok && !ep->failed;
+    ep->told_ok = true;
+    pthread_mutex_unlock(&r->lock);
+    if (tell)
+        tell_health(ep, "ok", NULL);
+}
+
+void endpoint_failed(struct registry *r, struct endpoint *ep, const char *why)
+{
+    pthread_mutex_lock(&r->lock);
+    bool tell = ep->conf->mirror && !ep->failed;
+    ep->failed = true;
+    str_replace(&ep->why, why);
+    pthread_mutex_unlock(&r->lock);
+    if (tell)
+        tell_health(ep, "failed", why);
+}
+
+/* It is well, but has not what was asked for. */
+static void endpoint_lacks(struct registry *r, struct endpoint *ep, const char *why)
+{
+    pthread_mutex_lock(&r->lock);
+    str_replace(&ep->why, why);
+    pthread_mutex_unlock(&r->lock);
 }
 
 /* --- Errors a registry reports ------------------------------------------------------------------ */
@@ -104,22 +212,23 @@ static const char *or_else(const char *text, const char *fallback)
     return *text ? text : fallback;
 }
 
-static int not_found_error(const struct registry *r, bool manifest, const char *what,
-                           const char *code, const char *message, struct error *e)
+static int not_found_error(const struct registry *r, const char *host, bool manifest,
+                           const char *what, const char *code, const char *message, struct error *e)
 {
     if (manifest)
         return error_set(e, ERR_NOT_FOUND, "manifest for %s not found: %s: %s", r->start->reference,
                          or_else(code, "manifest unknown"), or_else(message, "manifest unknown"));
     return error_set(e, ERR_NOT_FOUND, "blob %s of %s is not in registry %s", what,
-                     r->start->reference, r->start->host);
+                     r->start->reference, host);
 }
 
-/* The final verdict on an answer that is not 2xx. what: digest or tag. A refusal is never 401 for
- * our own client, which would take that for a question to log in at Pouch. */
-static int status_error(const struct registry *r, const char *kind, const char *what,
-                        const struct http_response *resp, struct error *e)
+/* The final verdict on an answer that is not 2xx. A refusal is never 401 for our own client, which
+ * would take that for a question to log in at Pouch. */
+int endpoint_status_error(const struct registry *r, const struct endpoint *ep, const char *kind,
+                          const char *what, const struct http_response *resp, struct error *e)
 {
     const struct worker_msg *s = r->start;
+    const char *host = ep ? ep->conf->name : s->host;
     bool manifest = kind && STREQ(kind, "manifests");
     AUTOFREE char *code = NULL, *message = NULL;
 
@@ -134,17 +243,24 @@ static int status_error(const struct registry *r, const char *kind, const char *
     switch (resp->status) {
     case 401:
         return error_set(e, ERR_FORBIDDEN, "registry %s refuses access to %s: unauthorized: %s",
-                         s->host, s->reference, or_else(m, "authentication required"));
+                         host, s->reference, or_else(m, "authentication required"));
     case 404:
         if (!kind)
-            return error_set(e, ERR_NOT_FOUND, "registry %s has no %s", s->host, what);
-        return not_found_error(r, manifest, what, code, m, e);
-    case 429:
-        return error_set(e, ERR_UNAVAILABLE, "toomanyrequests: registry %s limits the rate: %s",
-                         s->host, or_else(m, "try again later"));
+            return error_set(e, ERR_NOT_FOUND, "registry %s has no %s", host, what);
+        return not_found_error(r, host, manifest, what, code, m, e);
+    case 429: {
+        AUTOFREE char *wait = resp->retry_after > 0
+                                  ? xasprintf(" (it asks to come back in %lld s; "
+                                              "rate-limit-wait allows %llu s)",
+                                              (long long)resp->retry_after,
+                                              (unsigned long long)r->plan->rate_limit_wait)
+                                  : xstrdup("");
+        return error_set(e, ERR_UNAVAILABLE, "toomanyrequests: registry %s limits the rate: %s%s",
+                         host, or_else(m, "try again later"), wait);
+    }
     default:
         return error_set(e, resp->status >= 500 ? ERR_UNAVAILABLE : ERR_INTERNAL,
-                         "registry %s answered %ld for %s %s%s%s", s->host, resp->status,
+                         "registry %s answered %ld for %s %s%s%s", host, resp->status,
                          manifest ? "manifest"
                          : kind   ? kind
                                   : "GET",
@@ -152,37 +268,78 @@ static int status_error(const struct registry *r, const char *kind, const char *
     }
 }
 
-/* --- Requests --------------------------------------------------------------------------------------- */
+/* What the mirrors said, so that nobody wonders why they were passed over. */
+static int final_error(const struct registry *r, const struct endpoint *last, int rc,
+                       struct error *last_error, struct error *e)
+{
+    AUTO(buf) struct buf b = BUF_INIT(16u * 1024);
 
-struct get {
+    for (size_t i = 0; i < r->n; i++)
+        if (&r->endpoints[i] != last && r->endpoints[i].why)
+            (void)buf_printf(&b, "%s%s: %s", b.len ? "; " : "", r->endpoints[i].conf->name,
+                             r->endpoints[i].why);
+    if (b.len == 0) {
+        error_move(e, last_error);
+        return rc;
+    }
+    int errnum = last_error->errnum;
+    (void)error_set(e, last_error->code, "%s (before it: %s)", error_message(last_error),
+                    buf_str(&b));
+    if (e)
+        e->errnum = errnum;
+    return rc;
+}
+
+/* --- Reading ---------------------------------------------------------------------------------------- */
+
+/* One body, over as many connections and endpoints as it takes. */
+struct reading {
     struct registry *r;
     struct http_client *client;
-    const char *kind, *what, *accept;
-    const char *scope; /* the rights it needs */
-    int64_t want_size;
-    http_sink *sink;
-    void *sink_data;
+    const struct registry_get *get;
+    const struct http_response *resp;
     uint64_t done; /* bytes passed on */
     uint64_t skip; /* to drop, when the server does not know ranges */
-    const struct http_response *resp;
-    bool begun; /* the body of this attempt has begun */
-    unsigned auths, retries;
+    uint64_t mark; /* done at the last break */
+    bool begun;    /* the body of this attempt has begun */
+    bool no_range; /* it lied about a range: from the start, then */
+    bool lied;
+    unsigned breaks, all_breaks, stalls;
 };
 
-static int get_sink(void *data, const void *bytes, size_t len)
+static void reading_restart(void *data)
 {
-    struct get *g = data;
+    struct reading *g = data;
+
+    g->begun = false;
+}
+
+/* What the answer's body begins with. */
+static int reading_begin(struct reading *g)
+{
+    const struct http_response *resp = g->resp;
+    int64_t want = g->get->want_size;
+
+    g->begun = true;
+    g->skip = g->done;
+    if (resp->status != 206 && resp->range_start < 0)
+        return 0;
+    if (resp->range_start < 0 || (uint64_t)resp->range_start != g->done ||
+        (want >= 0 && resp->range_total >= 0 && resp->range_total != want)) {
+        g->lied = true;
+        return -EPROTO;
+    }
+    g->skip = 0;
+    return 0;
+}
+
+static int reading_sink(void *data, const void *bytes, size_t len)
+{
+    struct reading *g = data;
     const char *b = bytes;
 
-    if (!g->begun) {
-        g->begun = true;
-        g->skip = g->done;
-        if (g->resp->range_start >= 0) {
-            if ((uint64_t)g->resp->range_start != g->done)
-                return -EPROTO;
-            g->skip = 0;
-        }
-    }
+    if (!g->begun && reading_begin(g) < 0)
+        return -EPROTO;
     if (g->skip > 0) {
         size_t n = len < g->skip ? len : (size_t)g->skip;
         g->skip -= n;
@@ -191,211 +348,232 @@ static int get_sink(void *data, const void *bytes, size_t len)
     }
     if (len == 0)
         return 0;
-    int r = g->sink(g->sink_data, b, len);
-    if (r >= 0) {
+    int r = g->get->sink(g->get->sink_data, b, len);
+    if (r >= 0)
         g->done += len;
-        g->retries = 0;
-    }
     return r;
 }
 
-/* What every request to the registry has: whom to trust, how long to wait, and rights. */
-static void fill_request(struct registry *r, const char *scope, struct http_request *req,
-                         struct auth_used *used)
+static void pause_after_break(unsigned breaks)
 {
-    req->insecure = r->start->insecure;
-    req->ca_file = r->ca_file;
-    if (req->stall_timeout == 0)
-        req->stall_timeout = r->start->stall_timeout;
-    if (used)
-        auth_apply(&r->auth, scope, req, used);
+    struct timespec ts = {.tv_nsec = (long)(25 << (breaks < 5 ? breaks : 5)) * 1000000};
+
+    nanosleep(&ts, NULL);
 }
 
-/* One attempt with what is known about scheme and rights. */
-static int attempt(struct get *g, const char *scheme, struct http_response *resp,
-                   struct auth_used *used, struct error *e)
+/* Whether this endpoint may go on with the body after the attempt ended like that. */
+static bool may_go_on(struct reading *g, const struct http_response *resp)
 {
-    const struct worker_msg *s = g->r->start;
-    AUTOFREE char *url = g->kind ? xasprintf("%s://%s/v2/%s/%s/%s", scheme, s->host, s->repository,
-                                             g->kind, g->what)
-                                 : xasprintf("%s://%s%s", scheme, s->host, g->what);
-    struct http_request req = {
-        .url = url, .accept = g->accept, .offset = g->done, .sink = get_sink, .sink_data = g};
-
-    fill_request(g->r, g->scope, &req, used);
-    g->resp = resp;
-    g->begun = false;
-    return http_perform(g->client, &req, resp, e);
-}
-
-/* Whether an answer over plain HTTP says that the server speaks TLS. */
-static bool wants_tls(int rc, const struct http_response *resp)
-{
-    if (rc < 0)
-        return resp->connected == false &&
-               (resp->curl_code == CURLE_GOT_NOTHING || resp->curl_code == CURLE_RECV_ERROR ||
-                resp->curl_code == CURLE_WEIRD_SERVER_REPLY ||
-                resp->curl_code == CURLE_UNSUPPORTED_PROTOCOL);
-    return resp->status == 400 && strcasestr(buf_str(&resp->body), "http request");
-}
-
-/* Whether the failed attempt may be tried again, after a pause. */
-static bool may_retry(struct get *g, int rc, const struct http_response *resp)
-{
-    if (g->retries >= RETRIES_MAX || resp->sink_status < 0)
-        return false;
-    if (rc < 0) {
-        /* An answer that broke off; what never answered at all is reported at once. */
-        if (!resp->connected ||
-            (resp->curl_code != CURLE_PARTIAL_FILE && resp->curl_code != CURLE_RECV_ERROR &&
-             resp->curl_code != CURLE_HTTP2_STREAM))
+    if (g->lied) {
+        g->lied = false;
+        if (g->no_range)
             return false;
-        g->retries++;
-        pause_ms(50 << g->retries);
+        g->no_range = true;
         return true;
     }
-    if (resp->status == 429 && g->retries < 2 && resp->retry_after <= RETRY_AFTER_MAX) {
-        g->retries++;
-        pause_ms(resp->retry_after < 0 ? 1000 : resp->retry_after * 1000);
-        return true;
-    }
-    if (resp->status >= 500 && g->retries < 2) {
-        pause_ms(250 << g->retries++);
-        return true;
-    }
-    return false;
+    bool stalled = response_stalled(resp);
+    if (!stalled && !response_broke(resp))
+        return false;
+    if (g->done >= g->mark + PROGRESS_BYTES)
+        g->breaks = g->stalls = 0;
+    g->mark = g->done;
+    if (++g->all_breaks > ALL_BREAKS_MAX || (stalled && ++g->stalls > STALLS_MAX) ||
+        ++g->breaks >= BREAKS_MAX)
+        return false;
+    pause_after_break(g->breaks);
+    return true;
 }
 
-/* The scheme to try: known, or found by trying. */
-static const char *first_scheme(struct registry *r)
+/* 0: the body is whole. */
+static int read_from(struct reading *g, struct endpoint *ep, bool impatient,
+                     struct http_response *resp, struct error *e)
 {
-    return r->scheme ? r->scheme : r->start->insecure ? "http" : "https";
+    const struct registry_get *get = g->get;
+    const char *repository = g->r->start->repository;
+    AUTOFREE char *target = get->kind ? xasprintf("/v2/%s/%s/%s", repository, get->kind, get->what)
+                                      : xstrdup(get->what);
+    AUTOFREE char *scope = str_is_empty(repository) ? NULL
+                                                    : xasprintf("repository:%s:pull", repository);
+
+    g->breaks = g->stalls = 0;
+    g->no_range = g->lied = false;
+    for (;;) {
+        struct http_request req = {.accept = get->accept,
+                                   .offset = g->no_range ? 0 : g->done,
+                                   .total_timeout = get->timeout,
+                                   .sink = reading_sink,
+                                   .sink_data = g};
+        struct exchange x = {.r = g->r,
+                             .ep = ep,
+                             .client = g->client,
+                             .req = &req,
+                             .target = target,
+                             .scope = scope,
+                             .impatient = impatient,
+                             .is_layer = get->parallel,
+                             .index = get->index,
+                             .restart = reading_restart,
+                             .restart_data = g};
+        AUTO(error) struct error own = ERROR_INIT;
+        g->resp = resp;
+        int rc = endpoint_exchange(&x, resp, &own);
+        if (resp->sink_status < 0 && !g->lied)
+            return resp->sink_status;
+        if (rc >= 0 && resp->status >= 200 && resp->status < 300)
+            return 0;
+        if (rc < 0 && may_go_on(g, resp))
+            continue;
+        if (get->want_size >= 0 &&
+            ((rc < 0 && resp->curl_code == CURLE_PARTIAL_FILE) || (rc >= 0 && resp->status == 416)))
+            return error_set(
+                e, ERR_UNAVAILABLE,
+                "it is short: registry %s closed the connection after %llu of %lld bytes",
+                ep->conf->name, (unsigned long long)g->done, (long long)get->want_size);
+        if (resp->sink_status < 0)
+            return error_set(e, ERR_UNAVAILABLE,
+                             "registry %s answers with other bytes than it was asked for",
+                             ep->conf->name);
+        if (rc < 0)
+            error_move(e, &own);
+        else
+            rc = endpoint_status_error(g->r, ep, get->kind, get->what, resp, e);
+        return rc;
+    }
 }
 
-/* 1: done, 0: again, <0 failed. */
-static int judge(struct get *g, int rc, struct http_response *resp, const struct auth_used *used,
-                 struct error *e)
+/* The next endpoint to ask: those that did not fail yet in the plan's order, then the others. */
+static struct endpoint *next_endpoint(struct registry *r, const struct registry_get *get,
+                                      uint64_t *tried)
 {
-    struct registry *r = g->r;
+    bool by_tag = get->kind && !STREQ(get->kind, "blobs") && !digest_is_valid(get->what);
+    unsigned need = by_tag ? REGISTRY_RESOLVE : REGISTRY_PULL;
+    struct endpoint *found = NULL;
 
-    if (!r->scheme && r->start->insecure && wants_tls(rc, resp)) {
-        r->scheme = (char *)"https";
-        r->guessed = true;
-        error_done(e);
-        return 0;
-    }
-    if (r->guessed && rc < 0 && !resp->connected) {
-        error_done(e);
+    pthread_mutex_lock(&r->lock);
+    for (int failed = 0; failed < 2 && !found; failed++)
+        for (size_t i = 0; i < r->n && !found; i++)
+            if (!(*tried & (uint64_t)1 << i) && r->endpoints[i].failed == (failed == 1) &&
+                endpoint_fits(&r->endpoints[i], need, get->kind ? get->what : NULL) &&
+                (get->kind || !r->endpoints[i].conf->mirror))
+                found = &r->endpoints[i];
+    pthread_mutex_unlock(&r->lock);
+    if (found)
+        *tried |= (uint64_t)1 << (found - r->endpoints);
+    return found;
+}
+
+/* Whether the endpoint itself is to blame: it does not answer as it should. An honest "no such
+ * thing" is none. */
+static bool is_failure(const struct http_response *resp, int rc)
+{
+    return rc < 0 && resp->status != 404 && resp->status != 401 && resp->status != 403 &&
+           resp->status != 400;
+}
+
+int registry_read(struct registry *r, struct http_client *c, const struct registry_get *get,
+                  struct registry_got *ret, struct error *e)
+{
+    struct reading g = {.r = r, .client = c, .get = get, .done = get->done, .mark = get->done};
+    AUTO(error) struct error last = ERROR_INIT;
+    uint64_t tried = 0;
+    struct endpoint *ep = next_endpoint(r, get, &tried), *next;
+    int rc;
+
+    if (!ep)
         return error_set(e, ERR_UNAVAILABLE,
-                         "registry %s speaks neither HTTP nor HTTPS: its answer is garbage",
-                         r->start->host);
+                         "no registry is configured that may be asked for %s (capabilities)",
+                         r->start->reference ? r->start->reference : get->what);
+    for (;; ep = next) {
+        CLEANUP(http_response_done) struct http_response resp = {0};
+
+        next = next_endpoint(r, get, &tried);
+        error_done(&last);
+        rc = read_from(&g, ep, next != NULL, &resp, &last);
+        if (rc >= 0) {
+            endpoint_worked(r, ep);
+            if (ret) {
+                ret->content_type = take_ptr(resp.content_type);
+                ret->digest = take_ptr(resp.digest);
+                ret->from = ep;
+            }
+            return 0;
+        }
+        if (!last.message)
+            return rc; /* the sink stopped it and knows why */
+        if (is_failure(&resp, rc))
+            endpoint_failed(r, ep, error_message(&last));
+        else
+            endpoint_lacks(r, ep, error_message(&last));
+        if (!next)
+            return final_error(r, ep, rc, &last, e);
     }
-    r->guessed = false;
-    if (resp->status > 0 && !r->scheme)
-        r->scheme = (char *)first_scheme(r);
-    if (rc >= 0 && resp->status == 401 && resp->authenticate && g->auths < 2) {
-        g->auths++;
-        rc = auth_answer(&r->auth, g->client, resp->authenticate, g->scope, used, e);
-        return rc < 0 ? rc : 0;
-    }
-    if (rc >= 0 && resp->status >= 200 && resp->status < 300)
-        return 1;
-    if (may_retry(g, rc, resp)) {
-        error_done(e);
-        return 0;
-    }
-    if (g->want_size >= 0 &&
-        ((rc < 0 && resp->curl_code == CURLE_PARTIAL_FILE) || resp->status == 416)) {
-        error_done(e);
-        return error_set(e, ERR_INTERNAL,
-                         "it is short: registry %s closed the connection after %llu of %lld bytes",
-                         r->start->host, (unsigned long long)g->done, (long long)g->want_size);
-    }
-    return rc < 0 ? rc : status_error(r, g->kind, g->what, resp, e);
+}
+
+void registry_got_done(struct registry_got *g)
+{
+    free(g->content_type);
+    free(g->digest);
+    memset(g, 0, sizeof(*g));
 }
 
 int registry_get(struct registry *r, struct http_client *c, const char *kind, const char *what,
                  const char *accept, int64_t want_size, http_sink *sink, void *sink_data,
                  char **ret_content_type, char **ret_digest, struct error *e)
 {
-    AUTOFREE char *scope = str_is_empty(r->start->repository)
-                               ? NULL
-                               : xasprintf("repository:%s:pull", r->start->repository);
-    struct get g = {.r = r,
-                    .scope = scope,
-                    .client = c,
-                    .kind = kind,
-                    .what = what,
-                    .accept = accept,
-                    .want_size = want_size,
-                    .sink = sink,
-                    .sink_data = sink_data};
+    CLEANUP(registry_got_done) struct registry_got got = {0};
+    const struct registry_get get = {.kind = kind,
+                                     .what = what,
+                                     .accept = accept,
+                                     .want_size = want_size,
+                                     .sink = sink,
+                                     .sink_data = sink_data};
+    int rc = registry_read(r, c, &get, &got, e);
 
-    for (;;) {
-        CLEANUP(http_response_done) struct http_response resp = {0};
-        CLEANUP(auth_used_done) struct auth_used used = {0};
-        int rc = attempt(&g, first_scheme(r), &resp, &used, e);
-        if (resp.sink_status < 0)
-            return resp.sink_status;
-        rc = judge(&g, rc, &resp, &used, e);
-        if (rc < 0)
-            return rc;
-        if (rc == 0)
-            continue;
-        if (ret_content_type)
-            *ret_content_type = take_ptr(resp.content_type);
-        if (ret_digest)
-            *ret_digest = take_ptr(resp.digest);
-        return 0;
-    }
+    if (rc >= 0 && ret_content_type)
+        *ret_content_type = take_ptr(got.content_type);
+    if (rc >= 0 && ret_digest)
+        *ret_digest = take_ptr(got.digest);
+    return rc;
 }
 
-/* --- Requests of any method ------------------------------------------------------------------------- */
-
-/* Whether an absolute URL leads to the registry itself. */
-static bool is_own_url(const struct registry *r, const char *url)
-{
-    const char *host = strstr(url, "://");
-    size_t len = strlen(r->start->host);
-
-    if (!host)
-        return false;
-    host += 3;
-    if (strncasecmp(host, r->start->host, len) != 0)
-        return false;
-    return strchr("/?#", host[len]) != NULL || /* as it is, or with the default port said */
-           (str_has_prefix(url, "https://") && str_has_prefix(host + len, ":443/")) ||
-           (str_has_prefix(url, "http://") && str_has_prefix(host + len, ":80/"));
-}
+/* --- Any request ------------------------------------------------------------------------------------- */
 
 int registry_request(struct registry *r, struct http_client *c, const char *target,
                      const char *scope, struct http_request *req, struct http_response *resp,
                      struct error *e)
 {
-    bool relative = target[0] == '/';
-    bool own = relative || is_own_url(r, target);
+    AUTO(error) struct error last = ERROR_INIT;
+    struct endpoint *ep = NULL;
+    int rc = -ENOENT;
 
-    for (unsigned auths = 0;;) {
-        CLEANUP(auth_used_done) struct auth_used used = {0};
-        AUTOFREE char *url = relative
-                                 ? xasprintf("%s://%s%s", first_scheme(r), r->start->host, target)
-                                 : xstrdup(target);
-        req->url = url;
-        fill_request(r, scope, req, own ? &used : NULL);
-        http_response_done(resp);
-        int rc = http_perform(c, req, resp, e);
-        req->url = req->bearer = req->username = req->password = NULL;
-        if (own && !r->scheme && r->start->insecure && wants_tls(rc, resp)) {
-            r->scheme = (char *)"https";
-            error_done(e);
+    pthread_mutex_lock(&r->lock);
+    struct endpoint *fixed = r->pushing;
+    pthread_mutex_unlock(&r->lock);
+    for (size_t i = 0; i < r->n; i++) {
+        if (!fixed && !endpoint_fits(&r->endpoints[i], REGISTRY_PUSH, NULL))
             continue;
+        ep = fixed ? fixed : &r->endpoints[i];
+        struct exchange x = {.r = r,
+                             .ep = ep,
+                             .client = c,
+                             .req = req,
+                             .target = target,
+                             .scope = scope,
+                             .once = true};
+        error_done(&last);
+        rc = endpoint_exchange(&x, resp, &last);
+        if (rc >= 0 && !fixed) {
+            pthread_mutex_lock(&r->lock);
+            r->pushing = r->pushing ? r->pushing : ep;
+            pthread_mutex_unlock(&r->lock);
         }
-        if (own && !r->scheme && resp->status > 0)
-            r->scheme = (char *)first_scheme(r);
-        if (rc < 0 || !own || resp->status != 401 || !resp->authenticate || auths++ >= 2)
-            return rc < 0 ? rc : 0;
-        rc = auth_answer(&r->auth, c, resp->authenticate, scope, &used, e);
-        if (rc < 0)
-            return rc;
+        /* What came as an answer is for the caller to judge; what never came may come elsewhere. */
+        if (rc >= 0 || fixed || resp->connected || !last.message)
+            break;
+        endpoint_failed(r, ep, error_message(&last));
     }
+    if (!ep)
+        return error_set(e, ERR_UNAVAILABLE,
+                         "no registry is configured that may be pushed to (capabilities)");
+    return rc < 0 ? final_error(r, ep, rc, &last, e) : 0;
 }

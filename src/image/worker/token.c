@@ -15,8 +15,9 @@
 #include "base/str.h"
 #include "image/worker/worker.h"
 
-#define TOKEN_MAX (256u * 1024)
-#define CLIENT_ID "pouch"
+#define TOKEN_MAX     (256u * 1024)
+#define TOKEN_TIMEOUT 60 /* seconds */
+#define CLIENT_ID     "pouch"
 
 struct token {
     struct token *next;
@@ -24,17 +25,16 @@ struct token {
     char *value;
 };
 
-void auth_init(struct auth *a, const struct worker_msg *start, const char *ca_file)
+void auth_init(struct auth *a, const struct registry_endpoint *ep, const char *reference,
+               const struct http_setup *setup)
 {
-    *a = (struct auth){.host = start->host,
-                       .reference = str_is_empty(start->reference) ? start->host : start->reference,
-                       .username = start->username,
-                       .password = start->password,
-                       .identity_token = start->identity_token,
-                       .registry_token = start->registry_token,
-                       .ca_file = ca_file,
-                       .insecure = start->insecure,
-                       .stall_timeout = start->stall_timeout};
+    *a = (struct auth){.host = ep->name,
+                       .reference = str_is_empty(reference) ? ep->name : reference,
+                       .username = ep->username,
+                       .password = ep->password,
+                       .identity_token = ep->identity_token,
+                       .registry_token = ep->registry_token,
+                       .setup = setup};
     pthread_mutex_init(&a->lock, NULL);
 }
 
@@ -164,8 +164,8 @@ static int check_realm(const struct auth *a, const char *realm, bool *ret_insecu
     if (!host)
         return error_set(e, ERR_FORBIDDEN, "registry %s wants tokens from %.200s, which is no URL",
                          a->host, realm);
-    *ret_insecure = a->insecure && (strcasecmp(host, registry) == 0 ||
-                                    (is_loopback(host) && is_loopback(registry)));
+    *ret_insecure = a->setup->insecure && (strcasecmp(host, registry) == 0 ||
+                                           (is_loopback(host) && is_loopback(registry)));
     if (!https && !*ret_insecure)
         return error_set(e, ERR_FORBIDDEN,
                          "registry %s wants tokens from %.200s, which is not HTTPS", a->host,
@@ -210,14 +210,16 @@ static int ask(struct auth *a, struct http_client *client, const struct challeng
                struct error *e)
 {
     AUTOFREE char *url = NULL, *form = NULL;
-    struct http_request req = {.ca_file = a->ca_file,
-                               .stall_timeout = a->stall_timeout,
+    struct http_setup setup = *a->setup;
+    struct http_request req = {.setup = &setup,
+                               .total_timeout = TOKEN_TIMEOUT,
                                .sink = token_sink,
                                .sink_data = body};
-    int r = check_realm(a, c->realm, &req.insecure, e);
+    int r = check_realm(a, c->realm, &setup.insecure, e);
 
     if (r < 0)
         return r;
+    setup.skip_verify = setup.skip_verify && setup.insecure;
     if (post) {
         url = xstrdup(c->realm);
         req.form = form = oauth_form(a, c, scope);
