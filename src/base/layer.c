@@ -27,6 +27,33 @@ void layer_path_printable(const char *path, char *out, size_t size)
         (void)snprintf(out + n, size - n, "...");
 }
 
+int layer_refuse(const char *path, struct error *e, const char *why)
+{
+    char name[200];
+
+    layer_path_printable(path, name, sizeof name);
+    return error_set(e, ERR_INVALID, "entry \"%s\": %s", name, why);
+}
+
+int layer_fail(const char *path, int errnum, const char *what, struct error *e)
+{
+    char name[200];
+
+    layer_path_printable(path, name, sizeof name);
+    return error_set_errno(e, errnum, "entry \"%s\": %s", name, what);
+}
+
+int layer_entry_check(const struct layer_entry *entry, struct error *e)
+{
+    if (entry->uid == UINT32_MAX || entry->gid == UINT32_MAX)
+        return layer_refuse(entry->path, e, "its owner is not a valid id");
+    if (entry->mtime_nsec >= 1000000000u)
+        return layer_refuse(entry->path, e, "its time is not valid");
+    if (entry->size > INT64_MAX)
+        return layer_refuse(entry->path, e, "its size is not valid");
+    return 0;
+}
+
 int layer_path_clean(const char *in, struct layer_path *out)
 {
     size_t n = 0;

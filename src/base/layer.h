@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/error.h"
 #include "base/macros.h"
 
 enum layer_entry_type {
@@ -72,3 +73,10 @@ void layer_path_printable(const char *path, char *out, size_t size);
 
 /* What an image may set. Overlayfs's own attributes are ours alone, and labels are the host's. */
 bool layer_xattr_is_wanted(const char *name);
+
+/* "entry NAME: why", with or without an errno's text; what they return. */
+int layer_refuse(const char *path, struct error *e, const char *why);
+int layer_fail(const char *path, int errnum, const char *what, struct error *e);
+
+/* Numbers that no file can have. */
+int layer_entry_check(const struct layer_entry *entry, struct error *e) MUST_CHECK;

@@ -25,9 +25,9 @@
 struct erofs_writer;
 
 struct erofs_writer_params {
-    int fd;            /* empty, read and write, borrowed; pread, pwrite are all that is done to it */
+    int fd; /* empty, read and write, borrowed; pread, pwrite are all that is done to it */
     size_t memory_max; /* what names, folders and tables may take; 0: 256 MiB */
-    bool no_chunks;    /* for kernels before 5.15: no chunk-based files. Holes cost no disk (the file
+    bool no_chunks; /* for kernels before 5.15: no chunk-based files. Holes cost no disk (the file
                           itself has them) but addresses, and less content is shared */
 };
 

@@ -57,24 +57,6 @@ struct pending_dir {
     uint32_t xattr_count; /* each: uint32 name_len, uint32 size, name with NUL, value */
 };
 
-/* --- Messages ------------------------------------------------------------------------------- */
-
-static int refuse(const char *path, struct error *e, const char *why)
-{
-    char name[200];
-
-    layer_path_printable(path, name, sizeof name);
-    return error_set(e, ERR_INVALID, "entry \"%s\": %s", name, why);
-}
-
-static int fail(const char *path, int errnum, const char *what, struct error *e)
-{
-    char name[200];
-
-    layer_path_printable(path, name, sizeof name);
-    return error_set_errno(e, errnum, "entry \"%s\": %s", name, what);
-}
-
 /* --- Paths ---------------------------------------------------------------------------------- */
 
 /* Opens the folder as a process in the container would, "" being the root. fd or -errno. */
@@ -201,9 +183,9 @@ static int open_parent(struct layer_apply *a, const char *entry, const char *dir
     if (fd == -ENOENT || fd == -ENOTDIR)
         fd = make_parents(a, dir);
     if (fd == -ENOTDIR)
-        return refuse(entry, e, "is below something that is not a folder");
+        return layer_refuse(entry, e, "is below something that is not a folder");
     if (fd < 0)
-        return fail(entry, fd, "open its folder", e);
+        return layer_fail(entry, fd, "open its folder", e);
     return cache_add(a, dir, fd);
 }
 
@@ -214,11 +196,11 @@ static int clear_place(struct layer_apply *a, const char *entry, int *parent, st
     int r;
 
     if (fd < 0)
-        return fail(entry, errno, "open its folder", e);
+        return layer_fail(entry, errno, "open its folder", e);
     r = fs_remove_tree(fd, a->path.name);
     cache_flush(a);
     *parent = cache_add(a, a->path.dir, fd);
-    return r < 0 ? fail(entry, r, "replace what an earlier entry made", e) : 0;
+    return r < 0 ? layer_fail(entry, r, "replace what an earlier entry made", e) : 0;
 }
 
 /* --- Attributes ----------------------------------------------------------------------------- */
@@ -250,7 +232,7 @@ static int set_xattrs(int fd, const char *name, const struct layer_entry *entry,
 
             layer_path_printable(x->name, shown, sizeof shown);
             (void)snprintf(what, sizeof what, "set attribute %s", shown);
-            return fail(entry->path, r, what, e);
+            return layer_fail(entry->path, r, what, e);
         }
     }
     return 0;
@@ -271,15 +253,15 @@ static int set_fd_attributes(int fd, const struct layer_entry *entry, bool set_m
     int r;
 
     if ((entry->uid || entry->gid || set_mode) && fchown(fd, entry->uid, entry->gid) < 0)
-        return fail(entry->path, errno, "set its owner", e);
+        return layer_fail(entry->path, errno, "set its owner", e);
     if ((set_mode || (entry->mode & 07000)) && fchmod(fd, entry->mode & 07777) < 0)
-        return fail(entry->path, errno, "set its mode", e);
+        return layer_fail(entry->path, errno, "set its mode", e);
     r = set_xattrs(fd, NULL, entry, e);
     if (r < 0)
         return r;
     entry_times(entry, times);
     if (futimens(fd, times) < 0)
-        return fail(entry->path, errno, "set its time", e);
+        return layer_fail(entry->path, errno, "set its time", e);
     return 0;
 }
 
@@ -293,22 +275,22 @@ static int set_path_attributes(const struct layer_apply *a, int parent,
 
     if ((entry->uid || entry->gid) &&
         fchownat(parent, name, entry->uid, entry->gid, AT_SYMLINK_NOFOLLOW) < 0)
-        return fail(entry->path, errno, "set its owner", e);
+        return layer_fail(entry->path, errno, "set its owner", e);
     /* Just made by this very process, so that it is no symlink. */
     if (entry->type != LAYER_SYMLINK && (entry->mode & 07000) &&
         fchmodat(parent, name, entry->mode & 07777, 0) < 0)
-        return fail(entry->path, errno, "set its mode", e);
+        return layer_fail(entry->path, errno, "set its mode", e);
     if (entry->xattr_count) {
-        r = fchdir(parent) < 0 ? fail(entry->path, errno, "open its folder", e)
+        r = fchdir(parent) < 0 ? layer_fail(entry->path, errno, "open its folder", e)
                                : set_xattrs(-1, name, entry, e);
         if (fchdir(a->root) < 0 && r == 0)
-            r = fail(entry->path, errno, "go back to the layer's root", e);
+            r = layer_fail(entry->path, errno, "go back to the layer's root", e);
     }
     if (r < 0)
         return r;
     entry_times(entry, times);
     if (utimensat(parent, name, times, AT_SYMLINK_NOFOLLOW) < 0)
-        return fail(entry->path, errno, "set its time", e);
+        return layer_fail(entry->path, errno, "set its time", e);
     return 0;
 }
 
@@ -319,7 +301,7 @@ static int retry_after_clear(struct layer_apply *a, const struct layer_entry *en
                              bool *retried, struct error *e)
 {
     if (errno != EEXIST || *retried)
-        return fail(entry->path, errno, "create", e);
+        return layer_fail(entry->path, errno, "create", e);
     *retried = true;
     return clear_place(a, entry->path, parent, e);
 }
@@ -355,7 +337,7 @@ static int apply_node(struct layer_apply *a, const struct layer_entry *entry, in
         dev = makedev(entry->dev_major, entry->dev_minor);
         /* What the kernel cannot hold would become another device. */
         if (entry->dev_major >= 1u << 12 || entry->dev_minor >= 1u << 20)
-            return refuse(entry->path, e, "its device number is out of range");
+            return layer_refuse(entry->path, e, "its device number is out of range");
     } else {
         mode |= S_IFIFO;
     }
@@ -374,7 +356,7 @@ static int apply_symlink(struct layer_apply *a, const struct layer_entry *entry,
     int r;
 
     if (str_is_empty(entry->link))
-        return refuse(entry->path, e, "a symbolic link to nothing");
+        return layer_refuse(entry->path, e, "a symbolic link to nothing");
     while (symlinkat(entry->link, parent, a->path.name) < 0) {
         r = retry_after_clear(a, entry, &parent, &retried, e);
         if (r < 0)
@@ -390,7 +372,7 @@ static int refuse_link(const struct layer_entry *entry, struct error *e, const c
 
     layer_path_printable(entry->link, to, sizeof to);
     (void)snprintf(text, sizeof text, "hard link to \"%s\", %s", to, why);
-    return refuse(entry->path, e, text);
+    return layer_refuse(entry->path, e, text);
 }
 
 /* The file a hard link names: its folder (the caller closes it) and what it is. */
@@ -408,7 +390,7 @@ static int find_link_target(struct layer_apply *a, const struct layer_entry *ent
     if (fd == -ENOENT || fd == -ENOTDIR)
         return refuse_link(entry, e, "which is not in this layer");
     if (fd < 0)
-        return fail(entry->path, fd, "find what it is a hard link to", e);
+        return layer_fail(entry->path, fd, "find what it is a hard link to", e);
     if (!*a->link.name || fstatat(fd, a->link.name, ret_st, AT_SYMLINK_NOFOLLOW) < 0 ||
         is_whiteout(ret_st)) {
         (void)close(fd);
@@ -474,7 +456,7 @@ static int remember_dir(struct layer_apply *a, const struct layer_entry *entry, 
         if (r == 0)
             r = buf_append(&a->pending, x->value, x->size);
     }
-    return r < 0 ? refuse(entry->path, e, "the layer has too many folders") : 0;
+    return r < 0 ? layer_refuse(entry->path, e, "the layer has too many folders") : 0;
 }
 
 static int apply_dir(struct layer_apply *a, const struct layer_entry *entry, int parent,
@@ -486,12 +468,12 @@ static int apply_dir(struct layer_apply *a, const struct layer_entry *entry, int
 
     if (!*name) {
         if (fstat(a->root, &st) < 0)
-            return fail("", errno, "read the layer's root", e);
+            return layer_fail("", errno, "read the layer's root", e);
         return remember_dir(a, entry, st.st_ino, e);
     }
     if (mkdirat(parent, name, 0755) < 0) {
         if (errno != EEXIST || fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-            return fail(entry->path, errno, "create", e);
+            return layer_fail(entry->path, errno, "create", e);
         if (is_whiteout(&st)) {
             r = replace_whiteout(parent, name);
         } else if (!S_ISDIR(st.st_mode)) {
@@ -501,10 +483,10 @@ static int apply_dir(struct layer_apply *a, const struct layer_entry *entry, int
             r = mkdirat(parent, name, 0755) < 0 ? -errno : 0;
         }
         if (r < 0)
-            return fail(entry->path, r, "create", e);
+            return layer_fail(entry->path, r, "create", e);
     }
     if (fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return fail(entry->path, errno, "create", e);
+        return layer_fail(entry->path, errno, "create", e);
     return remember_dir(a, entry, st.st_ino, e);
 }
 
@@ -520,31 +502,20 @@ static int apply_whiteout(struct layer_apply *a, const struct layer_entry *entry
     int r;
 
     if (!*name || STREQ(name, ".") || STREQ(name, ".."))
-        return refuse(entry->path, e, "a whiteout of nothing");
+        return layer_refuse(entry->path, e, "a whiteout of nothing");
     if (mknodat(parent, name, S_IFCHR, makedev(0, 0)) == 0)
         return 0;
     if (errno != EEXIST || fstatat(parent, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-        return fail(entry->path, errno, "make a whiteout", e);
+        return layer_fail(entry->path, errno, "make a whiteout", e);
     r = S_ISDIR(st.st_mode) ? set_opaque(parent, name) : 0;
-    return r < 0 ? fail(entry->path, r, "make the folder opaque", e) : 0;
+    return r < 0 ? layer_fail(entry->path, r, "make the folder opaque", e) : 0;
 }
 
 static int apply_opaque(const struct layer_entry *entry, int parent, struct error *e)
 {
     int r = set_opaque(parent, ".");
 
-    return r < 0 ? fail(entry->path, r, "make its folder opaque", e) : 0;
-}
-
-static int check_entry(const struct layer_entry *entry, struct error *e)
-{
-    if (entry->uid == UINT32_MAX || entry->gid == UINT32_MAX)
-        return refuse(entry->path, e, "its owner is not a valid id");
-    if (entry->mtime_nsec >= 1000000000u)
-        return refuse(entry->path, e, "its time is not valid");
-    if (entry->size > INT64_MAX)
-        return refuse(entry->path, e, "its size is not valid");
-    return 0;
+    return r < 0 ? layer_fail(entry->path, r, "make its folder opaque", e) : 0;
 }
 
 int layer_apply_entry(struct layer_apply *a, const struct layer_entry *entry, int *ret_fd,
@@ -560,18 +531,18 @@ int layer_apply_entry(struct layer_apply *a, const struct layer_entry *entry, in
     int (*kind)(struct layer_apply *, const struct layer_entry *, int,
                 struct error *) = kinds[entry->type];
     int parent;
-    int r = check_entry(entry, e);
+    int r = layer_entry_check(entry, e);
 
     *ret_fd = -EBADF;
     if (r < 0)
         return r;
     r = layer_path_clean(entry->path, &a->path);
     if (r == -EXDEV)
-        return refuse(entry->path, e, "climbs out of the layer");
+        return layer_refuse(entry->path, e, "climbs out of the layer");
     if (r < 0)
-        return refuse(entry->path, e, "the name is too long");
+        return layer_refuse(entry->path, e, "the name is too long");
     if (!*a->path.name && entry->type != LAYER_DIR)
-        return refuse(entry->path, e, "the layer's root must be a folder");
+        return layer_refuse(entry->path, e, "the layer's root must be a folder");
     if (layer_path_is_aufs_meta(&a->path))
         return 0;
     parent = open_parent(a, entry->path, a->path.dir, e);
@@ -595,7 +566,7 @@ int layer_apply_file_end(struct layer_apply *a, const struct layer_entry *entry,
         return 0;
     /* A hole at the end is made here. */
     if (lseek(fd, 0, SEEK_END) != (off_t)entry->size && ftruncate(fd, (off_t)entry->size) < 0)
-        return fail(entry->path, errno, "set its size", e);
+        return layer_fail(entry->path, errno, "set its size", e);
     return set_fd_attributes(fd, entry, false, e);
 }
 
