@@ -143,6 +143,7 @@ static int send_request(struct cli *cli, struct http_conn *c, const char *method
     struct http_request req = {
         .method = method,
         .target = target,
+        .headers = cli->headers,
         .content_type = body ? "application/json" : NULL,
         .body = body,
         .body_len = body ? strlen(body) : 0,

@@ -31,6 +31,8 @@ struct cli {
     char *api_version;
     struct http_conn *idle; /* may be NULL */
     bool debug;
+    const char *const
+        *headers; /* further "Name: value" of the next requests, NULL-ended, or NULL */
 };
 
 /* --- Requests ---------------------------------------------------------------------------- */
@@ -147,6 +149,8 @@ const char *jstr(const struct json_value *obj, const char *key);
     X(image_rm)                                                                                    \
     X(kill)                                                                                        \
     X(load)                                                                                        \
+    X(login)                                                                                       \
+    X(logout)                                                                                      \
     X(logs)                                                                                        \
     X(man)                                                                                         \
     X(network_connect)                                                                             \
@@ -162,6 +166,7 @@ const char *jstr(const struct json_value *obj, const char *key);
     X(rmi)                                                                                         \
     X(run)                                                                                         \
     X(save)                                                                                        \
+    X(search)                                                                                      \
     X(stats)                                                                                       \
     X(start)                                                                                       \
     X(stop)                                                                                        \

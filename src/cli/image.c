@@ -14,6 +14,7 @@
 #include "base/str.h"
 #include "base/strv.h"
 #include "base/time.h"
+#include "cli/credentials.h"
 #include "cli/format.h"
 #include "cli/units.h"
 
@@ -57,13 +58,17 @@ static int pull(struct cli *cli, const char *repository, const char *tag, const 
     struct url u CLEANUP(url_done) = URL_INIT;
     AUTOPTR(http_conn) struct http_conn *conn = NULL;
     struct http_response res CLEANUP(http_response_done) = {0};
+    CLEANUP(credentials_header_freep) char *auth = credentials_header(repository);
+    const char *headers[] = {auth, NULL};
     int r;
 
     url_set(&u, "/images/create", NULL, NULL);
     url_add(&u, "fromImage", repository);
     url_add(&u, "tag", tag);
     url_add(&u, "platform", platform);
+    cli->headers = auth ? headers : NULL;
     r = api_open(cli, "POST", &u, NULL, false, &conn, &res, e);
+    cli->headers = NULL;
     if (r < 0)
         return r;
     return progress_show(conn, fd, quiet, e);

@@ -310,6 +310,11 @@ void exec_view_done(struct exec_view *v);
 struct image_store *engine_images(struct engine *en); /* for reading: list, resolve */
 int engine_image_pull(struct engine *en, const struct image_pull_params *p,
                       struct error *e) MUST_CHECK;
+/* ERR_UNAUTHORIZED: the registry auth->server_address refuses. *ret_token: identity token or NULL. */
+int engine_registry_login(struct engine *en, const struct image_auth *auth, int cancel_fd,
+                          char **ret_token, struct error *e) MUST_CHECK;
+int engine_image_search(struct engine *en, const struct image_search_params *p,
+                        struct json_list *ret, struct error *e) MUST_CHECK;
 int engine_image_load(struct engine *en, const struct image_load_params *p,
                       struct error *e) MUST_CHECK;
 int engine_image_save(struct engine *en, const struct image_save_params *p,

@@ -96,6 +96,18 @@ int engine_image_pull(struct engine *en, const struct image_pull_params *p, stru
     return r < 0 ? r : 0;
 }
 
+int engine_registry_login(struct engine *en, const struct image_auth *auth, int cancel_fd,
+                          char **ret_token, struct error *e)
+{
+    return image_login(en->images, auth, cancel_fd, ret_token, e);
+}
+
+int engine_image_search(struct engine *en, const struct image_search_params *p,
+                        struct json_list *ret, struct error *e)
+{
+    return image_search(en->images, p, ret, e);
+}
+
 int engine_image_load(struct engine *en, const struct image_load_params *p, struct error *e)
 {
     int r = image_load(en->images, p, e);

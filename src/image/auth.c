@@ -2,6 +2,7 @@
 /* Credentials of a request: the X-Registry-Auth header. */
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/str.h"
 #include "image/image.h"
 
@@ -17,46 +18,13 @@ static const struct json_field auth_fields[] = {
 };
 const struct json_desc image_auth_json = {"credentials", sizeof(struct image_auth), auth_fields};
 
-static int base64_value(char c)
-{
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    if (c == '-' || c == '+')
-        return 62;
-    return c == '_' || c == '/' ? 63 : -1;
-}
-
-/* Both alphabets, padding optional: clients differ. */
-static int base64_decode(const char *text, struct buf *out)
-{
-    unsigned bits = 0, n = 0;
-
-    for (; *text && *text != '='; text++) {
-        int v = base64_value(*text);
-        if (v < 0)
-            return -EINVAL;
-        bits = (bits << 6) | (unsigned)v;
-        n += 6;
-        if (n >= 8) {
-            n -= 8;
-            if (buf_putc(out, (char)(bits >> n)) < 0)
-                return -EFBIG;
-        }
-    }
-    return text[strspn(text, "=")] ? -EINVAL : 0;
-}
-
 int image_auth_parse(const char *header, struct image_auth *ret, struct error *e)
 {
     AUTO(buf) struct buf json = BUF_INIT(HEADER_MAX);
     struct image_auth a = {0};
 
     if (!str_is_empty(header)) {
-        if (base64_decode(header, &json) < 0)
+        if (base64_decode(header, strlen(header), &json) < 0)
             return error_set(e, ERR_INVALID, "invalid X-Registry-Auth header: not base64");
         int r = json.len > 0 ? json_parse(&image_auth_json, json.data, json.len, &a, e) : 0;
         if (r < 0) {

@@ -123,6 +123,10 @@ int image_store_collect(struct image_store *s, char *const *layers, char *const 
 void image_gc_round(struct image_store *s);
 /* Writes the last uses into the tables. */
 void image_uses_flush(struct image_store *s);
+/* pull.c */
+uint64_t image_stall_timeout(void); /* seconds */
+/* Whether plain HTTP and any certificate may be used with "host[:port]". */
+bool image_is_insecure(char *const *list, const char *domain);
 
 /* op.c: one run of the worker */
 struct worker_msg;
@@ -147,6 +151,8 @@ struct image_op_result {
 struct image_op_results {
     struct json_list items; /* of struct image_op_result */
     char **tags;            /* op tags */
+    char *identity_token;   /* op login */
+    struct json_list found; /* op search: of struct image_found */
 };
 void image_op_results_done(struct image_op_results *r);
 int image_op_run(struct image_store *s, const struct image_op_params *p,

@@ -255,6 +255,33 @@ struct image_save_params {
 /* Images as one archive, as a stream. ERR_NOT_FOUND, ERR_INVALID before the first byte. */
 int image_save(struct image_store *s, const struct image_save_params *p,
                struct error *e) MUST_CHECK;
+/* --- Registries ------------------------------------------------------------------------------ */
+
+/* "docker.io" of Docker's "https://index.docker.io/v1/", "host:5000" of "https://host:5000/v2/";
+ * the caller frees. ERR_INVALID. */
+int image_registry_of(const char *server, char **ret, struct error *e) MUST_CHECK;
+
+/* Whether the registry auth->server_address takes these credentials; ERR_UNAUTHORIZED when not.
+ * *ret_identity_token: what to use instead of the password from now on, NULL: none was given. */
+int image_login(struct image_store *s, const struct image_auth *auth, int cancel_fd,
+                char **ret_identity_token, struct error *e) MUST_CHECK;
+
+#define IMAGE_SEARCH_MAX 1000
+struct image_found {
+    char *name, *description;
+    int64_t stars;
+    bool official, automated;
+};
+void image_found_done(struct json_list *l);
+struct image_search_params {
+    const char *term;              /* "word" (Docker Hub) or "host[:port]/word" */
+    uint64_t limit;                /* 1 … IMAGE_SEARCH_MAX */
+    const struct image_auth *auth; /* or NULL */
+    int cancel_fd;
+};
+/* *ret: struct image_found, in the registry's order; image_found_done() it. */
+int image_search(struct image_store *s, const struct image_search_params *p, struct json_list *ret,
+                 struct error *e) MUST_CHECK;
 
 struct image_load_params {
     int fd; /* `docker save` or OCI layout archive as a stream, possibly compressed; borrowed */

@@ -222,6 +222,19 @@ static int on_failed(struct image_op *op, const struct worker_msg *m)
     return 0;
 }
 
+static int on_found(struct image_op *op, struct worker_msg *m)
+{
+    if (op->results->found.len >= IMAGE_SEARCH_MAX)
+        return error_set(op->e, ERR_INTERNAL, "the image worker broke its rules: found");
+    struct image_found *f = json_list_add(&op->results->found, sizeof(*f));
+    f->name = take_ptr(m->reference);
+    f->description = m->status ? take_ptr(m->status) : xstrdup("");
+    f->stars = m->total < INT64_MAX ? (int64_t)m->total : 0;
+    f->official = m->official;
+    f->automated = m->automated;
+    return 0;
+}
+
 /* Messages about complete images come when the worker has read all, but the last layers may still
  * be being unpacked: those messages wait. */
 struct held {
@@ -260,6 +273,12 @@ static int on_message(struct image_op *op, struct worker_msg *m, struct held *he
         op->results->tags = take_ptr(m->names);
         return 0;
     }
+    if (STREQ(m->type, "login")) {
+        str_replace(&op->results->identity_token, m->identity_token ? m->identity_token : "");
+        return 0;
+    }
+    if (STREQ(m->type, "found") && m->reference)
+        return on_found(op, m);
     if (STREQ(m->type, "text") && m->status) {
         const struct image_progress p = {.status = m->status, .id = m->tag};
         return call_progress(op, &p);
@@ -517,5 +536,7 @@ void image_op_results_done(struct image_op_results *r)
     }
     free(res);
     strv_free(r->tags);
+    free(r->identity_token);
+    image_found_done(&r->found);
     memset(r, 0, sizeof(*r));
 }

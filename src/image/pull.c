@@ -16,7 +16,7 @@
 #define STALL_SECONDS   30
 
 /* $POUCH_PULL_STALL_TIMEOUT (seconds) shortens the patience with streams that stand still. */
-static uint64_t stall_timeout(void)
+uint64_t image_stall_timeout(void)
 {
     const char *env = getenv("POUCH_PULL_STALL_TIMEOUT");
     uint64_t n;
@@ -63,7 +63,7 @@ static bool in_cidr(const char *host, const char *cidr)
     return false;
 }
 
-static bool is_insecure(char *const *list, const char *domain)
+bool image_is_insecure(char *const *list, const char *domain)
 {
     AUTOFREE char *host = host_of(domain);
 
@@ -107,9 +107,9 @@ static int pull_run(struct image_store *s, const struct image_pull_params *p, co
                                .password = a->password,
                                .identity_token = a->identity_token,
                                .registry_token = a->registry_token,
-                               .insecure = is_insecure(s->insecure_registries, ref->domain),
+                               .insecure = image_is_insecure(s->insecure_registries, ref->domain),
                                .parallel = PARALLEL_LAYERS,
-                               .stall_timeout = stall_timeout()};
+                               .stall_timeout = image_stall_timeout()};
     if (!ref->digest)
         name = oci_reference_string(ref);
     const struct image_op_params op = {.start = &start,
@@ -226,7 +226,7 @@ int image_load(struct image_store *s, const struct image_load_params *p, struct 
                                .op = (char *)"load",
                                .platform = (char *)p->platform,
                                .parallel = PARALLEL_LAYERS,
-                               .stall_timeout = stall_timeout()};
+                               .stall_timeout = image_stall_timeout()};
     const struct image_op_params op = {.start = &start,
                                        .input_fd = p->fd,
                                        .progress = p->progress,
@@ -298,7 +298,7 @@ int image_import(struct image_store *s, const struct image_import_params *p, cha
                                .op = (char *)"import",
                                .config = config.data,
                                .parallel = 1,
-                               .stall_timeout = stall_timeout()};
+                               .stall_timeout = image_stall_timeout()};
     const struct image_op_params op = {.start = &start,
                                        .input_fd = p->fd,
                                        .progress = p->progress,

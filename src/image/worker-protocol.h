@@ -20,6 +20,9 @@
  *     text      a line for the user (status)
  *     image     one image is complete: config digest, manifest digest, names, layers by index
  *     tags      names: the tags of a repository (op tags)
+ *     login     the registry took the credentials (op login); identity_token it gave, if any
+ *     found     a repository (op search): reference, status (description), total (stars), official,
+ *               automated
  *     failed    the operation failed: code, errnum, message
  *     done      everything was sent
  *
@@ -45,7 +48,7 @@ struct worker_msg {
     uint64_t id;
     uint64_t index; /* of a layer */
     uint64_t file;  /* number of a temporary file, 0: none */
-    char *op;       /* start: pull, tags, load, import */
+    char *op;       /* start: pull, tags, load, import, login, search */
     char *state;
     char *role;
     char *status;
@@ -76,6 +79,7 @@ struct worker_msg {
     bool insecure; /* plain HTTP and any certificate may be used */
     uint64_t parallel;
     uint64_t stall_timeout; /* seconds */
+    bool official, automated;
 };
 extern const struct json_desc worker_msg_json;
 

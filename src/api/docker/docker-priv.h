@@ -82,6 +82,8 @@ void api_exec_inspect(struct http_request *req, void *ctx);
 void api_store_gc(struct http_request *req, void *ctx);
 void api_store_protect(struct http_request *req, void *ctx);
 void api_image_list(struct http_request *req, void *ctx);
+void api_image_search(struct http_request *req, void *ctx);
+void api_auth(struct http_request *req, void *ctx);
 void api_image_create(struct http_request *req, void *ctx);
 void api_image_save(struct http_request *req, void *ctx);
 void api_image_save_one(struct http_request *req, void *ctx);

@@ -16,6 +16,7 @@ static void api_not_supported(struct http_request *req, void *ctx)
 
 const struct http_route docker_routes[] = {
     {"GET", "/_ping", api_ping, 0, 0},
+    {"POST", "/auth", api_auth, 0, 0},
     {"GET", "/version", api_version, 0, 0},
     {"GET", "/info", api_info, 0, 0},
     {"GET", "/events", api_events, 0, 0},
@@ -50,6 +51,7 @@ const struct http_route docker_routes[] = {
     {"GET", "/exec/{id}/json", api_exec_inspect, 0, 0},
 
     {"GET", "/images/json", api_image_list, 0, 0},
+    {"GET", "/images/search", api_image_search, 0, 0},
     {"POST", "/images/create", api_image_create, HTTP_STREAM_BODY, 0},
     {"POST", "/images/load", api_image_load, HTTP_STREAM_BODY, 0},
     {"GET", "/images/get", api_image_save, 0, 0},
@@ -73,7 +75,6 @@ const struct http_route docker_routes[] = {
 
     /* Docker has these; saying which is better than "page not found". */
     {"GET", "/system/df", api_not_supported, 0, 0},
-    {"POST", "/auth", api_not_supported, 0, 0},
     {"POST", "/session", api_not_supported, 0, 0},
     {"POST", "/grpc", api_not_supported, 0, 0},
     {"GET", "/distribution/{name*}/json", api_not_supported, 0, 0},
@@ -86,7 +87,6 @@ const struct http_route docker_routes[] = {
     {"GET", "/containers/{id}/archive", api_not_supported, 0, 0},
     {"PUT", "/containers/{id}/archive", api_not_supported, HTTP_STREAM_BODY, 0},
     {"POST", "/containers/prune", api_not_supported, 0, 0},
-    {"GET", "/images/search", api_not_supported, 0, 0},
     {"POST", "/images/{name*}/push", api_not_supported, 0, 0},
     {"POST", "/images/prune", api_not_supported, 0, 0},
     {"POST", "/networks/{rest*}", api_not_supported, 0, 0},

@@ -119,11 +119,10 @@ void challenge_done(struct challenge *c)
     memset(c, 0, sizeof(*c));
 }
 
-static void put_query(struct buf *b, char sep, const char *key, const char *value)
+void url_encode(struct buf *b, const char *value)
 {
     static const char hex[] = "0123456789ABCDEF";
 
-    (void)buf_printf(b, "%c%s=", sep, key);
     for (; *value; value++) {
         unsigned char c = (unsigned char)*value;
         if (isalnum(c) || strchr("-_.~", c)) {
@@ -134,6 +133,12 @@ static void put_query(struct buf *b, char sep, const char *key, const char *valu
             (void)buf_putc(b, hex[c & 15]);
         }
     }
+}
+
+static void put_query(struct buf *b, char sep, const char *key, const char *value)
+{
+    (void)buf_printf(b, "%c%s=", sep, key);
+    url_encode(b, value);
 }
 
 char *challenge_url(const struct challenge *c, const char *scope)

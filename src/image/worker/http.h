@@ -116,6 +116,8 @@ struct challenge {
 /* Reads a WWW-Authenticate header; -EINVAL when it is neither Basic nor a Bearer with realm. */
 int challenge_parse(const char *header, struct challenge *ret) MUST_CHECK;
 void challenge_done(struct challenge *c);
+/* Appends value percent-encoded, for a query. */
+void url_encode(struct buf *b, const char *value);
 /* realm with service and scopes (separated by spaces; NULL: none) as its query. */
 char *challenge_url(const struct challenge *c, const char *scope) MUST_CHECK;
 

@@ -25,6 +25,10 @@ static int run(const struct worker_msg *start, int input, int extra, struct erro
         return worker_pull(start, e);
     if (start->op && STREQ(start->op, "tags"))
         return worker_tags(start, e);
+    if (start->op && STREQ(start->op, "login"))
+        return worker_login(start, e);
+    if (start->op && STREQ(start->op, "search"))
+        return worker_search(start, e);
     if (start->op && STREQ(start->op, "load") && input >= 0)
         return worker_load(start, input, e);
     if (start->op && STREQ(start->op, "import") && input >= 0)

@@ -222,6 +222,26 @@ static int not_found_error(const struct registry *r, const char *host, bool mani
                      r->start->reference, host);
 }
 
+/* The same for a path of the registry itself. */
+static int path_error(const char *host, const char *path, const struct http_response *resp,
+                      const char *message, struct error *e)
+{
+    const char *sep = *message ? ": " : "";
+    AUTOFREE char *short_path = xstrndup(path, strcspn(path, "?"));
+
+    if (resp->status == 401 || resp->status == 403)
+        return error_set(e, ERR_FORBIDDEN, "registry %s refuses access: %s%s%s", host,
+                         resp->status == 401 ? "unauthorized" : "denied", sep, message);
+    if (resp->status == 404 || resp->status == 405)
+        return error_set(e, ERR_NOT_FOUND, "registry %s has no %s", host, short_path);
+    if (resp->status == 429)
+        return error_set(e, ERR_UNAVAILABLE, "toomanyrequests: registry %s limits the rate%s%s",
+                         host, sep, message);
+    return error_set(e, resp->status >= 500 ? ERR_UNAVAILABLE : ERR_INTERNAL,
+                     "registry %s answered %ld for %s%s%s", host, resp->status, short_path, sep,
+                     message);
+}
+
 /* The final verdict on an answer that is not 2xx. A refusal is never 401 for our own client, which
  * would take that for a question to log in at Pouch. */
 int endpoint_status_error(const struct registry *r, const struct endpoint *ep, const char *kind,
@@ -234,8 +254,10 @@ int endpoint_status_error(const struct registry *r, const struct endpoint *ep, c
 
     registry_read_error(resp, &code, &message);
     const char *m = or_else(message, code);
+    if (!kind)
+        return path_error(host, what, resp, m, e);
     if (resp->status == 403 || STREQ(code, "denied") ||
-        (resp->status == 404 && kind && !manifest && STREQ(code, "name unknown")))
+        (resp->status == 404 && !manifest && STREQ(code, "name unknown")))
         return error_set(e, ERR_NOT_FOUND,
                          "pull access denied for %s, repository does not exist or may require "
                          "'docker login': denied: %s",
@@ -245,8 +267,6 @@ int endpoint_status_error(const struct registry *r, const struct endpoint *ep, c
         return error_set(e, ERR_FORBIDDEN, "registry %s refuses access to %s: unauthorized: %s",
                          host, s->reference, or_else(m, "authentication required"));
     case 404:
-        if (!kind)
-            return error_set(e, ERR_NOT_FOUND, "registry %s has no %s", host, what);
         return not_found_error(r, host, manifest, what, code, m, e);
     case 429: {
         AUTOFREE char *wait = resp->retry_after > 0
@@ -261,10 +281,7 @@ int endpoint_status_error(const struct registry *r, const struct endpoint *ep, c
     default:
         return error_set(e, resp->status >= 500 ? ERR_UNAVAILABLE : ERR_INTERNAL,
                          "registry %s answered %ld for %s %s%s%s", host, resp->status,
-                         manifest ? "manifest"
-                         : kind   ? kind
-                                  : "GET",
-                         what, *m ? ": " : "", m);
+                         manifest ? "manifest" : kind, what, *m ? ": " : "", m);
     }
 }
 

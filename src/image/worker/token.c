@@ -195,14 +195,16 @@ static char *join_scopes(const char *wanted, const char *asked)
 
 static int refused(const struct auth *a, struct error *e)
 {
-    bool any = !str_is_empty(a->username) || !str_is_empty(a->identity_token);
+    const char *why = !str_is_empty(a->identity_token)
+                          ? "the identity token is not accepted (log in again)"
+                      : !str_is_empty(a->username) ? "incorrect username or password"
+                                                   : "authentication required";
 
+    if (STREQ(a->host, a->reference))
+        return error_set(e, ERR_FORBIDDEN, "registry %s refuses access: unauthorized: %s", a->host,
+                         why);
     return error_set(e, ERR_FORBIDDEN, "registry %s refuses access to %s: unauthorized: %s",
-                     a->host, a->reference,
-                     !any                              ? "authentication required"
-                     : str_is_empty(a->identity_token) ? "incorrect username or password"
-                                                       : "the identity token is not accepted "
-                                                         "(log in again)");
+                     a->host, a->reference, why);
 }
 
 static int ask(struct auth *a, struct http_client *client, const struct challenge *c,

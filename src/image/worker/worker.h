@@ -9,7 +9,7 @@
  *   registry.c  the distribution API over all endpoints; request.c one endpoint; fetch.c documents
  *   pipeline.c  bytes in → inflate.c → digest → tar.c → entry stream out, a thread each
  *   layers.c    layers of an image side by side
- *   pull.c, load.c, import.c   the operations
+ *   pull.c, load.c, import.c, login.c, search.c   the operations
  *
  * One operation a process. An error ends the process; nothing needs to be tidied up for long.
  */
@@ -150,6 +150,10 @@ int layer_source_file(struct layer *l, struct error *e);
 int worker_pull(const struct worker_msg *start, struct error *e) MUST_CHECK;
 /* The tags of a repository. */
 int worker_tags(const struct worker_msg *start, struct error *e) MUST_CHECK;
+/* Whether the registry takes the credentials. */
+int worker_login(const struct worker_msg *start, struct error *e) MUST_CHECK;
+/* Repositories with the word start->status in their names, at most start->total. */
+int worker_search(const struct worker_msg *start, struct error *e) MUST_CHECK;
 int worker_load(const struct worker_msg *start, int input, struct error *e) MUST_CHECK;
 int worker_import(const struct worker_msg *start, int input, struct error *e) MUST_CHECK;
 /* Reads `in` to its end and writes it compressed (start->media_type: "gzip", "zstd"). */

@@ -510,7 +510,45 @@ int image_auth_parse(const char *header, struct image_auth *ret, struct error *e
     return header && STREQ(header, "bad") ? error_set(e, ERR_INVALID, "bad X-Registry-Auth") : 0;
 }
 
-void image_auth_done(struct image_auth *a) {}
+static const struct json_field auth_fields[] = {
+    JSON_FIELD(struct image_auth, username, "username", JSON_STR, 0),
+    JSON_FIELD(struct image_auth, password, "password", JSON_STR, 0),
+    JSON_FIELD(struct image_auth, server_address, "serveraddress", JSON_STR, 0),
+    JSON_END,
+};
+const struct json_desc image_auth_json = {"credentials", sizeof(struct image_auth), auth_fields};
+
+void image_auth_done(struct image_auth *a)
+{
+    json_free(&image_auth_json, a);
+}
+
+int engine_registry_login(struct engine *en, const struct image_auth *auth, int cancel_fd,
+                          char **ret_token, struct error *e)
+{
+    SAID("login %s:%s at %s", TEXT(auth->username), TEXT(auth->password),
+         TEXT(auth->server_address));
+    if (auth->password && STREQ(auth->password, "wrong"))
+        return error_set(e, ERR_UNAUTHORIZED, "incorrect username or password");
+    *ret_token = xstrdup("refresh");
+    return 0;
+}
+
+void image_found_done(struct json_list *l)
+{
+    free(l->items);
+}
+
+int engine_image_search(struct engine *en, const struct image_search_params *p,
+                        struct json_list *ret, struct error *e)
+{
+    SAID("search %s limit=%d", p->term, (int)p->limit);
+    *(struct image_found *)json_list_add(ret, sizeof(struct image_found)) =
+        (struct image_found){.name = (char *)"few", .description = (char *)"", .stars = 1};
+    *(struct image_found *)json_list_add(ret, sizeof(struct image_found)) = (struct image_found){
+        .name = (char *)"many", .description = (char *)"a \"b\"", .stars = 9, .official = true};
+    return 0;
+}
 
 void image_unref(struct image *img) {}
 

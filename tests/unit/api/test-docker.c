@@ -406,6 +406,25 @@ static void test_images(void **state)
          "{\"errorDetail\":{\"message\":\"wrong digest\"},\"error\":\"wrong digest\"}"},
         {"POST", "/images/create", 400, "", "fromImage or fromSrc is needed"},
         {"POST", "/images/create?fromSrc=http://x", 501, "", "not supported"},
+        {"GET", "/images/search?term=x&limit=7", 200, "search x limit=7",
+         "[{\"star_count\":1,\"is_official\":false,\"name\":\"few\",\"is_automated\":false,"
+         "\"description\":\"\"},{\"star_count\":9,\"is_official\":true,\"name\":\"many\","},
+        {"GET", "/images/search?term=x", 200, "search x limit=25", NULL},
+        {"GET", "/images/search?term=x&filters=%7B%22stars%22%3A%5B%222%22%5D%7D", 200, NULL,
+         "[{\"star_count\":9,"},
+        {"GET", "/images/search?term=x&filters=%7B%22is-official%22%3A%5B%22false%22%5D%7D", 200,
+         NULL, "\"name\":\"few\",\"is_automated\":false,\"description\":\"\"}]"},
+        {"GET", "/images/search?term=x&filters=%7B%22is-automated%22%3A%5B%22true%22%5D%7D", 200,
+         NULL, "[]\n"},
+        {"GET", "/images/search?term=x&filters=%7B%22is-official%22%3A%5B%22maybe%22%5D%7D", 400,
+         "", "invalid filter 'is-official=[maybe]'"},
+        {"GET", "/images/search?term=x&filters=%7B%22stars%22%3A%5B%22many%22%5D%7D", 400, "",
+         "invalid filter 'stars=[many]'"},
+        {"GET", "/images/search?term=x&filters=%7B%22colour%22%3A%5B%22red%22%5D%7D", 400, "",
+         "invalid filter 'colour'"},
+        {"GET", "/images/search?term=x&limit=101", 400, "",
+         "limit 101 is outside the range of [1, 100]"},
+        {"GET", "/images/search?term=x&limit=y", 400, "", "invalid limit"},
     };
 
     expect(list, ARRAY_SIZE(list));
@@ -421,7 +440,17 @@ static void test_image_bodies(void **state)
                  "", "tar");
     AUTOFREE char *auth = ask_body("POST", "/images/create?fromImage=x", "X-Registry-Auth: bad\r\n",
                                    "");
+    AUTOFREE char *login =
+        ask_body("POST", "/auth", "",
+                 "{\"username\":\"u\",\"password\":\"p\",\"serveraddress\":\"https://r/v2/\"}");
+    AUTOFREE char *login_said = xstrdup(fake_said);
+    AUTOFREE char *wrong = ask_body("POST", "/auth", "", "{\"password\":\"wrong\"}");
+    AUTOFREE char *odd = ask_body("POST", "/auth", "", "{\"password\":[]}");
 
+    expect_has(login, "{\"Status\":\"Login Succeeded\",\"IdentityToken\":\"refresh\"}");
+    assert_string_equal(login_said, "login u:p at https://r/v2/");
+    expect_has(wrong, "HTTP/1.1 401");
+    expect_has(odd, "HTTP/1.1 400");
     expect_has(load, "HTTP/1.1 200");
     expect_has(load, "{\"status\":\"Loaded\"}");
     assert_string_equal(said, "load 7 whole=1 quiet=0");

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Strings, buffers, maps, times, errors, files. */
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,6 +15,7 @@
 #include <cmocka.h>
 
 #include "base/alloc.h"
+#include "base/base64.h"
 #include "base/buf.h"
 #include "base/error.h"
 #include "base/fs.h"
@@ -135,6 +137,37 @@ static void test_error(void **state)
     assert_int_equal(error_set_errno(NULL, ENOSPC, "write"), -ENOSPC);
 }
 
+static void test_base64(void **state)
+{
+    static const struct {
+        const char *plain, *text;
+    } table[] = {{"", ""},        {"f", "Zg=="},        {"fo", "Zm8="},
+                 {"foo", "Zm9v"}, {"foob", "Zm9vYg=="}, {"s?>", "cz8+"}};
+    AUTO(buf) struct buf b = BUF_INIT(64);
+    static const char *const bad[] = {"Zg=x", "Z*", "Zg==Zg=="};
+
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+        buf_clear(&b);
+        assert_int_equal(base64_encode(table[i].plain, strlen(table[i].plain), BASE64_STANDARD, &b),
+                         0);
+        assert_string_equal(buf_str(&b), table[i].text);
+        buf_clear(&b);
+        assert_int_equal(base64_decode(table[i].text, strlen(table[i].text), &b), 0);
+        assert_string_equal(buf_str(&b), table[i].plain);
+    }
+    buf_clear(&b);
+    assert_int_equal(base64_encode("s?>", 3, BASE64_URL, &b), 0);
+    assert_string_equal(buf_str(&b), "cz8-");
+    buf_clear(&b);
+    assert_int_equal(base64_decode(" Zm\n9v\n", 8, &b), 0);
+    assert_string_equal(buf_str(&b), "foo");
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+        assert_int_equal(base64_decode(bad[i], strlen(bad[i]), &b), -EINVAL);
+    AUTO(buf) struct buf small = BUF_INIT(3);
+    assert_int_equal(base64_encode("foo", 3, BASE64_URL, &small), -EFBIG);
+    assert_int_equal(base64_decode("Zm9vYg", 6, &small), -EFBIG);
+}
+
 static void test_files(void **state)
 {
     char dir[] = "/tmp/pouch-unit-XXXXXX";
@@ -163,7 +196,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_strv),  cmocka_unit_test(test_buf),     cmocka_unit_test(test_map),
         cmocka_unit_test(test_time),  cmocka_unit_test(test_numbers), cmocka_unit_test(test_error),
-        cmocka_unit_test(test_files),
+        cmocka_unit_test(test_files), cmocka_unit_test(test_base64),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -40,6 +40,35 @@ static void test_auth(void **state)
     assert_non_null(strstr(e.message, "X-Registry-Auth"));
 }
 
+static void test_registry_of(void **state)
+{
+    static const struct {
+        const char *server, *domain;
+    } table[] = {
+        {NULL, "docker.io"},
+        {"", "docker.io"},
+        {"https://index.docker.io/v1/", "docker.io"},
+        {"registry-1.docker.io", "docker.io"},
+        {"http://127.0.0.1:5000/v2/", "127.0.0.1:5000"},
+        {"HTTPS://quay.io", "quay.io"},
+        {"localhost", "localhost"},
+        {"registry", "registry"},
+        {"[::1]:5000", "[::1]:5000"},
+    };
+    static const char *const bad[] = {"a b", "quay.io:x", "user@host.example", "a..b",
+                                      "reg\nistry"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+        AUTOFREE char *domain = NULL;
+        assert_int_equal(image_registry_of(table[i].server, &domain, NULL), 0);
+        assert_string_equal(domain, table[i].domain);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        AUTOFREE char *domain = NULL;
+        assert_int_equal(image_registry_of(bad[i], &domain, NULL), -EINVAL);
+    }
+}
+
 static int change(struct oci_image_config *c, const char *text)
 {
     char *changes[] = {(char *)text, NULL};
@@ -171,9 +200,9 @@ static void test_messages(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_auth),       cmocka_unit_test(test_changes),
-        cmocka_unit_test(test_challenges), cmocka_unit_test(test_progress),
-        cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_auth),     cmocka_unit_test(test_registry_of),
+        cmocka_unit_test(test_changes),  cmocka_unit_test(test_challenges),
+        cmocka_unit_test(test_progress), cmocka_unit_test(test_messages),
     };
 
     return cmocka_run_group_tests_name("image-parse", tests, NULL, NULL);
