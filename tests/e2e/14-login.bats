@@ -58,10 +58,12 @@ login_pull_logout() {
     no_images
     is "$(ctl run --rm --network none --pull always "$registry/private/busybox" echo in 2>/dev/null)" in
     no_images
-    # What is kept is tried first.
-    run ctl login "$registry" </dev/null
-    is "$status" 0
-    has "$output" 'Login Succeeded'
+    # What is kept is tried first (by docker 20.10 only when it is a password).
+    if [ "${CLI:-pouch}" = pouch ] || [ "$registry" = "$BASIC" ]; then
+        run ctl login "$registry" </dev/null
+        is "$status" 0
+        has "$output" 'Login Succeeded'
+    fi
     run ctl logout "$registry"
     is "$status" 0
     has "$output" "Removing login credentials for $registry"
