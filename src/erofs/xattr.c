@@ -142,9 +142,40 @@ struct acl {
 
 #define ACL_VERSION 2u
 
+/* The tags are bits in the order the list must have; three of them must be there, and a mask when
+ * somebody is named. */
+static bool acl_may_follow(unsigned last, unsigned tag, bool named)
+{
+    bool many = tag == ACL_USER || tag == ACL_GROUP;
+
+    if (tag == 0 || tag > ACL_OTHER || (tag & (tag - 1)) || (many ? tag < last : tag <= last))
+        return false;
+    if ((last < ACL_USER_OBJ && tag != ACL_USER_OBJ) ||
+        (last < ACL_GROUP_OBJ && tag > ACL_GROUP_OBJ))
+        return false;
+    return tag != ACL_OTHER || !named || last == ACL_MASK;
+}
+
+/* Where in the mode an entry can be seen. */
+static uint32_t acl_mode(uint32_t mode, unsigned tag, unsigned perm)
+{
+    switch (tag) {
+    case ACL_USER_OBJ:
+        return mode | perm << 6;
+    case ACL_GROUP_OBJ:
+        return mode | perm << 3;
+    case ACL_MASK:
+        return (mode & ~070u) | perm << 3;
+    case ACL_OTHER:
+        return mode | perm;
+    default:
+        return mode;
+    }
+}
+
 /*
- * Checks a list as the kernel does, and folds it into the mode (acl of files) where it can be seen
- * there. 1: there is more in it than the mode says; 0: nothing to keep.
+ * Checks a list as the kernel does, and folds it into the mode where it can be seen there. 1: there
+ * is more in it than the mode says; 0: nothing to keep.
  */
 static int acl_check(const struct layer_xattr *x, uint32_t *mode)
 {
@@ -164,26 +195,12 @@ static int acl_check(const struct layer_xattr *x, uint32_t *mode)
     for (size_t i = 0; i < n; i++) {
         unsigned tag = le16toh(acl->entries[i].tag);
         unsigned perm = le16toh(acl->entries[i].perm);
-        bool many = tag == ACL_USER || tag == ACL_GROUP;
 
-        /* The tags are bits in the order the list must have; three of them must be there. */
-        if (perm > 7 || tag == 0 || tag > ACL_OTHER || (tag & (tag - 1)) ||
-            (many ? tag < last : tag <= last))
+        if (perm > 7 || !acl_may_follow(last, tag, named))
             return -EINVAL;
-        if ((last < ACL_USER_OBJ && tag != ACL_USER_OBJ) ||
-            (last < ACL_GROUP_OBJ && tag > ACL_GROUP_OBJ) ||
-            (tag == ACL_OTHER && named && last != ACL_MASK))
-            return -EINVAL;
-        named |= many;
-        more |= many || tag == ACL_MASK;
-        if (tag == ACL_USER_OBJ)
-            m |= perm << 6;
-        else if (tag == ACL_GROUP_OBJ)
-            m |= perm << 3;
-        else if (tag == ACL_MASK)
-            m = (m & ~070u) | perm << 3;
-        else if (tag == ACL_OTHER)
-            m |= perm;
+        named |= tag == ACL_USER || tag == ACL_GROUP;
+        more |= named || tag == ACL_MASK;
+        m = acl_mode(m, tag, perm);
         last = tag;
     }
     if (last != ACL_OTHER)

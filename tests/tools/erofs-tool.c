@@ -174,12 +174,88 @@ static int cmd_write(int argc, char **argv)
     return 0;
 }
 
+static int with_reader(const char *path,
+                       int (*run)(struct erofs_reader *, const char *, struct error *),
+                       const char *arg)
+{
+    AUTOPTR(erofs_reader) struct erofs_reader *r = NULL;
+    AUTOFD int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct error e = ERROR_INIT;
+
+    if (fd < 0)
+        return fail(path, &(struct error){.message = xstrdup(strerror(errno))});
+    if (erofs_reader_open(fd, &r, &e) < 0 || run(r, arg, &e) < 0)
+        return fail(path, &e);
+    return 0;
+}
+
+static int run_check(struct erofs_reader *r, const char *arg, struct error *e)
+{
+    return erofs_reader_check(r, e);
+}
+
+static int tell_xattr(void *data, const struct layer_xattr *x)
+{
+    (void)printf(" %s=%zu", x->name, x->size);
+    return 0;
+}
+
+static int tell(void *data, const char *path, const struct erofs_inode *i, struct error *e)
+{
+    (void)printf("/%s %06o %u:%u %llu %lld.%09u links %u", path, i->mode, i->uid, i->gid,
+                 (unsigned long long)i->size, (long long)i->mtime_sec, i->mtime_nsec, i->nlink);
+    if (S_ISCHR(i->mode) || S_ISBLK(i->mode))
+        (void)printf(" dev %u,%u", i->dev_major, i->dev_minor);
+    if (erofs_reader_xattrs(data, i, tell_xattr, NULL, e) < 0)
+        return -1;
+    (void)printf("\n");
+    return 0;
+}
+
+static int run_list(struct erofs_reader *r, const char *arg, struct error *e)
+{
+    return erofs_reader_walk(r, tell, r, e);
+}
+
+static int run_cat(struct erofs_reader *r, const char *path, struct error *e)
+{
+    static char part[64 << 10];
+    struct erofs_inode i;
+    uint64_t offset = 0;
+    ssize_t n = erofs_reader_lookup(r, path, true, &i, e);
+
+    while (n >= 0 && (n = erofs_reader_read(r, &i, offset, part, sizeof part, e)) > 0) {
+        offset += (uint64_t)n;
+        if (fwrite(part, 1, (size_t)n, stdout) != (size_t)n)
+            return error_set_errno(e, errno, "write");
+    }
+    return (int)n;
+}
+
+static int cmd_check(int argc, char **argv)
+{
+    return argc == 1 ? with_reader(argv[0], run_check, NULL) : 2;
+}
+
+static int cmd_list(int argc, char **argv)
+{
+    return argc == 1 ? with_reader(argv[0], run_list, NULL) : 2;
+}
+
+static int cmd_cat(int argc, char **argv)
+{
+    return argc == 2 ? with_reader(argv[0], run_cat, argv[1]) : 2;
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
         const char *name;
         int (*run)(int argc, char **argv);
-    } commands[] = {{"write", cmd_write}};
+    } commands[] = {{"write", cmd_write},
+                    {"check", cmd_check},
+                    {"list", cmd_list},
+                    {"cat", cmd_cat}};
     int r = 2;
 
     for (size_t i = 0; argc > 1 && i < ARRAY_SIZE(commands); i++) {
