@@ -1,6 +1,8 @@
 #!/usr/bin/python3
-"""Measures one OCI runtime without an engine: runtimes.py NAME PROGRAM BUNDLE STATE COUNT, in a private mount
-namespace. Prints one JSON object. A process of the runtime counts with all that it starts, also what outlives it."""
+"""Measures one OCI runtime without an engine: runtimes.py NAME PROGRAM BUNDLE STATE, in a private mount namespace.
+Reads orders from its standard input and answers each with a line of JSON, so that whoever compares runtimes can let
+them take turns: on a machine that others use, only what was measured side by side can be compared. A process of the
+runtime counts with all that it starts, also what outlives it."""
 import ctypes
 import json
 import os
@@ -11,7 +13,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 PR_SET_CHILD_SUBREAPER = 36
-name, program, bundle, state, count = sys.argv[1:5] + [int(sys.argv[5])]
+name, program, bundle, state = sys.argv[1:5]
 ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 with open(os.path.join(bundle, "config.json"), encoding="utf-8") as text:
     spec = json.load(text)
@@ -76,8 +78,8 @@ def single():
     return took, cpu_ms() - before
 
 
-def in_parallel(workers):
-    """The folders differ, as the cgroup is a matter of the bundle; the root file system is the same."""
+def in_parallel(count, workers=8):
+    """Milliseconds for each of count. The folders differ, as the cgroup is a matter of the bundle; the root file system is the same."""
     folders = []
     for number in range(workers):
         folder = f"{state}-{number}"
@@ -120,25 +122,48 @@ def smallest():
     return high
 
 
-configure(bundle, f"/bench-{name}/x")
-result = {"single": [single() for _ in range(12)][2:]}
-result["peak"] = max(peak_kib("create", "--bundle", bundle, "peak"), peak_kib("start", "peak"),
-                     peak_kib("delete", "--force", "peak"))
-begin = time.perf_counter()
-for item in range(count):
-    cycle(f"s{item}")
-result["sequence"] = (time.perf_counter() - begin) * 1000 / count
-reap()
-result["parallel"] = in_parallel(8)
-configure(bundle, f"/bench-{name}/x", args=("sleep", "600"))
-call("create", "--bundle", bundle, "e")
-call("start", "e")
-result["exec"] = []
-for item in range(25):
+def peak():
+    return max(peak_kib("create", "--bundle", bundle, "peak"), peak_kib("start", "peak"),
+               peak_kib("delete", "--force", "peak"))
+
+
+def sequence(count):
+    begin = time.perf_counter()
+    for item in range(count):
+        cycle(f"s{item}")
+    took = (time.perf_counter() - begin) * 1000 / count
+    reap()
+    return took
+
+
+def exec_begin():
+    sleeper = bundle + "-exec"
+    os.makedirs(sleeper, exist_ok=True)
+    path, spec["root"]["path"] = spec["root"]["path"], os.path.join(bundle, "rootfs")
+    configure(sleeper, f"/bench-{name}/e", args=("sleep", "600"))
+    spec["root"]["path"] = path
+    call("create", "--bundle", sleeper, "e")
+    call("start", "e")
+
+
+def exec_one():
     begin = time.perf_counter()
     call("exec", "e", "true")
-    result["exec"].append((time.perf_counter() - begin) * 1000)
-call("delete", "--force", "e")
-reap()
-result["memory"] = smallest()
-print(json.dumps(result), flush=True)
+    return (time.perf_counter() - begin) * 1000
+
+
+def exec_end():
+    call("delete", "--force", "e")
+    reap()
+
+
+ORDERS = {"single": single, "peak": peak, "sequence": sequence, "parallel": in_parallel, "exec-begin": exec_begin,
+          "exec": exec_one, "exec-end": exec_end, "memory": smallest}
+configure(bundle, f"/bench-{name}/x")
+for line in sys.stdin:
+    order, *numbers = line.split()
+    try:
+        answer = {"result": ORDERS[order](*map(int, numbers))}
+    except (OSError, RuntimeError, subprocess.CalledProcessError) as problem:
+        answer = {"error": f"{order}: {problem}"}
+    print(json.dumps(answer), flush=True)

@@ -27,24 +27,54 @@ int64_t time_monotonic_ns(void)
     return clock_ns(CLOCK_MONOTONIC);
 }
 
+/* Days since 1970 of a day of the proleptic Gregorian calendar. What glibc has for this reads /etc/localtime first,
+ * though it is all in UTC. */
+static int64_t days_of(int64_t year, int month, int day)
+{
+    int64_t y = month > 2 ? year
+                          : year - 1; /* years that begin in March: the leap day is their last */
+    int64_t era = (y >= 0 ? y : y - 399) / 400;
+    int64_t year_of_era = y - era * 400;
+    int64_t day_of_year = (153 * (month > 2 ? month - 3 : month + 9) + 2) / 5 + day - 1;
+
+    return era * 146097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year -
+           719468;
+}
+
+static void date_of(int64_t days, int64_t *ret_year, int *ret_month, int *ret_day)
+{
+    int64_t z = days + 719468;
+    int64_t era = (z >= 0 ? z : z - 146096) / 146097;
+    int64_t d = z - era * 146097;
+    int64_t y = (d - d / 1460 + d / 36524 - d / 146096) / 365;
+    int64_t in_year = d - (365 * y + y / 4 - y / 100);
+    int64_t m = (5 * in_year + 2) / 153;
+
+    *ret_day = (int)(in_year - (153 * m + 2) / 5) + 1;
+    *ret_month = (int)(m < 10 ? m + 3 : m - 9);
+    *ret_year = y + era * 400 + (*ret_month <= 2 ? 1 : 0);
+}
+
 void time_format_rfc3339(int64_t ns, char out[TIME_RFC3339_MAX])
 {
     int64_t sec = ns / NSEC_PER_SEC;
     int64_t frac = ns % NSEC_PER_SEC;
-    time_t t;
-    struct tm tm;
+    int64_t days, year;
+    int rest, month, day;
 
     if (frac < 0) {
         frac += NSEC_PER_SEC;
         sec--;
     }
-    t = (time_t)sec;
-    if (ns == 0 || !gmtime_r(&t, &tm) || tm.tm_year + 1900 > 9999) {
+    if (ns == 0) {
         (void)snprintf(out, TIME_RFC3339_MAX, "%s", TIME_ZERO_RFC3339);
         return;
     }
-    (void)snprintf(out, TIME_RFC3339_MAX, "%04d-%02d-%02dT%02d:%02d:%02d.%09dZ", tm.tm_year + 1900,
-                   tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)frac);
+    days = (sec >= 0 ? sec : sec - 86399) / 86400;
+    rest = (int)(sec - days * 86400);
+    date_of(days, &year, &month, &day); /* 64 bits of ns are the years 1677 to 2262 */
+    (void)snprintf(out, TIME_RFC3339_MAX, "%04d-%02d-%02dT%02d:%02d:%02d.%09dZ", (int)year, month,
+                   day, rest / 3600, rest / 60 % 60, rest % 60, (int)frac);
 }
 
 /* Reads exactly n digits. */
@@ -137,10 +167,10 @@ static int parse_date(const char *s, bool relaxed, int64_t *ret)
         return -EINVAL;
     if (*s)
         return -EINVAL;
-    tm.tm_year -= 1900;
-    tm.tm_mon -= 1;
     /* Nanoseconds of 64 bits end in the year 2262. */
-    if (__builtin_mul_overflow((int64_t)timegm(&tm) - offset, NSEC_PER_SEC, &ns) ||
+    if (__builtin_mul_overflow(days_of(tm.tm_year, tm.tm_mon, tm.tm_mday) * 86400 +
+                                   tm.tm_hour * 3600LL + tm.tm_min * 60LL + tm.tm_sec - offset,
+                               NSEC_PER_SEC, &ns) ||
         __builtin_add_overflow(ns, frac, ret))
         return -ERANGE;
     return 0;

@@ -33,8 +33,8 @@
 #include "sys/cgroup.h"
 #include "sys/seccomp.h"
 
-#define GATE   "gate"
-#define STATUS "status"
+#define STATUS  "status"
+#define SOON_MS 200
 
 static void sleep_ms(long ms)
 {
@@ -155,6 +155,14 @@ static int place_in_scope(void *data, pid_t init, struct error *e)
     return cgroup_systemd_start(&m->scope, init, m->spec.linux->resources, e);
 }
 
+/* Nothing that start and delete would have to read the specification for. */
+static bool is_plain(const struct oci_spec *s)
+{
+    bool hooks = s->hooks && (s->hooks->poststart.len || s->hooks->poststop.len);
+
+    return !hooks && !s->linux->intel_rdt;
+}
+
 /* Up to the gate. started: the caller goes on to open it. */
 static int create(struct options *o, struct made *m, bool started, int gate, int status,
                   struct error *e)
@@ -213,6 +221,7 @@ static int create(struct options *o, struct made *m, bool started, int gate, int
         .unit = xstrdup_or_null(m->scope.unit),
         .own_pid_ns = own_pid_namespace(&m->spec),
         .started = started,
+        .plain = is_plain(&m->spec),
         .pid = m->created.pid,
         .start_time = state_start_time(m->created.pid),
         .created = time_now_ns(),
@@ -243,7 +252,7 @@ int cmd_create(struct options *o, struct error *e)
         r = state_make_dir(o, o->args[0], e);
     if (r < 0)
         return r;
-    gate = make_fifo(o, o->args[0], GATE, e);
+    gate = make_fifo(o, o->args[0], STATE_GATE, e);
     r = gate < 0 ? gate : 0;
     if (r == 0) {
         status = make_fifo(o, o->args[0], STATUS, e);
@@ -272,7 +281,7 @@ int poststart(const struct oci_spec *spec, const struct state *s, struct error *
 int cmd_start(struct options *o, struct error *e)
 {
     CLEANUP(state_done) struct state s = {0};
-    AUTOFREE char *gate_path = state_path(o, o->args[0], GATE);
+    AUTOFREE char *gate_path = state_path(o, o->args[0], STATE_GATE);
     AUTOFREE char *status_path = state_path(o, o->args[0], STATUS);
     AUTOFD int gate = -EBADF;
     AUTOFD int status = -EBADF;
@@ -284,7 +293,7 @@ int cmd_start(struct options *o, struct error *e)
     if (!STREQ(state_status(&s), "created"))
         return error_set(e, ERR_CONFLICT, "cannot start container \"%s\": it is %s", s.id,
                          state_status(&s));
-    r = state_spec(&s, &spec, e);
+    r = s.plain ? 0 : state_spec(&s, &spec, e);
     if (r < 0)
         return r;
     status = open(status_path, O_RDONLY | O_CLOEXEC);
@@ -297,12 +306,11 @@ int cmd_start(struct options *o, struct error *e)
         r = runtime_status_read(status, e);
     if (r == 0) {
         /* Only now: exec must not enter a container whose init still is on its way in. */
-        s.started = true;
-        r = state_save(o, &s, e);
-        (void)unlink(gate_path);
+        if (unlink(gate_path) < 0 && errno != ENOENT)
+            r = error_set_errno(e, errno, "cannot remove %s", gate_path);
         (void)unlink(status_path);
     }
-    if (r == 0)
+    if (r == 0 && !s.plain)
         r = poststart(&spec, &s, e);
     json_free(&oci_spec_json, &spec);
     return r;
@@ -313,13 +321,16 @@ int remove_container(struct options *o, const struct state *s, struct error *e)
 {
     CLEANUP(error_done) struct error hook = ERROR_INIT;
     struct oci_spec spec = {0};
-    int r = cgroup_kill(s->cgroup_path, e);
+    /* With a pid namespace of its own the kernel has killed all with init. */
+    int r = s->own_pid_ns ? 0 : cgroup_kill(s->cgroup_path, e);
 
     if (r == 0)
         r = cgroup_remove(s->cgroup_path, e);
     if (r < 0)
         return r;
     state_remove_dir(o, s->id);
+    if (s->plain)
+        return 0;
     if (state_spec(s, &spec, &hook) < 0) {
         warn_user(o, "%s: its poststop hooks are not run", error_message(&hook));
         return 0;
@@ -449,15 +460,20 @@ static void wait_for_end(const struct state *s, int pidfd)
 static int kill_and_wait(const struct state *s, struct error *e)
 {
     AUTOFD int pidfd = (int)syscall(SYS_pidfd_open, (pid_t)s->pid, 0);
+    struct pollfd init = {pidfd, POLLIN, 0};
     const char *status = state_status(s);
-    int r;
+    int r = 0;
 
+    if (STREQ(status, "stopped"))
+        return 0;
     if (STREQ(status, "paused"))
         (void)!cgroup_thaw(s->cgroup_path, NULL);
-    if (!STREQ(status, "stopped"))
-        (void)kill((pid_t)s->pid, SIGKILL);
-    r = cgroup_kill(s->cgroup_path, e);
-    if (r < 0 || STREQ(status, "stopped"))
+    (void)kill((pid_t)s->pid, SIGKILL);
+    if (s->own_pid_ns && pidfd >= 0) /* all the others end with init */
+        (void)poll(&init, 1, SOON_MS);
+    if (!init.revents)
+        r = cgroup_kill(s->cgroup_path, e);
+    if (r < 0)
         return r;
     wait_for_end(s, pidfd);
     return STREQ(state_status(s), "stopped")

@@ -90,18 +90,13 @@ static bool enters_containers(const struct command *c)
 
 /*
  * /proc/<pid>/exe of a process on its way into a container is this program: it runs from a
- * read-only mount of its own, so that nobody in there can write to it (CVE-2019-5736).
+ * read-only mount of its own, so that nobody in there can write to it (CVE-2019-5736). seal.c does it first.
  */
 static void run_sealed(char **argv)
 {
-    const char *mark = getenv(SEALED);
     char path[64];
     int fd;
 
-    if (mark) {
-        (void)unsetenv(SEALED);
-        return;
-    }
     fd = mount_sealed_program("/proc/self/exe");
     if (fd < 0)
         return; /* no rights: what needs them will say so */
@@ -129,17 +124,20 @@ int main(int argc, char **argv)
     CLEANUP(error_done) struct error e = ERROR_INIT;
     struct options o = {0};
     const struct command *cmd = NULL;
+    bool sealed = getenv(SEALED) != NULL;
     int r;
 
     if (argc < 1)
         return 1;
+    if (sealed)
+        (void)unsetenv(SEALED);
     r = options_parse(argv + 1, &o, &cmd, &e);
     if (r == 0)
         r = check_globals(&o, &e);
     if (r == 0 && cmd && enters_containers(cmd))
         r = options_find_fds(&o, &e);
     if (r == 0 && cmd) {
-        if (enters_containers(cmd))
+        if (enters_containers(cmd) && !sealed)
             run_sealed(argv);
         if (o.debug)
             log_set_level(LOG_LEVEL_DEBUG);

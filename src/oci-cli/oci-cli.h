@@ -64,6 +64,8 @@ void warn_user(const struct options *o, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /* --- state.c: <root>/<id>/state.json and the start gate -------------------------------------- */
 
+#define STATE_GATE "gate" /* the named pipe that init of a created container waits at */
+
 struct state {
     char *id;
     char *bundle;
@@ -74,8 +76,10 @@ struct state {
     int64_t pid;
     uint64_t start_time; /* of init, from /proc/<pid>/stat: tells a reused pid */
     int64_t created;
-    bool started;
+    bool started;    /* also when the gate is gone: start takes it away, and writes no state */
     bool own_pid_ns; /* its processes end with init */
+    bool
+        plain; /* nothing in config.json is of interest to start and delete: no hooks, no intelRdt */
 };
 extern const struct json_desc state_json;
 

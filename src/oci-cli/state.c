@@ -27,6 +27,7 @@ static const struct json_field state_fields[] = {
     JSON_FIELD(TYPE, created, "created", JSON_TIME, 0),
     JSON_FIELD(TYPE, started, "started", JSON_BOOL, 0),
     JSON_FIELD(TYPE, own_pid_ns, "ownPidNamespace", JSON_BOOL, 0),
+    JSON_FIELD(TYPE, plain, "plain", JSON_BOOL, JSON_OMIT_EMPTY),
     JSON_END,
 };
 #undef TYPE
@@ -50,16 +51,17 @@ char *state_path(const struct options *o, const char *id, const char *file)
 int state_make_dir(const struct options *o, const char *id, struct error *e)
 {
     AUTOFREE char *path = state_path(o, id, "");
-    int r = fs_mkdir_p(o->root, 0711);
+    int r = mkdir(path, 0711) < 0 ? -errno : 0;
 
-    if (r < 0)
-        return error_set_errno(e, r, "cannot create %s", o->root);
-    if (mkdir(path, 0711) < 0) {
-        if (errno == EEXIST)
-            return error_set(e, ERR_CONFLICT, "container with id \"%s\" exists already", id);
-        return error_set_errno(e, errno, "cannot create %s", path);
+    if (r == -ENOENT) {
+        r = fs_mkdir_p(o->root, 0711);
+        if (r < 0)
+            return error_set_errno(e, r, "cannot create %s", o->root);
+        r = mkdir(path, 0711) < 0 ? -errno : 0;
     }
-    return 0;
+    if (r == -EEXIST)
+        return error_set(e, ERR_CONFLICT, "container with id \"%s\" exists already", id);
+    return r < 0 ? error_set_errno(e, r, "cannot create %s", path) : 0;
 }
 
 int state_save(const struct options *o, const struct state *s, struct error *e)
@@ -85,7 +87,13 @@ int state_load(const struct options *o, const char *id, struct state *ret, struc
         return error_set(e, ERR_NOT_FOUND, "container \"%s\" does not exist", id);
     if (r < 0)
         return error_set_errno(e, r, "cannot read %s", path);
-    return json_parse(&state_json, text, len, ret, e);
+    r = json_parse(&state_json, text, len, ret, e);
+    if (r == 0 && !ret->started) {
+        AUTOFREE char *gate = state_path(o, id, STATE_GATE);
+
+        ret->started = access(gate, F_OK) < 0 && errno == ENOENT;
+    }
+    return r;
 }
 
 int state_spec(const struct state *s, struct oci_spec *ret, struct error *e)

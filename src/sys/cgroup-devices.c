@@ -41,9 +41,26 @@ static void number_or_star(char out[24], const struct opt_int *v)
         (void)snprintf(out, 24, "*");
 }
 
+/* A rule a write; the file is opened at the first. */
+static int write_rule(int *fd, const char *mount, const char *path, const char *file,
+                      const char *text)
+{
+    char name[CGROUP_PATH_MAX];
+    int r = *fd < 0 ? cgroup_file(name, mount, path, file) : 0;
+
+    if (r == 0 && *fd < 0) {
+        *fd = open(name, O_WRONLY | O_CLOEXEC);
+        r = *fd < 0 ? -errno : 0;
+    }
+    return r == 0 && write(*fd, text, strlen(text)) < 0 ? -errno : r;
+}
+
 int cgroup_devices_v1(const char *path, const struct json_list *rules, struct error *e)
 {
     const struct cgroup_device *d = rules->items;
+    const char *mount = cgroup_mount_point("devices");
+    AUTOFD int allow = -EBADF;
+    AUTOFD int deny = -EBADF;
     size_t first = 0;
 
     for (size_t i = 0; i < rules->len; i++) {
@@ -65,7 +82,9 @@ int cgroup_devices_v1(const char *path, const struct json_list *rules, struct er
         else
             (void)snprintf(text, sizeof(text), "%s %s:%s %s", d[i].type, major, minor,
                            str_is_empty(d[i].access) ? "rwm" : d[i].access);
-        r = cgroup_write("devices", path, d[i].allow ? "devices.allow" : "devices.deny", text);
+        r = mount ? write_rule(d[i].allow ? &allow : &deny, mount, path,
+                               d[i].allow ? "devices.allow" : "devices.deny", text)
+                  : -ENOENT;
         if (r == -ENOENT)
             return 0; /* no devices hierarchy: nothing can be forbidden */
         if (r < 0)
