@@ -158,6 +158,7 @@ const char *jstr(const struct json_value *obj, const char *key);
     X(pause)                                                                                       \
     X(port)                                                                                        \
     X(ps)                                                                                          \
+    X(push)                                                                                        \
     X(pull)                                                                                        \
     X(remount_lxcfs)                                                                               \
     X(rename)                                                                                      \

@@ -85,7 +85,7 @@ int image_pull(struct cli *cli, const char *image, const char *platform, bool qu
 }
 
 /* "docker.io/library/busybox" of "busybox": what a short name stands for. */
-static char *canonical_repository(const char *repository)
+char *image_canonical_repository(const char *repository)
 {
     const char *slash = strchr(repository, '/');
     size_t len = slash ? (size_t)(slash - repository) : 0;
@@ -118,7 +118,7 @@ static int run_pull(struct cli *cli, void *options, char **args, size_t n)
     r = pull(cli, repository, tag, o->platform, o->quiet, STDOUT_FILENO, &e);
     if (r < 0)
         return cli_fail(&e);
-    canonical = canonical_repository(repository);
+    canonical = image_canonical_repository(repository);
     if (tag)
         out_printf("%s%s%s\n", canonical, strchr(tag, ':') ? "@" : ":", tag);
     else

@@ -12,5 +12,8 @@ int image_pull(struct cli *cli, const char *image, const char *platform, bool qu
  * else one line for each that says something new. The error that the stream carries is returned. */
 int progress_show(struct http_conn *conn, int fd, bool quiet, struct error *e) MUST_CHECK;
 
+/* "docker.io/library/busybox" of "busybox": what a short name stands for. The caller frees. */
+char *image_canonical_repository(const char *repository) MUST_CHECK;
+
 /* Splits "repository:tag" / "repository@digest"; the caller frees. *ret_tag is NULL when absent. */
 void image_split(const char *image, char **ret_repository, char **ret_tag);

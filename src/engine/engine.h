@@ -317,6 +317,8 @@ int engine_image_search(struct engine *en, const struct image_search_params *p,
                         struct json_list *ret, struct error *e) MUST_CHECK;
 int engine_image_load(struct engine *en, const struct image_load_params *p,
                       struct error *e) MUST_CHECK;
+int engine_image_push(struct engine *en, const struct image_push_params *p,
+                      struct error *e) MUST_CHECK;
 int engine_image_save(struct engine *en, const struct image_save_params *p,
                       struct error *e) MUST_CHECK;
 int engine_image_import(struct engine *en, const struct image_import_params *p, char **ret_id,

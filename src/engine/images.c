@@ -117,6 +117,15 @@ int engine_image_load(struct engine *en, const struct image_load_params *p, stru
     return r;
 }
 
+int engine_image_push(struct engine *en, const struct image_push_params *p, struct error *e)
+{
+    int r = image_push(en->images, p, e);
+
+    if (r == 0)
+        image_event(en, "push", p->reference, p->reference);
+    return r;
+}
+
 int engine_image_save(struct engine *en, const struct image_save_params *p, struct error *e)
 {
     int r = image_save(en->images, p, e);

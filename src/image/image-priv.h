@@ -130,6 +130,14 @@ bool image_is_insecure(char *const *list, const char *domain);
 
 /* op.c: one run of the worker */
 struct worker_msg;
+/* What an operation adds to op.c's loop; all called in the operation's thread. */
+struct image_op_ext {
+    /* A message of the worker that op.c does not know: 1 it was this one's, 0 not, <0 failed. */
+    int (*message)(struct image_op *op, struct worker_msg *m);
+    int (*retry)(struct image_op *op); /* other operations have ended something; or NULL */
+    void (*cleanup)(struct image_op *op);
+    bool graceful; /* when it is cancelled the worker gets a moment to tidy up elsewhere */
+};
 struct image_op_params {
     struct worker_msg *start;
     int input_fd; /* or negative */
@@ -140,6 +148,8 @@ struct image_op_params {
     const char *name; /* pull: the full reference the image gets; NULL: what the worker says */
     const char *digest_name; /* pull: "docker.io/library/busybox" for the digest it came by */
     bool quiet;
+    const struct image_op_ext *ext; /* or NULL */
+    void *ext_data;
 };
 /* A finished image. */
 struct image_op_result {
@@ -157,6 +167,11 @@ struct image_op_results {
 void image_op_results_done(struct image_op_results *r);
 int image_op_run(struct image_store *s, const struct image_op_params *p,
                  struct image_op_results *ret, struct error *e) MUST_CHECK;
+
+/* pull.c: how the registry of `ref` is spoken to; borrows from ref and a. */
+struct oci_reference;
+void image_op_start_registry(struct image_store *s, const struct oci_reference *ref,
+                             const struct image_auth *a, struct worker_msg *start);
 
 /* commit.c */
 struct image_commit {

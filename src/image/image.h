@@ -196,6 +196,7 @@ bool image_is_protected(struct image_store *s, const char *id);
 /* One line of Docker's progress stream; NULL and 0 fields are absent. */
 struct image_progress {
     const char *id;     /* short layer id, or the tag */
+    const char *aux;    /* JSON of an `aux` object, or NULL */
     const char *status; /* "Pulling from library/busybox", "Downloading", "Pull complete" … */
     bool has_detail;    /* progressDetail is there (it may be {}) */
     uint64_t current;
@@ -282,6 +283,28 @@ struct image_search_params {
 /* *ret: struct image_found, in the registry's order; image_found_done() it. */
 int image_search(struct image_store *s, const struct image_search_params *p, struct json_list *ret,
                  struct error *e) MUST_CHECK;
+
+struct image_push_params {
+    const char *reference;   /* "localhost:5000/x", "x:v1"; the name must be one of an image */
+    bool all_tags;           /* every tag of the repository, unless the reference has one */
+    bool all_platforms;      /* the index it was pulled by, with all its images */
+    const char *platform;    /* "linux/amd64": refuses an image of another platform; or NULL */
+    const char *compression; /* "gzip", "zstd", "none" for all layers; NULL: as they are */
+    int64_t level;           /* of the compression; 0: its default */
+    const char *format;      /* "oci", "docker": manifest of this type; NULL: as it came */
+    const struct image_auth *auth; /* or NULL */
+    image_progress_fn *progress;   /* or NULL */
+    void *progress_data;
+    int cancel_fd;
+};
+/*
+ * ERR_NOT_FOUND "An image does not exist locally with the tag: X"; ERR_FORBIDDEN; ERR_UNAVAILABLE;
+ * -ECANCELED, after the uploads that were under way have been taken back. Blobs that arrived stay at
+ * the registry. Layers that are stored without compression are sent as gzip, unless their manifest
+ * came with them so.
+ */
+int image_push(struct image_store *s, const struct image_push_params *p,
+               struct error *e) MUST_CHECK;
 
 struct image_load_params {
     int fd; /* `docker save` or OCI layout archive as a stream, possibly compressed; borrowed */

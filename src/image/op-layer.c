@@ -72,7 +72,7 @@ void op_layer_alive(struct image_op *op, uint64_t index)
     pthread_mutex_unlock(&s->lock);
 }
 
-static void wake_others(struct image_store *s)
+void op_wake_all(struct image_store *s)
 {
     const uint64_t one = 1;
 
@@ -89,7 +89,7 @@ static void flight_end(struct image_op *op, struct op_layer *l)
     l->flying = false;
     pthread_mutex_lock(&s->lock);
     free(map_remove(s->flights, l->diff_id));
-    wake_others(s);
+    op_wake_all(s);
     pthread_mutex_unlock(&s->lock);
 }
 

@@ -65,6 +65,8 @@ struct image_op {
 #define OP_FILES_MAX  8192
 
 /* op-layer.c */
+/* Tells all operations that something they may wait for has ended. The store's lock is held. */
+void op_wake_all(struct image_store *s);
 /* The layer's bytes still come. */
 void op_layer_alive(struct image_op *op, uint64_t index);
 bool op_layers_wait(const struct image_op *op);

@@ -26,6 +26,7 @@
 #include "oci/reference.h"
 
 #define RECHECK_MS       1000
+#define TIDY_NS          (5 * NSEC_PER_SEC)
 #define UNPACK_REASON_NS (5 * NSEC_PER_SEC) /* how long pouch-unpack may take to say why it ended */
 
 /* --- Small helpers ---------------------------------------------------------------------------- */
@@ -283,6 +284,9 @@ static int on_message(struct image_op *op, struct worker_msg *m, struct held *he
         const struct image_progress p = {.status = m->status, .id = m->tag};
         return call_progress(op, &p);
     }
+    int r = op->params->ext ? op->params->ext->message(op, m) : 0;
+    if (r != 0)
+        return r;
     return error_set(op->e, ERR_INTERNAL, "the image worker broke its rules: %.40s", m->type);
 }
 
@@ -390,6 +394,8 @@ static int op_step(struct image_op *op, struct held *held, int timeout_ms)
         (void)!read(op->wake, &count, sizeof(count));
     if (r >= 0 && (p[1].revents || wait))
         r = op_layers_retry(op);
+    if (r >= 0 && p[1].revents && op->params->ext && op->params->ext->retry)
+        r = op->params->ext->retry(op);
     return r;
 }
 
@@ -464,10 +470,37 @@ static void op_unregister(struct image_op *op)
     pthread_mutex_unlock(&s->lock);
 }
 
+/* Lets the worker take back what lies half-done at a registry. */
+static void stop_gently(struct image_op *op)
+{
+    const struct worker_msg cancel = {.type = (char *)"cancel"};
+    int64_t until = time_monotonic_ns() + TIDY_NS;
+
+    if (worker_msg_send(op->sock, &cancel, NULL, 0) < 0)
+        return;
+    for (int64_t left; (left = until - time_monotonic_ns()) > 0;) {
+        struct pollfd p = {.fd = op->sock, .events = POLLIN};
+        struct worker_msg m = {0};
+        int fds[WORKER_FDS_MAX];
+        size_t nfds = 0;
+        if (poll(&p, 1, (int)(left / NSEC_PER_MSEC) + 1) <= 0)
+            continue;
+        int r = worker_msg_recv(op->sock, &m, fds, &nfds);
+        for (size_t i = 0; i < nfds; i++)
+            close(fds[i]);
+        worker_msg_done(&m);
+        if (r <= 0)
+            break;
+    }
+}
+
 static void op_cleanup(struct image_op *op, bool failed)
 {
     struct op_file *f = op->files.items;
 
+    if (op->sock >= 0 && op->worker > 0 && !op->done && op->params->ext &&
+        op->params->ext->graceful)
+        stop_gently(op);
     if (op->sock >= 0)
         close(op->sock);
     if (op->worker > 0) {
@@ -476,6 +509,8 @@ static void op_cleanup(struct image_op *op, bool failed)
         (void)!spawn_wait(op->worker);
     }
     op_layers_cleanup(op);
+    if (op->params->ext)
+        op->params->ext->cleanup(op);
     op_unregister(op);
     for (size_t i = 0; i < op->files.len; i++) {
         if (f[i].name)

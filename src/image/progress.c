@@ -61,6 +61,8 @@ void image_progress_print(const struct image_progress *p, struct buf *out)
     }
     if (p->id)
         jsonw_str(&w, "id", p->id);
+    if (p->aux)
+        jsonw_raw(&w, "aux", p->aux);
     jsonw_end(&w);
     (void)buf_puts(out, "\r\n");
 }

@@ -85,6 +85,19 @@ static int say(image_progress_fn *fn, void *data, const char *id, const char *st
     return 0;
 }
 
+void image_op_start_registry(struct image_store *s, const struct oci_reference *ref,
+                             const struct image_auth *a, struct worker_msg *start)
+{
+    start->host = (char *)oci_reference_registry_host(ref);
+    start->repository = ref->path;
+    start->username = a->username;
+    start->password = a->password;
+    start->identity_token = a->identity_token;
+    start->registry_token = a->registry_token;
+    start->insecure = image_is_insecure(s->insecure_registries, ref->domain);
+    start->stall_timeout = image_stall_timeout();
+}
+
 /* --- Pull -------------------------------------------------------------------------------------------- */
 
 /* One run of the worker: op "pull" of a reference, or "tags" of its repository. */
@@ -97,19 +110,12 @@ static int pull_run(struct image_store *s, const struct image_pull_params *p, co
     AUTOFREE char *familiar = oci_reference_familiar(ref);
     struct worker_msg start = {.type = (char *)"start",
                                .op = (char *)what,
-                               .host = (char *)oci_reference_registry_host(ref),
-                               .repository = ref->path,
                                .tag = ref->digest ? NULL : ref->tag,
                                .digest = ref->digest,
                                .reference = familiar,
                                .platform = (char *)p->platform,
-                               .username = a->username,
-                               .password = a->password,
-                               .identity_token = a->identity_token,
-                               .registry_token = a->registry_token,
-                               .insecure = image_is_insecure(s->insecure_registries, ref->domain),
-                               .parallel = PARALLEL_LAYERS,
-                               .stall_timeout = image_stall_timeout()};
+                               .parallel = PARALLEL_LAYERS};
+    image_op_start_registry(s, ref, a, &start);
     if (!ref->digest)
         name = oci_reference_string(ref);
     const struct image_op_params op = {.start = &start,

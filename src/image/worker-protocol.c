@@ -46,6 +46,9 @@ static const struct json_field msg_fields[] = {
     F(stall_timeout, JSON_UINT),
     F(official, JSON_BOOL),
     F(automated, JSON_BOOL),
+    F(chunk, JSON_UINT),
+    F(compression, JSON_STR),
+    F(level, JSON_INT),
     JSON_END,
 };
 #undef F

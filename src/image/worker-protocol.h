@@ -8,6 +8,8 @@
  *     opened  answer to `open`; fds: [file, read and write]
  *     layer   answer to `layer`: state "have", or "fetch" with fds: [pipe of the entry stream] or
  *             [pipe, file for the blob] when the request did not name a file that holds it already
+ *     given   answer to `want` (op push and its like; see push.c)
+ *     cancel  tidy up at the registry and end
  *   worker → pouchd
  *     open      a new empty temporary file is wanted (file: the number the worker gives it)
  *     plan      layer `index` is part of it: diff_id (absent: not known yet), digest of the blob,
@@ -19,6 +21,10 @@
  *     progress  index, status, current, total
  *     text      a line for the user (status)
  *     image     one image is complete: config digest, manifest digest, names, layers by index
+ *     want      role says what: image, index, document, layer, upload
+ *     uploaded  digest is at the registry now
+ *     compressed  `file` is the archive of layer diff_id as asked for: digest, size
+ *     pushed    image `index` is there: manifest, size, tag
  *     tags      names: the tags of a repository (op tags)
  *     login     the registry took the credentials (op login); identity_token it gave, if any
  *     found     a repository (op search): reference, status (description), total (stars), official,
@@ -80,6 +86,9 @@ struct worker_msg {
     uint64_t parallel;
     uint64_t stall_timeout; /* seconds */
     bool official, automated;
+    uint64_t chunk;    /* push: bytes sent at once, 0 the default */
+    char *compression; /* push: none, gzip or zstd */
+    int64_t level;     /* of compression, 0: the default */
 };
 extern const struct json_desc worker_msg_json;
 

@@ -79,6 +79,9 @@ void api_exec_resize(struct http_request *req, void *ctx);
 void api_exec_inspect(struct http_request *req, void *ctx);
 
 /* image.c */
+/* Lines of progress as the answer's stream (data: the request), and its end. */
+int api_progress_send(void *data, const struct image_progress *p);
+void api_progress_end(struct http_request *req, int r, struct error *e);
 void api_store_gc(struct http_request *req, void *ctx);
 void api_store_protect(struct http_request *req, void *ctx);
 void api_image_list(struct http_request *req, void *ctx);
@@ -92,6 +95,9 @@ void api_image_inspect(struct http_request *req, void *ctx);
 void api_image_history(struct http_request *req, void *ctx);
 void api_image_tag(struct http_request *req, void *ctx);
 void api_image_remove(struct http_request *req, void *ctx);
+
+/* push.c */
+void api_image_push(struct http_request *req, void *ctx);
 
 /* network.c: networks and volumes, for reading */
 void api_network_list(struct http_request *req, void *ctx);

@@ -137,7 +137,7 @@ void api_image_list(struct http_request *req, void *ctx)
 
 /* The stream begins with the first word of progress, so that what fails before it still gets a
  * status of its own. Called on the handler's thread. */
-static int progress_send(void *data, const struct image_progress *p)
+int api_progress_send(void *data, const struct image_progress *p)
 {
     AUTO(buf) struct buf b = ANSWER_INIT;
     struct http_request *req = data;
@@ -149,7 +149,7 @@ static int progress_send(void *data, const struct image_progress *p)
 }
 
 /* The end: an error after the stream has begun is its last line. */
-static void progress_end(struct http_request *req, int r, struct error *e)
+void api_progress_end(struct http_request *req, int r, struct error *e)
 {
     AUTO(buf) struct buf b = ANSWER_INIT;
     struct jsonw w = {.out = &b};
@@ -190,7 +190,7 @@ static void image_pull_stream(struct http_request *req, struct engine *en, const
         .all_tags = query_or_null(req, "tag") == NULL,
         .platform = query_or_null(req, "platform"),
         .auth = &auth,
-        .progress = progress_send,
+        .progress = api_progress_send,
         .progress_data = req,
         .cancel_fd = http_client_fd(req),
     };
@@ -198,7 +198,7 @@ static void image_pull_stream(struct http_request *req, struct engine *en, const
 
     if (r == 0)
         r = engine_image_pull(en, &p, &e);
-    progress_end(req, r, &e);
+    api_progress_end(req, r, &e);
     image_auth_done(&auth);
 }
 
@@ -214,13 +214,13 @@ static void image_import_stream(struct http_request *req, struct engine *en)
         .message = query_or_null(req, "message"),
         .changes = changes,
         .platform = query_or_null(req, "platform"),
-        .progress = progress_send,
+        .progress = api_progress_send,
         .progress_data = req,
         .cancel_fd = http_client_fd(req),
     };
     int r = engine_image_import(en, &p, &id, &e);
 
-    progress_end(req, r, &e);
+    api_progress_end(req, r, &e);
 }
 
 void api_image_create(struct http_request *req, void *ctx)
@@ -244,7 +244,7 @@ void api_image_load(struct http_request *req, void *ctx)
     AUTO(error) struct error e = ERROR_INIT;
     struct image_load_params p = {
         .fd = http_body_fd(req),
-        .progress = progress_send,
+        .progress = api_progress_send,
         .progress_data = req,
         .quiet = http_query_bool(req, "quiet", true),
         .platform = query_or_null(req, "platform"),
@@ -252,7 +252,7 @@ void api_image_load(struct http_request *req, void *ctx)
     };
     int r = engine_image_load(api_engine(ctx), &p, &e);
 
-    progress_end(req, r, &e);
+    api_progress_end(req, r, &e);
 }
 
 /* --- One image ---------------------------------------------------------------------------------------- */

@@ -58,6 +58,7 @@ const struct http_route docker_routes[] = {
     {"GET", "/images/{name*}/get", api_image_save_one, 0, 0},
     {"GET", "/images/{name*}/json", api_image_inspect, 0, 0},
     {"GET", "/images/{name*}/history", api_image_history, 0, 0},
+    {"POST", "/images/{name*}/push", api_image_push, 0, 0},
     {"POST", "/images/{name*}/tag", api_image_tag, 0, 0},
     {"DELETE", "/images/{name*}", api_image_remove, 0, 0},
 
@@ -87,7 +88,6 @@ const struct http_route docker_routes[] = {
     {"GET", "/containers/{id}/archive", api_not_supported, 0, 0},
     {"PUT", "/containers/{id}/archive", api_not_supported, HTTP_STREAM_BODY, 0},
     {"POST", "/containers/prune", api_not_supported, 0, 0},
-    {"POST", "/images/{name*}/push", api_not_supported, 0, 0},
     {"POST", "/images/prune", api_not_supported, 0, 0},
     {"POST", "/networks/{rest*}", api_not_supported, 0, 0},
     {"DELETE", "/networks/{rest*}", api_not_supported, 0, 0},

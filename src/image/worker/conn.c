@@ -55,6 +55,13 @@ static void deliver(struct worker_msg *m, int *fds, size_t nfds)
         close(fds[i]);
 }
 
+void conn_wake(void)
+{
+    pthread_mutex_lock(&conn.lock);
+    pthread_cond_broadcast(&conn.answered);
+    pthread_mutex_unlock(&conn.lock);
+}
+
 static void *read_thread(void *data)
 {
     for (;;) {
@@ -63,6 +70,10 @@ static void *read_thread(void *data)
         size_t nfds = 0;
         if (worker_msg_recv(conn.sock, &m, fds, &nfds) <= 0)
             _exit(1); /* pouchd is gone or does not want us any more */
+        if (STREQ(m.type, "cancel")) {
+            http_cancel();
+            conn_wake();
+        }
         deliver(&m, fds, nfds);
     }
     return data;
@@ -101,7 +112,7 @@ int conn_call(struct worker_msg *m, struct worker_msg *reply, int fds[WORKER_FDS
     m->id = w.id;
     int r = conn_send(m, e);
     pthread_mutex_lock(&conn.lock);
-    while (r >= 0 && !w.answered)
+    while (r >= 0 && !w.answered && !http_cancelled())
         pthread_cond_wait(&conn.answered, &conn.lock);
     struct waiter **p = &conn.waiters;
     while (*p != &w)
@@ -109,6 +120,8 @@ int conn_call(struct worker_msg *m, struct worker_msg *reply, int fds[WORKER_FDS
     *p = w.next;
     pthread_mutex_unlock(&conn.lock);
     *ret_nfds = w.nfds;
+    if (r >= 0 && !w.answered)
+        r = error_set_errno(e, ECANCELED, "the operation was cancelled");
     return r;
 }
 

@@ -23,6 +23,8 @@ static int run(const struct worker_msg *start, int input, int extra, struct erro
         return worker_compress(start, input, extra, e);
     if (start->op && STREQ(start->op, "pull"))
         return worker_pull(start, e);
+    if (start->op && STREQ(start->op, "push"))
+        return worker_push(start, e);
     if (start->op && STREQ(start->op, "tags"))
         return worker_tags(start, e);
     if (start->op && STREQ(start->op, "login"))
@@ -54,8 +56,8 @@ static int work(struct error *e)
     if (used > 0)
         r = registry_use_plan(fds[0], e);
     if (r >= 0)
-        r = run(&start, nfds > used ? fds[used] : -EBADF,
-                nfds > used + 1 ? fds[used + 1] : -EBADF, e);
+        r = run(&start, nfds > used ? fds[used] : -EBADF, nfds > used + 1 ? fds[used + 1] : -EBADF,
+                e);
     if (r < 0)
         return r;
     return conn_send(&(struct worker_msg){.type = (char *)"done"}, e);

@@ -36,6 +36,8 @@ int conn_send(const struct worker_msg *m, struct error *e);
 /* Sends m with a fresh id and waits for its answer. fds not used by the caller must be closed. */
 int conn_call(struct worker_msg *m, struct worker_msg *reply, int fds[WORKER_FDS_MAX],
               size_t *ret_nfds, struct error *e) MUST_CHECK;
+/* After http_cancel(): those that wait in conn_call() give up. */
+void conn_wake(void);
 /* A new temporary file from pouchd. */
 int conn_open_file(uint64_t *ret_number, int *ret_fd, struct error *e) MUST_CHECK;
 /* Stores a small verified document. */
@@ -154,6 +156,8 @@ int worker_tags(const struct worker_msg *start, struct error *e) MUST_CHECK;
 int worker_login(const struct worker_msg *start, struct error *e) MUST_CHECK;
 /* Repositories with the word start->status in their names, at most start->total. */
 int worker_search(const struct worker_msg *start, struct error *e) MUST_CHECK;
+/* Images to a registry. */
+int worker_push(const struct worker_msg *start, struct error *e) MUST_CHECK;
 int worker_load(const struct worker_msg *start, int input, struct error *e) MUST_CHECK;
 int worker_import(const struct worker_msg *start, int input, struct error *e) MUST_CHECK;
 /* Reads `in` to its end and writes it compressed (start->media_type: "gzip", "zstd"). */

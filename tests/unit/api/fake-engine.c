@@ -635,6 +635,18 @@ int engine_image_load(struct engine *en, const struct image_load_params *p, stru
     return p->progress(p->progress_data, &progress);
 }
 
+int engine_image_push(struct engine *en, const struct image_push_params *p, struct error *e)
+{
+    const struct image_progress progress = {.status = "Pushing", .aux = "{\"Tag\":\"t\"}"};
+
+    SAID("push %s user=%s all=%d,%d platform=%s compression=%s,%lld format=%s", p->reference,
+         TEXT(p->auth->username), p->all_tags, p->all_platforms, TEXT(p->platform),
+         TEXT(p->compression), (long long)p->level, TEXT(p->format));
+    if (str_has_prefix(p->reference, "none"))
+        return error_set(e, ERR_NOT_FOUND, "An image does not exist locally with the tag: none");
+    return p->progress(p->progress_data, &progress);
+}
+
 int engine_image_save(struct engine *en, const struct image_save_params *p, struct error *e)
 {
     SAID("save %s %s format=%s compression=%s platform=%s", p->names ? p->names[0] : "-",
