@@ -564,6 +564,27 @@ static int check_bridge(struct network_manager *nm, int fd, struct error *e)
 }
 
 /*
+ * A container that was just started again has the MAC and the address that it had before, and the
+ * kernel takes its namespace of before down in its own time: for milliseconds, on a busy machine
+ * many, both are on the bridge. What is for the one that lives must not go to the other, which
+ * resets connections.
+ */
+static int bind_mac(int fd, const struct network_endpoint *ep, struct error *e)
+{
+    CLEANUP(nl_batch_done) struct nl_batch b = NL_BATCH_INIT;
+    struct nl_link port;
+    uint8_t mac[6];
+    int r = nl_link_get(fd, ep->host_ifname, &port);
+
+    parse_mac(ep->mac, mac);
+    if (r == 0) {
+        nl_put_fdb(&b, port.index, mac);
+        r = nl_batch_run(fd, &b, NULL);
+    }
+    return r < 0 ? error_set_errno(e, r, "cannot bind %s to its port of the bridge", ep->mac) : 0;
+}
+
+/*
  * That both ends are up is noticed by a kernel worker (link watch); until then the near end, or a
  * bridge that just got its first port, drops what it shall send, and a lost ARP request costs the
  * container's first connection a second. Asking for a link lets the kernel notice at once (Linux
@@ -594,6 +615,8 @@ int bridge_attach(struct network_manager *nm, const struct network_endpoint *ep,
         r = make_pair(nm, fd, ep, netns_fd, e);
     if (r >= 0)
         r = set_up_inside(nm, ep, netns_fd, e);
+    if (r >= 0)
+        r = bind_mac(fd, ep, e);
     if (r < 0)
         bridge_detach(ep);
     else

@@ -8,6 +8,7 @@
 #include <linux/if.h>
 #include <linux/if_bridge.h>
 #include <linux/if_link.h>
+#include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <linux/veth.h>
 #include <sched.h>
@@ -402,6 +403,20 @@ void nl_put_port(struct nl_batch *b, const char *name, bool isolated, bool hairp
         mnl_attr_put_u8(h, IFLA_BRPORT_MODE, 1);
     mnl_attr_nest_end(h, data);
     mnl_attr_nest_end(h, info);
+    nl_batch_finish(b, h);
+}
+
+void nl_put_fdb(struct nl_batch *b, int index, const uint8_t mac[6])
+{
+    struct nlmsghdr *h = nl_batch_start(b, RTM_NEWNEIGH, NLM_F_CREATE | NLM_F_REPLACE,
+                                        NL_MESSAGE_MAX);
+    struct ndmsg *ndm = nl_batch_extra(h, sizeof(*ndm));
+
+    ndm->ndm_family = AF_BRIDGE;
+    ndm->ndm_ifindex = index;
+    ndm->ndm_state = NUD_NOARP;
+    ndm->ndm_flags = NTF_MASTER | NTF_STICKY;
+    mnl_attr_put(h, NDA_LLADDR, 6, mac);
     nl_batch_finish(b, h);
 }
 

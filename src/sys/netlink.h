@@ -96,6 +96,9 @@ void nl_put_link_no_addrconf(struct nl_batch *b, int index, const char *name);
 /* A bridge port's ways: isolated ones do not reach each other; a hairpin one may be sent back what
  * came from it. */
 void nl_put_port(struct nl_batch *b, const char *name, bool isolated, bool hairpin);
+/* Frames for that address go to this port of a bridge, and frames that come from it elsewhere do not
+ * change that (NTF_STICKY, Linux 5.0); goes with the port. */
+void nl_put_fdb(struct nl_batch *b, int index, const uint8_t mac[6]);
 /* Every bridged packet passes the IP hooks of netfilter too (br_netfilter). */
 void nl_put_bridge_filtered(struct nl_batch *b, int index, bool on);
 void nl_put_link_master(struct nl_batch *b, const char *name, int master);

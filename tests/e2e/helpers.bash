@@ -322,7 +322,7 @@ within() {
     local end=$((SECONDS + $1))
     shift
     until "$@"; do
-        [ "$SECONDS" -lt "$end" ] || fail "not within time: $*"
+        [ "$SECONDS" -lt "$end" ] || fail "not within time: $* ${answer-}"
         sleep 0.05
     done
 }
