@@ -135,6 +135,7 @@ const char *jstr(const struct json_value *obj, const char *key);
     X(create)                                                                                      \
     X(events)                                                                                      \
     X(exec)                                                                                        \
+    X(fsck)                                                                                        \
     X(help)                                                                                        \
     X(images)                                                                                      \
     X(image_inspect)                                                                               \

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Commands for the image store's upkeep: system gc, image protect. */
+/* Commands for the image store's upkeep: system gc, fsck, image protect. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -115,6 +115,86 @@ const struct command command_system_gc = {
     .args_min = 0,
     .args_max = 0,
     .run = run_gc,
+};
+
+/* --- fsck -------------------------------------------------------------------------------- */
+
+struct fsck_options {
+    bool repair, quick;
+    char *format;
+};
+
+#define FO struct fsck_options
+static const struct option_def fsck_option_table[] = {
+    OPT(FO, format, "format", 'f', OPTION_STR, NULL, "Format output: 'json' or a Go template",
+        .words = "json"),
+    OPT(FO, quick, "quick", 'q', OPTION_BOOL, NULL,
+        "Only blobs and tables: do not unpack each layer once more to compare it"),
+    OPT(FO, repair, "repair", 'y', OPTION_BOOL, NULL,
+        "Repair: make layers again from their blobs, pull damaged blobs again"),
+    OPT_END,
+};
+
+static void put_list(const char *title, const struct json_value *list)
+{
+    if (json_value_len(list) == 0)
+        return;
+    out_printf("  %s: ", title);
+    for (size_t i = 0; i < json_value_len(list); i++) {
+        const char *text = json_value_str(json_value_at(list, i));
+        out_printf("%s%s", i ? ", " : "", text ? text : "");
+    }
+    out_puts("\n");
+}
+
+static void print_fsck(const struct json_value *v)
+{
+    const struct json_value *problems = json_value_get(v, "Problems");
+    char size[UNITS_MAX];
+
+    for (size_t i = 0; i < json_value_len(problems); i++) {
+        const struct json_value *x = json_value_at(problems, i);
+        out_printf("%s %s: %s\n", jstr(x, "Kind"), jstr(x, "Id"), jstr(x, "Problem"));
+        put_list("images", json_value_get(x, "Images"));
+        put_list("containers", json_value_get(x, "Containers"));
+        if (*jstr(x, "Repair"))
+            out_printf("  %s\n", jstr(x, "Repair"));
+    }
+    out_printf("%lld images: %lld blobs (%s) and %lld layers looked at, ",
+               (long long)json_value_int(json_value_get(v, "Images")),
+               (long long)json_value_int(json_value_get(v, "Blobs")),
+               units_size(json_value_int(json_value_get(v, "Bytes")), size),
+               (long long)json_value_int(json_value_get(v, "Layers")));
+    out_printf("%lld problems, %lld repaired\n",
+               (long long)json_value_int(json_value_get(v, "Damaged")),
+               (long long)json_value_int(json_value_get(v, "Repaired")));
+}
+
+static int run_fsck(struct cli *cli, void *options, char **args, size_t n)
+{
+    const struct fsck_options *o = options;
+    struct url u CLEANUP(url_done) = URL_INIT;
+    AUTO(error) struct error e = ERROR_INIT;
+    AUTOPTR(json_value) struct json_value *v = NULL;
+
+    url_set(&u, "/pouch/fsck", NULL, NULL);
+    url_add_bool(&u, "repair", o->repair);
+    url_add_bool(&u, "quick", o->quick);
+    if (ask(cli, &u, o->format, print_fsck, &v, &e) < 0)
+        return cli_fail(&e);
+    return json_value_int(json_value_get(v, "Damaged")) >
+           json_value_int(json_value_get(v, "Repaired"));
+}
+
+const struct command command_fsck = {
+    .name = "fsck",
+    .args = "",
+    .summary = "Check the image store, and repair what is damaged",
+    .options = fsck_option_table,
+    .options_size = sizeof(struct fsck_options),
+    .args_min = 0,
+    .args_max = 0,
+    .run = run_fsck,
 };
 
 /* --- image protect ----------------------------------------------------------------------- */

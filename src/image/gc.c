@@ -254,6 +254,7 @@ int image_sweep(struct image_store *s, struct error *e)
     pthread_mutex_lock(&s->lock);
     s->swept = true;
     pthread_mutex_unlock(&s->lock);
+    image_old_layers_sweep(s);
     unsigned things = 0;
     if (r >= 0)
         r = image_store_collect(s, NULL, NULL, &things, e);

@@ -59,7 +59,8 @@ struct image_store {
     struct map *uses; /* image id → int64_t *: last uses that are not in the tables yet */
     struct image_gc_config gc;
     image_collected_fn *on_collected;
-    bool swept; /* the engine knows its containers: in_use may be asked */
+    bool has_old; /* layers/old.* are there */
+    bool swept;   /* the engine knows its containers: in_use may be asked */
 };
 
 /* open.c */
@@ -128,6 +129,17 @@ uint64_t image_stall_timeout(void); /* seconds */
 /* Whether plain HTTP and any certificate may be used with "host[:port]". */
 bool image_is_insecure(char *const *list, const char *domain);
 
+/* compare.c */
+/* Compares two layers by their names in a folder: 0 the same; 1 not, with what differs (in a) as one
+ * line, which the caller frees. b was made after `since` (ns): folders that got their time then have
+ * none of their own. */
+int image_layers_compare(int dirfd, const char *a, const char *b, int64_t since,
+                         char **ret_difference, struct error *e) MUST_CHECK;
+
+/* fsck.c */
+/* Damaged layers that were replaced go when no container runs on them any more. */
+void image_old_layers_sweep(struct image_store *s);
+
 /* op.c: one run of the worker */
 struct worker_msg;
 /* What an operation adds to op.c's loop; all called in the operation's thread. */
@@ -137,6 +149,11 @@ struct image_op_ext {
     int (*retry)(struct image_op *op); /* other operations have ended something; or NULL */
     void (*cleanup)(struct image_op *op);
     bool graceful; /* when it is cancelled the worker gets a moment to tidy up elsewhere */
+};
+/* Op check: the layer is made whether it is there or not, and handed over as layers/<fresh>. */
+struct image_op_check {
+    int (*made)(void *data, const char *fresh);
+    void *data;
 };
 struct image_op_params {
     struct worker_msg *start;
@@ -150,6 +167,8 @@ struct image_op_params {
     bool quiet;
     const struct image_op_ext *ext; /* or NULL */
     void *ext_data;
+    const struct image_op_check *check; /* op check, else NULL */
+    char *const *refetch;               /* layers to bring though they are there, or NULL */
 };
 /* A finished image. */
 struct image_op_result {

@@ -191,6 +191,39 @@ int image_protect(struct image_store *s, const char *name_or_id, bool on,
                   struct error *e) MUST_CHECK;
 bool image_is_protected(struct image_store *s, const char *id);
 
+/* What fsck found. */
+struct image_fsck_problem {
+    char *kind;        /* blob, layer, row, file */
+    char *id;          /* digest, name of the file */
+    char *problem;     /* what is wrong, one line */
+    char **images;     /* names (else ids) of the images that need it */
+    char **containers; /* that use one of them */
+    bool repaired;
+    char *repair; /* what was done about it, or why nothing could be; NULL: not tried */
+};
+struct image_fsck_result {
+    uint64_t images, blobs, layers, bytes; /* looked at */
+    uint64_t unreferenced;                 /* blobs and layers no image has: removed */
+    uint64_t damaged, repaired;            /* problems */
+    struct json_list problems;             /* of struct image_fsck_problem */
+};
+extern const struct json_desc image_fsck_result_json;
+void image_fsck_result_done(struct image_fsck_result *r);
+struct image_auth;
+struct image_fsck_params {
+    bool repair;
+    bool quick;                    /* blobs and tables only: layers are not made again */
+    const struct image_auth *auth; /* for pulling again, or NULL */
+    int cancel_fd;                 /* as in image_pull_params */
+};
+/*
+ * Looks at every blob, layer and row. A layer is compared with its blob unpacked once more, which
+ * needs room for one layer at a time. Pulls, starts and removals may go on meanwhile. Damage is not
+ * an error of this call.
+ */
+int image_fsck(struct image_store *s, const struct image_fsck_params *p,
+               struct image_fsck_result *ret, struct error *e) MUST_CHECK;
+
 /* --- Bringing images in -------------------------------------------------------------------- */
 
 /* One line of Docker's progress stream; NULL and 0 fields are absent. */
@@ -226,7 +259,8 @@ struct image_pull_params {
     bool all_tags;         /* all of the repository, unless the reference has a tag or digest */
     const char *platform;  /* "linux/arm64", NULL: the host's */
     const struct image_auth *auth; /* or NULL */
-    image_progress_fn *progress;   /* or NULL */
+    char *const *refetch; /* diff ids of layers that are brought though they are there, or NULL */
+    image_progress_fn *progress; /* or NULL */
     void *progress_data;
     int cancel_fd; /* a socket: cancelled when the peer hangs up; an eventfd: when readable; or -1 */
 };

@@ -214,16 +214,18 @@ static int have_layer(struct image_op *op, struct op_layer *l, const char *statu
 static int try_layer(struct image_op *op, struct op_layer *l)
 {
     bool waited = l->state == LAYER_WAITING;
+    bool again = l->diff_id &&
+                 (op->params->check || strv_contains(op->params->refetch, l->diff_id));
 
     if (!l->diff_id)
         return start_layer(op, l);
-    if (waited && image_store_has_layer(op->store, l->diff_id))
+    if (waited && !again && image_store_has_layer(op->store, l->diff_id))
         return have_layer(op, l, "Pull complete");
     if (!flight_begin(op, l)) {
         l->state = LAYER_WAITING;
         return waited ? 0 : op_progress(op, l->short_id, "Waiting", 0, 0);
     }
-    if (!image_store_has_layer(op->store, l->diff_id))
+    if (again || !image_store_has_layer(op->store, l->diff_id))
         return start_layer(op, l);
     flight_end(op, l);
     return have_layer(op, l, waited ? "Pull complete" : "Already exists");
@@ -275,6 +277,17 @@ static int place_layer(struct image_op *op, struct op_layer *l, struct image_tra
     return error_set_errno(op->e, errno, "cannot put layer %s in its place", l->diff_id);
 }
 
+/* fsck: what was made is handed over, not put in place. */
+static int hand_over(struct image_op *op, struct op_layer *l)
+{
+    AUTOFREE char *name = take_ptr(l->tmp_dir);
+
+    l->state = LAYER_READY;
+    int r = op->params->check->made(op->params->check->data, name);
+    flight_end(op, l);
+    return r < 0 ? error_set(op->e, ERR_INTERNAL, "the layer cannot be compared") : 0;
+}
+
 /* Both halves are done: the folder gets its name, the row is written. */
 static int finish_layer(struct image_op *op, struct op_layer *l)
 {
@@ -283,6 +296,8 @@ static int finish_layer(struct image_op *op, struct op_layer *l)
     struct image_trash trash = {0};
     int r = 0;
 
+    if (op->params->check)
+        return hand_over(op, l);
     if (f && f->name)
         r = op_file_keep(op, f, l->digest);
     if (r < 0)

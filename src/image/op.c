@@ -509,7 +509,7 @@ static void op_cleanup(struct image_op *op, bool failed)
         (void)!spawn_wait(op->worker);
     }
     op_layers_cleanup(op);
-    if (op->params->ext)
+    if (op->params->ext && op->params->ext->cleanup)
         op->params->ext->cleanup(op);
     op_unregister(op);
     for (size_t i = 0; i < op->files.len; i++) {
@@ -545,6 +545,10 @@ int image_op_run(struct image_store *s, const struct image_op_params *p,
     if (op.wake < 0)
         return error_set_errno(e, errno, "cannot make an eventfd");
     op_register(&op);
+    if (p->check) { /* the worker reads the blob from its input, which is number 1 */
+        struct op_file *f = json_list_add(&op.files, sizeof(*f));
+        f->number = 1;
+    }
     int r = start_worker(&op);
     if (r >= 0)
         r = op_loop(&op);

@@ -153,10 +153,12 @@ static void *janitor_thread(void *data)
         if (!s->janitor_work && !late)
             break;
         s->janitor_work = false;
-        bool gc = s->gc.high > 0 && s->swept && !s->closing;
+        bool swept = s->swept && !s->closing, gc = swept && s->gc.high > 0;
         pthread_mutex_unlock(&s->lock);
         janitor_round(s);
         image_uses_flush(s);
+        if (swept && s->has_old)
+            image_old_layers_sweep(s);
         if (gc)
             image_gc_round(s);
         pthread_mutex_lock(&s->lock);
@@ -216,6 +218,8 @@ static void clear_layers(struct image_store *s, struct map *known)
     while (d && (de = readdir(d)))
         if (str_has_prefix(de->d_name, "trash."))
             strv_push(&s->old_trash.names, de->d_name);
+        else if (str_has_prefix(de->d_name, "old."))
+            s->has_old = true; /* until no container runs on it */
         else if (de->d_name[0] != '.' && !map_get(known, de->d_name))
             strv_push(&names, de->d_name);
     if (d)

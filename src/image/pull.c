@@ -124,7 +124,8 @@ static int pull_run(struct image_store *s, const struct image_pull_params *p, co
                                        .progress_data = p->progress_data,
                                        .cancel_fd = p->cancel_fd,
                                        .name = name,
-                                       .digest_name = base};
+                                       .digest_name = base,
+                                       .refetch = p->refetch};
     return image_op_run(s, &op, ret, e);
 }
 

@@ -19,6 +19,8 @@
  *               file: the temporary file that holds its blob (0: the one that came with `layer`)
  *     blob      `file` holds a small verified blob: role manifest, config, index
  *     progress  index, status, current, total
+ *     next      op hash: the next file is wanted; answer `file` with [file] and its digest, or none
+ *     hashed    op hash: the digest of that file; none: it cannot be read (errnum)
  *     text      a line for the user (status)
  *     image     one image is complete: config digest, manifest digest, names, layers by index
  *     want      role says what: image, index, document, layer, upload

@@ -10,6 +10,7 @@ setup_file() {
 teardown_file() {
     remove_all
     pouchd_stop
+    fault_registry_stop
     umount "$T/root"
     ended_clean
 }
@@ -110,3 +111,168 @@ restart() {
     no_images
 }
 went() { ! pouch images --format '{{.Repository}}' | grep -qx "$1"; }
+
+
+# --- fsck
+
+largest() { find "$1" -type f -printf '%s %p\n' | sort -n | tail -n 1 | cut -d' ' -f2-; }
+fsck_up() {
+    restart
+    no_images
+    [ -s "$T/faulty.host" ] || fault_registry_start
+    FAULTY=$(cat "$T/faulty.host")
+    IMAGE=$FAULTY/ok/${1:-busybox}:latest
+    pouch pull -q "$IMAGE" >/dev/null
+    LAYER=$(pouch inspect -f '{{index .RootFS.Layers 0}}' "$IMAGE" | cut -d: -f2)
+    # The folder or file of a layer, and a layer's blob: the largest is busybox.
+    DIR=$T/root/layers/$LAYER
+    BLOB=$(largest "$T/root/blobs/sha256")
+}
+clean() {
+    run pouch fsck
+    is "$status" 0
+    has "$output" ' 0 problems, 0 repaired'
+}
+sound() { is "$(pouch run --rm --network none "$IMAGE" busybox echo sound)" sound; }
+# flip FILE: one byte in the middle changes.
+flip() {
+    local at=$(($(stat -c %s "$1") / 2)) byte at_time
+    at_time=$(stat -c %.9Y "$1")
+    byte=$(dd if="$1" bs=1 skip="$at" count=1 status=none | od -An -tu1 | tr -d ' ')
+    printf "\\x$(printf %02x $(((byte + 1) % 256)))" |
+        dd of="$1" bs=1 seek="$at" conv=notrunc status=none
+    touch -m -d "@$at_time" "$1" # as a bad disk does
+}
+
+@test "fsck: a store that is well; what it looked at" {
+    fsck_up
+    clean
+    has "$output" '^1 images: [0-9]+ blobs \([0-9.]+[kM]B\) and [0-9]+ layers looked at'
+    run pouch fsck --format '{{.Damaged}} {{len .Problems}} {{.Unreferenced}}'
+    is "$output" '0 0 0'
+    run pouch fsck --quick
+    is "$status" 0
+    has "$output" 'and 0 layers looked at'
+    is "$(find "$T/root/layers" -mindepth 1 -maxdepth 1 -name 't*.*')" ''
+}
+
+@test "fsck: a damaged layer is found, named with its image and container, and made again" {
+    fsck_up
+    [ -d "$DIR" ] || skip "layers are EROFS files here"
+    pouch create --name user "$IMAGE" true >/dev/null
+    local what
+    hurt_flipped() { flip "$DIR/bin/busybox"; }
+    hurt_mode() { chmod 700 "$DIR/bin/busybox"; }
+    hurt_owner() { chown 5:5 "$DIR/home"; }
+    hurt_time() { touch -d 2001-01-01 "$DIR/etc"; }
+    hurt_gone() { rm "$DIR/bin/sh"; }
+    hurt_more() { touch "$DIR/tmp/more"; }
+    hurt_target() { ln -sf /elsewhere "$DIR/bin/sh"; touch -h -d "@1700000000" "$DIR/bin/sh"; }
+    hurt_type() { rm "$DIR/bin/sh"; mkdir "$DIR/bin/sh"; }
+    hurt_attribute() { setfattr -n user.x -v y "$DIR/bin/busybox" 2>/dev/null || setfattr -n trusted.x -v y "$DIR/bin/busybox"; }
+    for what in flipped:content mode:mode owner:owner time:'modification time' gone: more: \
+        target: type: attribute:'extended attributes'; do
+        echo "# $what"
+        "hurt_${what%%:*}"
+        run pouch fsck
+        is "$status" 1
+        has "$output" "^layer sha256:$LAYER: /.*${what#*:}"
+        has "$output" "images: $IMAGE"
+        has "$output" "containers: $(pouch inspect -f '{{.Id}}' user)"
+        has "$output" ' 1 problems, 0 repaired'
+        run pouch fsck --repair
+        is "$status" 0
+        has "$output" 'made again from its blob'
+        has "$output" ' 1 problems, 1 repaired'
+        clean
+    done
+    # Not there at all.
+    rm -rf "$DIR"
+    run pouch fsck
+    is "$status" 1
+    has "$output" 'it is missing'
+    run pouch fsck -y
+    is "$status" 0
+    clean
+    sound
+    is "$(find "$T/root/layers" -mindepth 1 -maxdepth 1 -name '*.*')" ''
+}
+
+@test "fsck: a running container keeps the layer it runs on, until it ends" {
+    fsck_up
+    [ -d "$DIR" ] || skip "layers are EROFS files here"
+    pouch run -d --name runs --network none "$IMAGE" sleep 600 >/dev/null
+    chmod 700 "$DIR/root/." "$DIR/var/log"
+    run pouch fsck --repair
+    is "$status" 0
+    has "$output" 'containers that run keep the damaged one'
+    is "$(pouch exec runs stat -c %a /var/log)" 700
+    is "$(pouch run --rm --network none "$IMAGE" stat -c %a /var/log)" 755
+    is "$(find "$T/root/layers" -maxdepth 1 -name 'old.*' | wc -l)" 1
+    restart
+    is "$(pouch exec runs stat -c %a /var/log)" 700
+    is "$(find "$T/root/layers" -maxdepth 1 -name 'old.*' | wc -l)" 1
+    pouch restart -t 0 runs >/dev/null
+    is "$(pouch exec runs stat -c %a /var/log)" 755
+    pouch rm -f runs >/dev/null
+    restart
+    is "$(find "$T/root/layers" -maxdepth 1 -name 'old.*' | wc -l)" 0
+    clean
+}
+
+@test "fsck: damaged blobs are pulled again by digest, and with them damaged layers" {
+    fsck_up many
+    local one size
+    for one in "$T/root/blobs/sha256"/*; do
+        size=$(stat -c %s "$one")
+        flip "$one"
+        run pouch fsck --quick
+        is "$status" 1
+        has "$output" "^blob sha256:${one##*/}: its content has digest sha256:"
+        has "$output" "images: $IMAGE"
+        run pouch fsck --quick --repair
+        is "$status" 0
+        has "$output" "pulled again from $FAULTY/ok/many@sha256:"
+        is "$(stat -c %s "$one")" "$size"
+    done
+    clean
+    rm "$BLOB"
+    run pouch fsck --quick
+    is "$status" 1
+    has "$output" 'cannot be opened: No such file'
+    run pouch fsck --repair
+    is "$status" 0
+    if [ -d "$DIR" ]; then
+        flip "$BLOB"
+        echo x >"$DIR/bin/busybox"
+        run pouch fsck --repair
+        is "$status" 0
+        has "$output" ' 2 problems, 2 repaired'
+    fi
+    clean
+    is "$(pouch run --rm --network none "$IMAGE" sh -c 'cat /part/* | wc -c')" 4800000
+}
+
+@test "fsck: what came from no registry is put into quarantine; strays and orphans go" {
+    fsck_up
+    no_images
+    pouch load -q -i "$POUCH_IMAGES/busybox.docker.tar" >/dev/null
+    BLOB=$(largest "$T/root/blobs/sha256")
+    flip "$BLOB"
+    run pouch fsck --repair
+    is "$status" 1
+    has "$output" "not repaired, moved to blobs/quarantine/${BLOB##*/}: it came from no registry"
+    [ -f "$T/root/blobs/quarantine/${BLOB##*/}" ]
+    is "$(pouch run --rm --network none busybox echo runs)" runs
+    # With the image itself again all is well.
+    no_images
+    pouch load -q -i "$POUCH_IMAGES/busybox.docker.tar" >/dev/null
+    mkdir "$T/root/layers/$(printf '%064d' 0)"
+    run pouch fsck
+    is "$status" 1
+    has "$output" 'file 0+: no layer has this name'
+    run pouch fsck -y
+    is "$status" 0
+    clean
+    rm -r "$T/root/blobs/quarantine"
+}

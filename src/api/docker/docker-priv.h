@@ -82,6 +82,7 @@ void api_exec_inspect(struct http_request *req, void *ctx);
 /* Lines of progress as the answer's stream (data: the request), and its end. */
 int api_progress_send(void *data, const struct image_progress *p);
 void api_progress_end(struct http_request *req, int r, struct error *e);
+void api_store_fsck(struct http_request *req, void *ctx);
 void api_store_gc(struct http_request *req, void *ctx);
 void api_store_protect(struct http_request *req, void *ctx);
 void api_image_list(struct http_request *req, void *ctx);

@@ -62,6 +62,7 @@ const struct http_route docker_routes[] = {
     {"POST", "/images/{name*}/tag", api_image_tag, 0, 0},
     {"DELETE", "/images/{name*}", api_image_remove, 0, 0},
 
+    {"POST", "/pouch/fsck", api_store_fsck, 0, 0},
     {"POST", "/pouch/gc", api_store_gc, 0, 0},
     {"POST", "/pouch/protect", api_store_protect, 0, 0},
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The image store's upkeep: garbage collection, protection. Pouch's own, not Docker's. */
+/* The image store's upkeep: garbage collection, checking, protection. Pouch's own, not Docker's. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -38,6 +38,32 @@ void api_store_gc(struct http_request *req, void *ctx)
     jsonw_obj(&w, NULL, &image_gc_result_json, &result);
     (void)buf_putc(&b, '\n');
     image_gc_result_done(&result);
+    http_reply_json(req, 200, &b);
+}
+
+void api_store_fsck(struct http_request *req, void *ctx)
+{
+    AUTO(error) struct error e = ERROR_INIT;
+    struct image_auth auth = {0};
+    const struct image_fsck_params p = {.repair = http_query_bool(req, "repair", false),
+                                        .quick = http_query_bool(req, "quick", false),
+                                        .auth = &auth,
+                                        .cancel_fd = http_client_fd(req)};
+    struct image_fsck_result result = {0};
+    struct buf b = ANSWER_INIT;
+    struct jsonw w = {.out = &b};
+    int r = image_auth_parse(http_header(req, "X-Registry-Auth"), &auth, &e);
+
+    if (r >= 0)
+        r = image_fsck(engine_images(api_engine(ctx)), &p, &result, &e);
+    image_auth_done(&auth);
+    if (r < 0) {
+        http_reply_error(req, &e);
+        return;
+    }
+    jsonw_obj(&w, NULL, &image_fsck_result_json, &result);
+    (void)buf_putc(&b, '\n');
+    image_fsck_result_done(&result);
     http_reply_json(req, 200, &b);
 }
 

@@ -33,6 +33,10 @@ static int run(const struct worker_msg *start, int input, int extra, struct erro
         return worker_search(start, e);
     if (start->op && STREQ(start->op, "load") && input >= 0)
         return worker_load(start, input, e);
+    if (start->op && STREQ(start->op, "check") && input >= 0)
+        return worker_check(start, input, e);
+    if (start->op && STREQ(start->op, "hash"))
+        return worker_hash(start, e);
     if (start->op && STREQ(start->op, "import") && input >= 0)
         return worker_import(start, input, e);
     return error_set(e, ERR_INTERNAL, "the image worker got an unknown operation");

@@ -159,6 +159,10 @@ int worker_search(const struct worker_msg *start, struct error *e) MUST_CHECK;
 /* Images to a registry. */
 int worker_push(const struct worker_msg *start, struct error *e) MUST_CHECK;
 int worker_load(const struct worker_msg *start, int input, struct error *e) MUST_CHECK;
+/* Digests of what pouchd hands over, one after the other. */
+int worker_hash(const struct worker_msg *start, struct error *e) MUST_CHECK;
+/* One known layer from its blob (input), once more. */
+int worker_check(const struct worker_msg *start, int input, struct error *e) MUST_CHECK;
 int worker_import(const struct worker_msg *start, int input, struct error *e) MUST_CHECK;
 /* Reads `in` to its end and writes it compressed (start->media_type: "gzip", "zstd"). */
 int worker_compress(const struct worker_msg *start, int in, int out, struct error *e) MUST_CHECK;
