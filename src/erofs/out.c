@@ -13,6 +13,9 @@
 /* From here on a copy costs more than a call. */
 #define DIRECT_MIN ((size_t)32 << 10)
 
+/* Blocks for inodes that are reserved at first. */
+#define PACK_FIRST 4u
+
 int erofs_pwrite(int fd, const void *data, size_t len, uint64_t offset, struct error *e)
 {
     const char *p = data;
@@ -109,13 +112,13 @@ bool erofs_fits_inline(size_t xattrs, size_t payload)
 int erofs_pack_flush(struct erofs_writer *w, struct error *e)
 {
     uint64_t pos = w->pack.pos;
-    size_t blocks = EROFS_PACK_BLOCKS;
+    size_t blocks = w->pack.blocks;
 
     w->pack.pos = 0;
     if (pos == 0)
         return 0;
     /* The last one of a layer is mostly empty: what follows may begin where it ends. */
-    if (erofs_out_next(&w->out) == pos + EROFS_PACK_BLOCKS * EROFS_BLOCK) {
+    if (erofs_out_next(&w->out) == pos + blocks * EROFS_BLOCK) {
         while (blocks > 0 && w->pack.used[blocks - 1] == 0)
             blocks--;
         if (w->out.len == 0)
@@ -135,9 +138,13 @@ static int pack_reserve(struct erofs_writer *w, struct error *e)
         return r;
     w->pack.pos = erofs_out_next(&w->out);
     w->pack.first = 0;
+    /* Most layers are small. */
+    w->pack.blocks = w->pack.blocks ? w->pack.blocks * 2 : PACK_FIRST;
+    if (w->pack.blocks > EROFS_PACK_BLOCKS)
+        w->pack.blocks = EROFS_PACK_BLOCKS;
     memset(w->pack.used, 0, sizeof w->pack.used);
-    memset(w->pack.data, 0, EROFS_PACK_BLOCKS * EROFS_BLOCK);
-    return erofs_out_skip(&w->out, w->pack.pos + EROFS_PACK_BLOCKS * EROFS_BLOCK, e);
+    memset(w->pack.data, 0, w->pack.blocks * EROFS_BLOCK);
+    return erofs_out_skip(&w->out, w->pack.pos + w->pack.blocks * EROFS_BLOCK, e);
 }
 
 /* Room for `size` bytes (at most a block) within one block. */
@@ -148,9 +155,9 @@ static int pack_take(struct erofs_writer *w, size_t size, unsigned char **ret, u
     unsigned i = p->first;
     int r;
 
-    while (p->pos && i < EROFS_PACK_BLOCKS && p->used[i] + size > EROFS_BLOCK)
+    while (p->pos && i < p->blocks && p->used[i] + size > EROFS_BLOCK)
         i++;
-    if (!p->pos || i == EROFS_PACK_BLOCKS) {
+    if (!p->pos || i == p->blocks) {
         r = pack_reserve(w, e);
         if (r < 0)
             return r;
@@ -159,7 +166,7 @@ static int pack_take(struct erofs_writer *w, size_t size, unsigned char **ret, u
     *ret = p->data + i * EROFS_BLOCK + p->used[i];
     *ret_pos = p->pos + i * EROFS_BLOCK + p->used[i];
     p->used[i] = (uint16_t)((p->used[i] + size + EROFS_SLOT - 1) & ~(size_t)(EROFS_SLOT - 1));
-    while (p->first < EROFS_PACK_BLOCKS &&
+    while (p->first < p->blocks &&
            p->used[p->first] + sizeof(struct erofs_disk_inode) > EROFS_BLOCK)
         p->first++;
     return 0;

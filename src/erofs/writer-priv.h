@@ -47,11 +47,12 @@ int erofs_out_flush(struct erofs_out *o, struct error *e) MUST_CHECK;
 int erofs_pwrite(int fd, const void *data, size_t len, uint64_t offset, struct error *e) MUST_CHECK;
 
 /* Blocks that take inodes and their small content: several are open, so that little is left over. */
-#define EROFS_PACK_BLOCKS 32
+#define EROFS_PACK_BLOCKS 32u
 
 struct erofs_pack {
-    uint64_t pos;   /* 0: none are reserved */
-    unsigned first; /* block that may have room */
+    uint64_t pos;    /* 0: none are reserved */
+    unsigned blocks; /* reserved: grows from time to time */
+    unsigned first;  /* block that may have room */
     uint16_t used[EROFS_PACK_BLOCKS];
     unsigned char *data;
 };

@@ -262,21 +262,32 @@ static uint64_t content_hash(int dir, const char *name)
     return hash;
 }
 
+static int compare(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* In order of names: file systems tell them in orders of their own. */
 static void tell_xattrs(struct manifest *m, int fd)
 {
     char names[4096];
     ssize_t n = flistxattr(fd, names, sizeof names);
+    char *sorted[64];
+    size_t count = 0;
 
-    for (char *name = names; n > 0 && name < names + n; name += strlen(name) + 1) {
+    for (char *name = names; n > 0 && name < names + n; name += strlen(name) + 1)
+        sorted[count++] = name;
+    qsort(sorted, count, sizeof *sorted, compare);
+    for (size_t i = 0; i < count; i++) {
         char value[512];
         ssize_t len;
 
-        if (strncmp(name, "security.selinux", 16) == 0)
+        if (strncmp(sorted[i], "security.selinux", 16) == 0)
             continue;
-        len = fgetxattr(fd, name, value, sizeof value);
-        (void)buf_printf(m->out, " %s=", name);
-        for (ssize_t i = 0; i < len; i++)
-            (void)buf_printf(m->out, "%02x", (unsigned char)value[i]);
+        len = fgetxattr(fd, sorted[i], value, sizeof value);
+        (void)buf_printf(m->out, " %s=", sorted[i]);
+        for (ssize_t k = 0; k < len; k++)
+            (void)buf_printf(m->out, "%02x", (unsigned char)value[k]);
     }
 }
 
@@ -313,11 +324,6 @@ static void tell(struct manifest *m, int dir, const char *name, const char *path
         tell_xattrs(m, fd);
     }
     (void)buf_putc(m->out, '\n');
-}
-
-static int compare(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
 static void walk(struct manifest *m, int fd, const char *path)
