@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "erofs/writer-priv.h"
@@ -387,6 +388,18 @@ static int write_links(struct folders *f, struct error *e)
     return 0;
 }
 
+/* What comes last may be a hole (a file's, or behind the last inode): the file is as long as the
+ * superblock says, or the kernel would not mount it. */
+static int write_end(const struct erofs_writer *w, uint64_t size, struct error *e)
+{
+    char byte = 0;
+    ssize_t n = pread(w->fd, &byte, 1, (off_t)size - 1);
+
+    if (n < 0)
+        return error_set_errno(e, errno, "read the layer back");
+    return n > 0 ? 0 : erofs_pwrite(w->fd, &byte, 1, size - 1, e);
+}
+
 static int write_super(struct folders *f, unsigned char *block0, struct error *e)
 {
     struct erofs_writer *w = f->w;
@@ -401,8 +414,12 @@ static int write_super(struct folders *f, unsigned char *block0, struct error *e
         .blocks = htole32((uint32_t)blocks),
     };
     uint32_t crc;
+    int r;
 
     w->stats.size = blocks << EROFS_BLOCK_BITS;
+    r = write_end(w, w->stats.size, e);
+    if (r < 0)
+        return r;
     erofs_mix(w, w->stats.inodes);
     for (size_t i = 0; i < sizeof sb.uuid; i++)
         sb.uuid[i] = (uint8_t)(w->hash[i / 8] >> i % 8 * 8);

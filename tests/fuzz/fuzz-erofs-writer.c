@@ -180,13 +180,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         r = erofs_writer_finish(w, &stats, &e);
     if (r < 0) { /* refused with one line, and never a file that mounts */
         if (e.code == ERR_NONE || strchr(error_message(&e), '\n') ||
-            erofs_reader_open(fd, &reader, NULL) == 0)
+            erofs_reader_open(fd, &reader, NULL) == 0) {
+            (void)fprintf(stderr, "%s\n", error_message(&e));
             abort();
+        }
         error_done(&e);
         return 0;
     }
-    if (fstat(fd, &st) < 0 || (uint64_t)st.st_size != stats.size)
+    if (fstat(fd, &st) < 0 || (uint64_t)st.st_size != stats.size) {
+        (void)fprintf(stderr, "size %lld, not %llu\n", (long long)st.st_size,
+                      (unsigned long long)stats.size);
         abort();
+    }
     if (erofs_reader_open(fd, &reader, &e) < 0 || erofs_reader_check(reader, &e) < 0) {
         (void)fprintf(stderr, "%s\n", error_message(&e));
         abort();

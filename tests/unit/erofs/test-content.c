@@ -327,6 +327,26 @@ static void test_holes(void **state)
     sparse(true);
 }
 
+/* The last thing in the file is a hole, and there is no folder to be written behind it. */
+static void test_hole_at_end(void **state)
+{
+    AUTOFD int fd = erofs_kit_file();
+    struct erofs_writer *w = new_writer(fd, true);
+    AUTOPTR(erofs_reader) struct erofs_reader *r = NULL;
+    struct erofs_writer_stats s;
+    struct stat st;
+
+    begin(w, "f", 300000);
+    put_at(w, 0, "first");
+    assert_int_equal(erofs_writer_file_end(w, NULL), 0);
+    finish(w, &s);
+    assert_int_equal(fstat(fd, &st), 0);
+    assert_true((uint64_t)st.st_size == s.size);
+    r = open_reader(fd);
+    check_at(r, "f", 0, "first");
+    check_kernel(fd, r, "f");
+}
+
 /* Zeros that an archive holds are holes as well. */
 static void test_zeros(void **state)
 {
