@@ -573,10 +573,11 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_many),          cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_deterministic), cmocka_unit_test(test_sharing),
-        cmocka_unit_test(test_holes),         cmocka_unit_test(test_zeros),
-        cmocka_unit_test(test_too_large),     cmocka_unit_test(test_memory_limit),
-        cmocka_unit_test(test_no_disk),       cmocka_unit_test(test_unfinished),
-        cmocka_unit_test(test_large_xattrs),  cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_holes),         cmocka_unit_test(test_hole_at_end),
+        cmocka_unit_test(test_zeros),         cmocka_unit_test(test_too_large),
+        cmocka_unit_test(test_memory_limit),  cmocka_unit_test(test_no_disk),
+        cmocka_unit_test(test_unfinished),    cmocka_unit_test(test_large_xattrs),
+        cmocka_unit_test(test_damage),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
