@@ -169,25 +169,50 @@ static int start_unpack(struct image_op *op, struct op_layer *l, int dir_fd, int
     return 0;
 }
 
-static int start_layer(struct image_op *op, struct op_layer *l)
+/* The file that the worker makes a layer of. */
+static int start_file(struct image_op *op, struct op_layer *l, int *ret_fd)
 {
-    struct image_store *s = op->store;
-    char id[17];
-    AUTOFD int dir_fd = -EBADF, pipe_fd = -EBADF, blob_fd = -EBADF;
+    int fd = openat(op->store->layers_fd, l->tmp_dir, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 
-    random_hex(id, 8);
-    l->tmp_dir = xasprintf("tmp.%s", id);
-    if (mkdirat(s->layers_fd, l->tmp_dir, 0755) < 0) {
+    if (fd < 0) {
+        free(take_ptr(l->tmp_dir));
+        return error_set_errno(op->e, errno, "cannot make a file for a layer");
+    }
+    *ret_fd = fd;
+    return 0;
+}
+
+/* The folder, and a pouch-unpack that fills it. */
+static int start_folder(struct image_op *op, struct op_layer *l, int *ret_pipe)
+{
+    AUTOFD int dir_fd = -EBADF;
+
+    if (mkdirat(op->store->layers_fd, l->tmp_dir, 0755) < 0) {
         free(take_ptr(l->tmp_dir));
         return error_set_errno(op->e, errno, "cannot make a folder for a layer");
     }
-    dir_fd = openat(s->layers_fd, l->tmp_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    dir_fd = openat(op->store->layers_fd, l->tmp_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (dir_fd < 0)
         return error_set_errno(op->e, errno, "cannot open a layer's folder");
-    int r = start_unpack(op, l, dir_fd, &pipe_fd);
+    return start_unpack(op, l, dir_fd, ret_pipe);
+}
+
+static int start_layer(struct image_op *op, struct op_layer *l)
+{
+    char id[17];
+    AUTOFD int out_fd = -EBADF, blob_fd = -EBADF;
+    int r;
+
+    random_hex(id, 8);
+    l->tmp_dir = xasprintf("tmp.%s", id);
+    l->form = op->store->layer_form;
+    if (l->form == IMAGE_LAYER_EROFS)
+        r = start_file(op, l, &out_fd);
+    else
+        r = start_folder(op, l, &out_fd);
     if (r < 0)
         return r;
-    int fds[2] = {pipe_fd, -EBADF};
+    int fds[2] = {out_fd, -EBADF};
     if (!l->file) {
         /* Numbers of the worker's own files are small; these cannot meet them. */
         l->file = ((uint64_t)1 << 32) + l->request;
@@ -197,7 +222,10 @@ static int start_layer(struct image_op *op, struct op_layer *l)
         fds[1] = blob_fd;
     }
     l->state = LAYER_RUNNING;
-    struct worker_msg m = {.type = (char *)"layer", .id = l->request, .state = (char *)"fetch"};
+    struct worker_msg m = {.type = (char *)"layer",
+                           .id = l->request,
+                           .state = (char *)"fetch",
+                           .form = l->form == IMAGE_LAYER_EROFS ? (char *)"erofs" : NULL};
     return op_reply(op, &m, fds, blob_fd >= 0 ? 2 : 1);
 }
 
@@ -256,21 +284,30 @@ int op_layers_retry(struct image_op *op)
 
 /* --- Ending one ----------------------------------------------------------------------------------------- */
 
-/* Gives the folder its name, unless the same layer was just made by somebody else (an import, a
- * rival), whose folder is then as good. A folder without a row is a leftover, or one that is being
- * collected at this moment. */
-static int place_layer(struct image_op *op, struct op_layer *l, struct image_trash *trash)
+/*
+ * Gives the folder or file its name, unless the same layer was just made by somebody else (an
+ * import, a rival), whose work is then as good. What has the name but no row is a leftover, or is
+ * being collected at this moment. *ret_old: the name the layer has in its other form, which must go
+ * when the row says ours.
+ */
+static int place_layer(struct image_op *op, struct op_layer *l, struct image_trash *trash,
+                       char **ret_old)
 {
     struct image_store *s = op->store;
-    const char *name = digest_hex(l->diff_id);
+    AUTOFREE char *name = image_layer_name(l->diff_id, l->form);
+    enum image_layer_form there;
 
     for (int tries = 0; tries < 5; tries++) {
-        if (renameat(s->layers_fd, l->tmp_dir, s->layers_fd, name) == 0)
+        bool has = image_store_layer_form(s, l->diff_id, &there) == 0;
+
+        if (has && there == l->form)
+            return image_store_trash_layer(s, l->tmp_dir, trash);
+        if (renameat2(s->layers_fd, l->tmp_dir, s->layers_fd, name, RENAME_NOREPLACE) == 0) {
+            *ret_old = has ? image_layer_name(l->diff_id, there) : NULL;
             return 0;
+        }
         if (errno != ENOTEMPTY && errno != EEXIST)
             break;
-        if (image_store_has_layer(s, l->diff_id))
-            return image_store_trash_layer(s, l->tmp_dir, trash);
         (void)!image_store_trash_layer(s, name, trash);
         errno = EEXIST;
     }
@@ -288,12 +325,13 @@ static int hand_over(struct image_op *op, struct op_layer *l)
     return r < 0 ? error_set(op->e, ERR_INTERNAL, "the layer cannot be compared") : 0;
 }
 
-/* Both halves are done: the folder gets its name, the row is written. */
+/* Both halves are done: the layer gets its name, the row is written. */
 static int finish_layer(struct image_op *op, struct op_layer *l)
 {
     struct image_store *s = op->store;
     struct op_file *f = op_file_find(op, l->file);
     struct image_trash trash = {0};
+    AUTOFREE char *old = NULL;
     int r = 0;
 
     if (op->params->check)
@@ -305,22 +343,26 @@ static int finish_layer(struct image_op *op, struct op_layer *l)
     /* In a transaction, so that nobody collects the folder between its name and its row. */
     if ((r = store_begin(s->db, op->e)) < 0)
         return r;
-    r = place_layer(op, l, &trash);
+    r = place_layer(op, l, &trash, &old);
     if (r >= 0) {
         free(take_ptr(l->tmp_dir));
         r = image_store_add_layer(s, l->diff_id, l->digest, l->media_type, l->size, l->content,
-                                  IMAGE_LAYER_FOLDER, op->e);
+                                  l->form, op->e);
     }
     if (r < 0)
         store_rollback(s->db);
     else
         r = store_commit(s->db, op->e);
-    if (r < 0)
-        return r;
-    l->state = LAYER_READY;
-    flight_end(op, l);
+    if (r >= 0 && old) {
+        (void)!image_store_trash_layer(s, old, &trash); /* else the next start does it */
+        image_store_changed(s, NULL);
+    }
+    if (r >= 0) {
+        l->state = LAYER_READY;
+        flight_end(op, l);
+    }
     image_store_empty_trash(s, &trash);
-    return op_progress(op, l->short_id, "Pull complete", 0, 0);
+    return r < 0 ? r : op_progress(op, l->short_id, "Pull complete", 0, 0);
 }
 
 int op_layer_done(struct image_op *op, const struct worker_msg *m)
@@ -343,6 +385,10 @@ int op_layer_done(struct image_op *op, const struct worker_msg *m)
     }
     l->size = m->size;
     l->read_whole = true;
+    if (l->form == IMAGE_LAYER_EROFS) {
+        l->unpacked = true;
+        l->content = m->total < (uint64_t)INT64_MAX ? m->total : 0;
+    }
     return l->unpacked ? finish_layer(op, l) : 0;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One operation: a worker process, the layers it brings, the pouch-unpack processes that write
- * them. Owned by the thread of the request; other operations only touch `wake` (an eventfd), under
+ * them as folders (EROFS files the worker writes by itself). Owned by the thread of the request; other operations only touch `wake` (an eventfd), under
  * the store's lock, to say that a layer they were bringing is decided.
  */
 #pragma once
@@ -27,11 +27,12 @@ struct op_layer {
     uint64_t request; /* the worker's open question */
     uint64_t file;    /* temporary file that holds the blob */
     bool flying;      /* this operation holds the flight of diff_id */
-    char *tmp_dir;    /* layers/tmp.… */
-    pid_t unpack;     /* 0: not running */
+    char *tmp_dir;    /* layers/tmp.…, a folder or (form EROFS) a file */
+    enum image_layer_form form;
+    pid_t unpack; /* 0: not running */
     int report_fd;
     bool read_whole;  /* the worker said layer-done */
-    bool unpacked;    /* pouch-unpack said all is well */
+    bool unpacked;    /* all is written: pouch-unpack, or the worker for a file, said so */
     uint64_t content; /* bytes of files, from the report */
 };
 

@@ -49,6 +49,7 @@ static const struct json_field msg_fields[] = {
     F(chunk, JSON_UINT),
     F(compression, JSON_STR),
     F(level, JSON_INT),
+    F(form, JSON_STR),
     JSON_END,
 };
 #undef F

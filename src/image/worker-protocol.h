@@ -6,8 +6,9 @@
  *   pouchd → worker
  *     start   op and its parameters; fds: [input] for load and import
  *     opened  answer to `open`; fds: [file, read and write]
- *     layer   answer to `layer`: state "have", or "fetch" with fds: [pipe of the entry stream] or
- *             [pipe, file for the blob] when the request did not name a file that holds it already
+ *     layer   answer to `layer`: state "have", or "fetch" with fds: [out] or [out, file for
+ *             the blob] when the request did not name a file that holds it already. out is the pipe
+ *             of the entry stream, or with form "erofs" the empty file that becomes the layer
  *     given   answer to `want` (op push and its like; see push.c)
  *     cancel  tidy up at the registry and end
  *   worker → pouchd
@@ -91,6 +92,7 @@ struct worker_msg {
     uint64_t chunk;    /* push: bytes sent at once, 0 the default */
     char *compression; /* push: none, gzip or zstd */
     int64_t level;     /* of compression, 0: the default */
+    char *form; /* layer: what out is */
 };
 extern const struct json_desc worker_msg_json;
 

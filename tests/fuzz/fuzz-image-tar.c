@@ -76,13 +76,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     AUTO(error) struct error e = ERROR_INIT;
     struct tar_result result = {0};
     struct entry_stream_head head;
+    AUTOPTR(layer_sink) struct layer_sink *sink = sink_stream_new(fd);
     struct pipeline p;
 
     signal(SIGPIPE, SIG_IGN);
     /* The file cannot grow past STREAM_MAX: a bomb gets an error, not the disk. */
     if (fd < 0 || ftruncate(fd, STREAM_MAX) < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_GROW) < 0)
         abort();
-    if (pipeline_start(&p, fd, DIGEST_SHA256, &e) < 0)
+    if (pipeline_start(&p, sink, DIGEST_SHA256, &e) < 0)
         abort();
     (void)!pipeline_feed(&p, data, size);
     int r = pipeline_finish(&p, 0, &result, &e);

@@ -90,7 +90,7 @@ static int verify(struct layer *l, const struct tar_result *result, struct error
 }
 
 /* The layer is ours to bring: the fds are open. */
-static int run_pipeline(struct layer *l, struct error *e)
+static int run_pipeline(struct layer *l, struct layer_sink *sink, struct error *e)
 {
     struct tar_result result = {0};
     AUTO(error) struct error feed_error = ERROR_INIT;
@@ -99,7 +99,7 @@ static int run_pipeline(struct layer *l, struct error *e)
     r = digest_state_init(&l->hash, *l->digest ? digest_algorithm(l->digest) : DIGEST_SHA256);
     if (r < 0)
         return error_set_errno(e, r, "cannot compute digests");
-    r = pipeline_start(&l->pipeline, l->pipe_fd,
+    r = pipeline_start(&l->pipeline, sink,
                        *l->diff_id ? digest_algorithm(l->diff_id) : DIGEST_SHA256, e);
     if (r < 0) {
         digest_state_done(&l->hash);
@@ -132,11 +132,22 @@ static int run_pipeline(struct layer *l, struct error *e)
                            .diff_id = l->diff_id,
                            .total = result.content,
                            .size = l->done};
+    if (l->erofs)
+        close(take_fd(l->out_fd)); /* pouchd may want nobody to write to it any more */
     r = conn_send(&m, e); /* before the end mark: pouchd knows it when pouch-unpack reports */
-    if (r < 0)
-        return r;
-    r = tar_write_end(l->pipe_fd);
-    return r < 0 ? error_set_errno(e, r == -EPIPE ? EPIPE : r, "unpacking stopped") : 0;
+    return r < 0 ? r : sink->ops->end(sink, e);
+}
+
+static int run_sink(struct layer *l, struct error *e)
+{
+    AUTOPTR(layer_sink) struct layer_sink *sink = NULL;
+    int r = 0;
+
+    if (l->erofs)
+        r = sink_erofs_new(l->out_fd, &sink, e);
+    else
+        sink = sink_stream_new(l->out_fd);
+    return r < 0 ? r : run_pipeline(l, sink, e);
 }
 
 static int run_layer(struct layer *l, struct error *e)
@@ -148,6 +159,7 @@ static int run_layer(struct layer *l, struct error *e)
     int r = conn_call(&m, &reply, fds, &nfds, e);
     bool have = r >= 0 && reply.state && STREQ(reply.state, "have");
 
+    l->erofs = r >= 0 && reply.form && STREQ(reply.form, "erofs");
     worker_msg_done(&reply);
     if (r < 0 || have)
         return r;
@@ -156,10 +168,11 @@ static int run_layer(struct layer *l, struct error *e)
             close(fds[i]);
         return error_set(e, ERR_INTERNAL, "pouchd gave no files for the layer");
     }
-    l->pipe_fd = fds[0];
+    l->out_fd = fds[0];
     l->blob_fd = l->file ? -EBADF : fds[1];
-    r = run_pipeline(l, e);
-    close(l->pipe_fd);
+    r = run_sink(l, e);
+    if (l->out_fd >= 0)
+        close(l->out_fd);
     if (l->blob_fd >= 0)
         close(l->blob_fd);
     return r;

@@ -121,14 +121,15 @@ static void *tar_thread(void *data)
 {
     struct pipeline *p = data;
 
-    p->tar_status = tar_run(&p->plain, p->out_fd, p->algorithm, &p->result, &p->tar_error);
+    p->tar_status = tar_run(&p->plain, p->sink, p->algorithm, &p->result, &p->tar_error);
     return NULL;
 }
 
-int pipeline_start(struct pipeline *p, int out_fd, enum digest_algorithm a, struct error *e)
+int pipeline_start(struct pipeline *p, struct layer_sink *sink, enum digest_algorithm a,
+                   struct error *e)
 {
     memset(p, 0, sizeof(*p));
-    p->out_fd = out_fd;
+    p->sink = sink;
     p->algorithm = a;
     chunkq_init(&p->raw);
     chunkq_init(&p->plain);

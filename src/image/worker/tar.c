@@ -1,26 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tar → entry stream. libarchive reads the archive (ustar, pax, GNU, sparse); what it finds is
- * passed on as it is, but for limits: judging paths is the business of pouch-unpack, which trusts
- * nothing that comes from here.
+ * tar → entries. libarchive reads the archive (ustar, pax, GNU, sparse); what it finds is passed on
+ * to the sink as it is, but for limits: judging paths is the business of who writes the layer
+ * (pouch-unpack, which trusts nothing that comes from here, or the writer of EROFS files).
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 #include <archive.h>
 #include <archive_entry.h>
 
 #include "base/alloc.h"
-#include "base/fs.h"
 #include "base/str.h"
 #include "image/entry-stream.h"
 #include "image/worker/worker.h"
 
-#define OUT_SIZE     (256u * 1024)
-#define COPY_MAX     (16u * 1024) /* smaller pieces are gathered, larger ones written directly */
 #define XATTRS_TOTAL (256u * 1024)
 
 struct tar {
@@ -30,67 +25,12 @@ struct tar {
     uint64_t bytes;
     bool first;        /* the first chunk is there and not read yet */
     int source_status; /* < 0: the source failed */
-    int out_fd;
-    unsigned char *out;
-    size_t out_len;
+    struct layer_sink *sink;
     uint64_t content;
+    char path[ENTRY_PATH_MAX], link[ENTRY_LINK_MAX];
+    struct layer_xattr xattrs[ENTRY_XATTRS_MAX];
     struct error *e;
 };
-
-/* --- Writing the stream ------------------------------------------------------------------------ */
-
-static int write_error(struct tar *t, int r)
-{
-    /* EPIPE: pouch-unpack gave up; pouchd knows its reason and shows that. */
-    if (r == -EPIPE)
-        return error_set_errno(t->e, EPIPE, "unpacking stopped");
-    return error_set_errno(t->e, r, "cannot pass the layer's files on");
-}
-
-static int flush(struct tar *t)
-{
-    if (t->out_len == 0)
-        return 0;
-    int r = fs_write_all(t->out_fd, t->out, t->out_len);
-    t->out_len = 0;
-    return r < 0 ? write_error(t, r) : 0;
-}
-
-/* What is gathered and a large piece in one call. */
-static int put_large(struct tar *t, const void *data, size_t len)
-{
-    const struct iovec iov[] = {{t->out, t->out_len}, {(void *)data, len}};
-    ssize_t n;
-    int r = 0;
-
-    do
-        n = writev(t->out_fd, iov, 2);
-    while (n < 0 && errno == EINTR);
-    if (n < 0)
-        return write_error(t, -errno);
-    size_t done = (size_t)n;
-    if (done < t->out_len) /* interrupted in the middle */
-        r = fs_write_all(t->out_fd, t->out + done, t->out_len - done);
-    done = done > t->out_len ? done - t->out_len : 0;
-    t->out_len = 0;
-    if (r >= 0 && done < len)
-        r = fs_write_all(t->out_fd, (const char *)data + done, len - done);
-    return r < 0 ? write_error(t, r) : 0;
-}
-
-static int put(struct tar *t, const void *data, size_t len)
-{
-    int r;
-
-    if (len > COPY_MAX)
-        return put_large(t, data, len);
-    if (t->out_len + len > OUT_SIZE && (r = flush(t)) < 0)
-        return r;
-    if (len > 0)
-        memcpy(t->out + t->out_len, data, len);
-    t->out_len += len;
-    return 0;
-}
 
 /* --- One entry ----------------------------------------------------------------------------------- */
 
@@ -118,33 +58,30 @@ static const char *clean_path(const char *path, size_t *len)
     return path;
 }
 
-static int put_xattrs(struct tar *t, struct archive_entry *entry, const char *path)
+/* Borrowed from the entry. */
+static int read_xattrs(struct tar *t, struct archive_entry *entry, struct layer_entry *out)
 {
     const char *name;
     const void *value;
     size_t size, total = 0;
-    int r;
 
+    out->xattrs = t->xattrs;
     archive_entry_xattr_reset(entry);
     while (archive_entry_xattr_next(entry, &name, &value, &size) == ARCHIVE_OK) {
         size_t len = name ? strlen(name) : 0;
         total += len + size;
         if (len == 0 || len > ENTRY_XATTR_NAME_MAX || size > ENTRY_XATTR_SIZE_MAX ||
-            total > XATTRS_TOTAL)
+            total > XATTRS_TOTAL || out->xattr_count == ENTRY_XATTRS_MAX)
             return error_set(t->e, ERR_INVALID,
                              "%.200s has an extended attribute with an impossible name or size",
-                             path);
-        struct entry_xattr x = {.name_len = (uint16_t)len, .value_len = (uint32_t)size};
-        if ((r = put(t, &x, sizeof(x))) < 0 || (r = put(t, name, len)) < 0 ||
-            (r = put(t, value, size)) < 0)
-            return r;
+                             out->path);
+        t->xattrs[out->xattr_count++] = (struct layer_xattr){name, value, size};
     }
     return 0;
 }
 
 static int put_data(struct tar *t, struct archive *a, const char *path, uint64_t size)
 {
-    const struct entry_chunk end = {0};
     const void *data;
     size_t len;
     la_int64_t offset;
@@ -164,71 +101,64 @@ static int put_data(struct tar *t, struct archive *a, const char *path, uint64_t
         }
         if (offset < 0 || (uint64_t)offset > size || len > size - (uint64_t)offset)
             return error_set(t->e, ERR_INVALID, "%.200s has more data than its size", path);
-        while (len > 0) {
-            size_t n = len < ENTRY_CHUNK_MAX ? len : ENTRY_CHUNK_MAX;
-            struct entry_chunk c = {.offset = (uint64_t)offset, .len = (uint32_t)n};
-            if ((r = put(t, &c, sizeof(c))) < 0 || (r = put(t, data, n)) < 0)
-                return r;
-            data = (const char *)data + n;
-            offset += (la_int64_t)n;
-            len -= n;
-        }
+        if (len == 0)
+            continue;
+        r = t->sink->ops->data(t->sink, (uint64_t)offset, data, len, t->e);
+        if (r < 0)
+            return r;
     }
-    return put(t, &end, sizeof(end));
+    return t->sink->ops->file_end(t->sink, t->e);
 }
 
 /* -1: an entry that is left out (sockets). */
 static int entry_type(struct archive_entry *entry)
 {
     if (archive_entry_hardlink(entry))
-        return ENTRY_HARDLINK;
+        return LAYER_HARDLINK;
     switch (archive_entry_filetype(entry)) {
     case AE_IFREG:
-        return ENTRY_FILE;
+        return LAYER_FILE;
     case AE_IFDIR:
-        return ENTRY_DIR;
+        return LAYER_DIR;
     case AE_IFLNK:
-        return ENTRY_SYMLINK;
+        return LAYER_SYMLINK;
     case AE_IFCHR:
-        return ENTRY_CHAR;
+        return LAYER_CHAR;
     case AE_IFBLK:
-        return ENTRY_BLOCK;
+        return LAYER_BLOCK;
     case AE_IFIFO:
-        return ENTRY_FIFO;
+        return LAYER_FIFO;
     default:
         return -1;
     }
 }
 
-/* Numbers of the entry's header; -ERANGE when the stream cannot hold them. */
-static int fill_header(struct entry_header *h, struct archive_entry *entry)
+/* -ERANGE when they cannot be. */
+static int read_numbers(struct layer_entry *out, struct archive_entry *entry)
 {
     int64_t uid = archive_entry_uid(entry), gid = archive_entry_gid(entry);
-    int64_t size = h->type == ENTRY_FILE ? archive_entry_size(entry) : 0;
-    int xattrs = archive_entry_xattr_count(entry);
+    int64_t size = out->type == LAYER_FILE ? archive_entry_size(entry) : 0;
     long nsec = archive_entry_mtime_nsec(entry);
 
     if (uid < 0 || uid >= UINT32_MAX || gid < 0 || gid >= UINT32_MAX || size < 0 ||
-        xattrs > (int)ENTRY_XATTRS_MAX)
+        archive_entry_xattr_count(entry) > (int)ENTRY_XATTRS_MAX)
         return -ERANGE;
-    h->xattr_count = (uint16_t)xattrs;
-    h->mode = (uint32_t)archive_entry_perm(entry) & 07777u;
-    h->uid = (uint32_t)uid;
-    h->gid = (uint32_t)gid;
-    if (h->type == ENTRY_CHAR || h->type == ENTRY_BLOCK) {
-        h->dev_major = (uint32_t)archive_entry_rdevmajor(entry);
-        h->dev_minor = (uint32_t)archive_entry_rdevminor(entry);
+    out->mode = (uint32_t)archive_entry_perm(entry) & 07777u;
+    out->uid = (uint32_t)uid;
+    out->gid = (uint32_t)gid;
+    if (out->type == LAYER_CHAR || out->type == LAYER_BLOCK) {
+        out->dev_major = (uint32_t)archive_entry_rdevmajor(entry);
+        out->dev_minor = (uint32_t)archive_entry_rdevminor(entry);
     }
-    h->size = (uint64_t)size;
-    h->mtime_sec = archive_entry_mtime(entry);
-    h->mtime_nsec = nsec < 0 || nsec > 999999999 ? 0 : (uint32_t)nsec;
+    out->size = (uint64_t)size;
+    out->mtime_sec = archive_entry_mtime(entry);
+    out->mtime_nsec = nsec < 0 || nsec > 999999999 ? 0 : (uint32_t)nsec;
     return 0;
 }
 
 static int put_entry(struct tar *t, struct archive *a, struct archive_entry *entry)
 {
-    const char *raw = archive_entry_pathname(entry), *link = "";
-    struct entry_header h = {.magic = ENTRY_HEADER_MAGIC};
+    const char *raw = archive_entry_pathname(entry), *path, *link = "";
     size_t path_len, link_len = 0;
     int type = entry_type(entry), r;
 
@@ -236,28 +166,30 @@ static int put_entry(struct tar *t, struct archive *a, struct archive_entry *ent
         return 0;
     if (!raw)
         return error_set(t->e, ERR_INVALID, "the archive has an entry without a readable name");
-    const char *path = clean_path(raw, &path_len);
-    if (type == ENTRY_HARDLINK)
+    path = clean_path(raw, &path_len);
+    if (type == LAYER_HARDLINK)
         link = clean_path(archive_entry_hardlink(entry), &link_len);
-    else if (type == ENTRY_SYMLINK && archive_entry_symlink(entry))
+    else if (type == LAYER_SYMLINK && archive_entry_symlink(entry))
         link_len = strlen(link = archive_entry_symlink(entry));
     if (path_len >= ENTRY_PATH_MAX || link_len >= ENTRY_LINK_MAX)
         return error_set(t->e, ERR_INVALID, "the archive has a path longer than %u bytes: %.80s…",
                          ENTRY_PATH_MAX - 1, path);
-    if (type == ENTRY_SYMLINK && link_len == 0)
-        return error_set(t->e, ERR_INVALID, "%.200s is a symbolic link to nothing", path);
-    h.type = (uint8_t)type;
-    h.path_len = (uint16_t)path_len;
-    h.link_len = (uint16_t)link_len;
-    if (fill_header(&h, entry) < 0)
+    memcpy(t->path, path, path_len);
+    t->path[path_len] = 0;
+    memcpy(t->link, link, link_len);
+    t->link[link_len] = 0;
+    if (type == LAYER_SYMLINK && link_len == 0)
+        return error_set(t->e, ERR_INVALID, "%.200s is a symbolic link to nothing", t->path);
+    struct layer_entry out = {.type = (enum layer_entry_type)type, .path = t->path, .link = t->link};
+    if (read_numbers(&out, entry) < 0)
         return error_set(t->e, ERR_INVALID,
                          "%.200s has an impossible owner or size, or too many extended attributes",
-                         path);
-    if ((r = put(t, &h, sizeof(h))) < 0 || (r = put(t, path, path_len)) < 0 ||
-        (r = put(t, link, link_len)) < 0 || (r = put_xattrs(t, entry, path)) < 0)
+                         t->path);
+    if ((r = read_xattrs(t, entry, &out)) < 0 ||
+        (r = t->sink->ops->entry(t->sink, &out, t->e)) < 0)
         return r;
-    t->content += h.size;
-    return type == ENTRY_FILE ? put_data(t, a, path, h.size) : 0;
+    t->content += out.size;
+    return type == LAYER_FILE ? put_data(t, a, t->path, out.size) : 0;
 }
 
 /* --- The archive ---------------------------------------------------------------------------------- */
@@ -324,42 +256,34 @@ static int read_entries(struct tar *t)
     return r;
 }
 
-int tar_write_end(int fd)
+int tar_run(struct chunkq *in, struct layer_sink *sink, enum digest_algorithm algorithm,
+            struct tar_result *ret, struct error *e)
 {
-    const struct entry_header end = {.magic = ENTRY_HEADER_MAGIC, .type = ENTRY_END};
+    AUTOFREE struct tar *t = xcalloc(1, sizeof(*t));
+    int r = digest_state_init(&t->hash, algorithm);
 
-    return fs_write_all(fd, &end, sizeof(end));
-}
-
-int tar_run(struct chunkq *in, int fd, enum digest_algorithm algorithm, struct tar_result *ret,
-            struct error *e)
-{
-    const struct entry_stream_head head = {ENTRY_STREAM_MAGIC, 1};
-    struct tar t = {.in = in, .out_fd = fd, .out = xmalloc(OUT_SIZE), .e = e};
-    int r = digest_state_init(&t.hash, algorithm);
-
+    t->in = in;
+    t->sink = sink;
+    t->e = e;
     if (r < 0)
         r = error_set_errno(e, r, "cannot compute digests");
     else
-        r = put(&t, &head, sizeof(head));
-    if (r >= 0)
-        r = next_chunk(&t); /* an empty archive has no chunk at all */
+        r = next_chunk(t); /* an empty archive has no chunk at all */
     if (r > 0) {
-        t.first = true;
-        r = read_entries(&t);
+        t->first = true;
+        r = read_entries(t);
     }
-    while (r >= 0 && (r = next_chunk(&t)) > 0)
+    while (r >= 0 && (r = next_chunk(t)) > 0)
         ; /* what follows the archive's end counts for the digest */
-    if (r >= 0 && (r = digest_state_final(&t.hash, ret->diff_id)) < 0)
+    if (r >= 0 && (r = digest_state_final(&t->hash, ret->diff_id)) < 0)
         r = error_set_errno(e, r, "cannot compute digests");
-    if (r >= 0 && (r = flush(&t)) >= 0) {
-        ret->bytes = t.bytes;
-        ret->content = t.content;
+    if (r >= 0 && (r = sink->ops->finish(sink, e)) >= 0) {
+        ret->bytes = t->bytes;
+        ret->content = t->content;
     }
     if (r < 0)
         chunkq_abandon(in);
-    digest_state_done(&t.hash);
-    chunk_free(t.current);
-    free(t.out);
+    digest_state_done(&t->hash);
+    chunk_free(t->current);
     return r;
 }

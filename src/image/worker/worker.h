@@ -5,9 +5,15 @@
  *   main.c      start, sandbox, which operation
  *   sandbox.c   giving up rights
  *   conn.c      the socket to pouchd: one thread reads it, any thread asks and is answered
+<<<<<<< HEAD
  *   http.c      libcurl; proxy.c which proxy; auth.c challenges; token.c rights
  *   registry.c  the distribution API over all endpoints; request.c one endpoint; fetch.c documents
  *   pipeline.c  bytes in → inflate.c → digest → tar.c → entry stream out, a thread each
+=======
+ *   http.c      libcurl; auth.c challenges; token.c rights; registry.c the distribution API
+ *   pipeline.c  bytes in → inflate.c → digest → tar.c → a sink, a thread each
+ *   sink-….c    what becomes of the entries: a stream to pouch-unpack, or an EROFS file
+>>>>>>> 7c1998d (image worker: entries go to a sink, a stream to pouch-unpack or an EROFS file)
  *   layers.c    layers of an image side by side
  *   pull.c, load.c, import.c, login.c, search.c   the operations
  *
@@ -22,6 +28,7 @@
 
 #include "base/buf.h"
 #include "base/error.h"
+#include "base/layer.h"
 #include "image/worker-protocol.h"
 #include "image/worker/http.h"
 #include "image/worker/registry.h"
@@ -84,30 +91,54 @@ void chunkq_abandon(struct chunkq *q);
  * abandons in. -EPIPE without a message when `out` was abandoned; the source's -errno likewise. */
 int inflate_run(struct chunkq *in, struct chunkq *out, struct error *e) MUST_CHECK;
 
-/* Reads a tar archive from chunks, writes entries to fd; hashes every byte of the archive. The
- * stream's end mark is not written: it says that all digests are right, which only the caller
- * knows. Without it pouch-unpack throws the layer away. */
+/* Where a layer's entries go, one at a time: sink-stream.c (to pouch-unpack), sink-erofs.c (a file).
+ * After a LAYER_FILE come its data, offsets rising, and one file_end. */
+struct layer_sink {
+    const struct layer_sink_ops *ops;
+};
+struct layer_sink_ops {
+    int (*entry)(struct layer_sink *s, const struct layer_entry *entry, struct error *e);
+    int (*data)(struct layer_sink *s, uint64_t offset, const void *data, size_t len,
+                struct error *e);
+    int (*file_end)(struct layer_sink *s, struct error *e);
+    /* After the last entry: all is written. */
+    int (*finish)(struct layer_sink *s, struct error *e);
+    /* And all digests are right. */
+    int (*end)(struct layer_sink *s, struct error *e);
+    void (*free)(struct layer_sink *s);
+};
+/* fd is borrowed until the sink is freed. */
+struct layer_sink *sink_stream_new(int fd) MUST_CHECK;
+int sink_erofs_new(int fd, struct layer_sink **ret, struct error *e) MUST_CHECK;
+static inline void layer_sink_free(struct layer_sink *s)
+{
+    if (s)
+        s->ops->free(s);
+}
+DEFINE_AUTOPTR(struct layer_sink, layer_sink)
+
+/* Reads a tar archive from chunks, gives its entries to the sink up to finish(); hashes every byte
+ * of the archive. end() is the caller's, who knows whether the digests are right. */
 struct tar_result {
     char diff_id[DIGEST_MAX];
     uint64_t bytes;   /* of the archive */
     uint64_t content; /* of the files in it */
 };
-int tar_run(struct chunkq *in, int fd, enum digest_algorithm algorithm, struct tar_result *ret,
-            struct error *e) MUST_CHECK;
-int tar_write_end(int fd) MUST_CHECK;
+int tar_run(struct chunkq *in, struct layer_sink *sink, enum digest_algorithm algorithm,
+            struct tar_result *ret, struct error *e) MUST_CHECK;
 
 struct pipeline {
     struct chunkq raw, plain;
     pthread_t inflate, tar;
     struct chunk *filling;
-    int out_fd;
+    struct layer_sink *sink;
     enum digest_algorithm algorithm;
     struct tar_result result;
     struct error inflate_error, tar_error;
     int inflate_status, tar_status;
 };
-/* out_fd: the entry stream, borrowed until finish. */
-int pipeline_start(struct pipeline *p, int out_fd, enum digest_algorithm a,
+/* The sink is borrowed until finish. */
+int pipeline_start(struct pipeline *p, struct layer_sink *sink, enum digest_algorithm a,
                    struct error *e) MUST_CHECK;
 /* -EPIPE when a later stage failed: stop feeding, finish tells why. */
 int pipeline_feed(struct pipeline *p, const void *data, size_t len) MUST_CHECK;
@@ -135,7 +166,8 @@ struct layer {
     int blob_fd;
     struct pipeline pipeline;
     struct digest_state hash;
-    int pipe_fd;
+    int out_fd; /* the entry stream, or the layer's EROFS file */
+    bool erofs;
     uint64_t done;
     int64_t last_progress; /* ns */
     struct http_client *client;

@@ -84,13 +84,14 @@ static int run(const void *data, size_t len, char **ret_stream, size_t *ret_len,
 {
     char path[] = "/tmp/test-pipeline.XXXXXX";
     AUTOFD int fd = mkstemp(path);
+    AUTOPTR(layer_sink) struct layer_sink *sink = sink_stream_new(fd);
     struct pipeline p;
     const unsigned char *bytes = data;
     int r = 0;
 
     assert_true(fd >= 0);
     unlink(path);
-    assert_int_equal(pipeline_start(&p, fd, DIGEST_SHA256, e), 0);
+    assert_int_equal(pipeline_start(&p, sink, DIGEST_SHA256, e), 0);
     for (size_t pos = 0; r >= 0 && pos < len;) { /* pieces of odd sizes */
         size_t n = len - pos < 777 + pos % 5000 ? len - pos : 777 + pos % 5000;
         r = pipeline_feed(&p, bytes + pos, n);
@@ -305,7 +306,8 @@ static void test_reader_gone(void **state)
 
     assert_int_equal(pipe(fds), 0);
     close(fds[0]);
-    assert_int_equal(pipeline_start(&p, fds[1], DIGEST_SHA256, &e), 0);
+    AUTOPTR(layer_sink) struct layer_sink *sink = sink_stream_new(fds[1]);
+    assert_int_equal(pipeline_start(&p, sink, DIGEST_SHA256, &e), 0);
     for (int i = 0; i < 20 && pipeline_feed(&p, b.data, b.len) >= 0; i++)
         ;
     assert_int_equal(pipeline_finish(&p, 0, &result, &e), -EPIPE);
