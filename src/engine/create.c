@@ -262,7 +262,7 @@ static int resolve_image(struct engine *en, const struct container_config *confi
             *ret = NULL;
         }
     }
-    return r;
+    return r < 0 ? r : engine_image_usable(en, ret, e);
 }
 
 /* Addresses are given on the bridge only. */

@@ -515,6 +515,9 @@ int attach_to_monitor(struct monitor *m, const struct attach_params *p, int clie
 void pending_attach_free(struct pending_attach *p); /* closes its socket */
 
 /* images.c, for image_store: who uses this image? */
+/* An image that was made with another storage driver is converted when this one cannot use it as it
+ * is: *img is another object then (NULL after an error). Before anything of its layers is used. */
+int engine_image_usable(struct engine *en, struct image **img, struct error *e) MUST_CHECK;
 void engine_layer_going(void *data, const char *layer);
 void engine_layer_gone(void *data, const char *layer);
 enum image_use engine_image_in_use(void *data, const char *image_id, char ret_container[65]);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "engine/engine-priv.h"
 
@@ -77,6 +78,27 @@ void engine_layer_gone(void *data, const char *layer)
     struct engine *en = data;
 
     rootfs_layer_gone(en->rootfs, layer);
+}
+
+int engine_image_usable(struct engine *en, struct image **img, struct error *e)
+{
+    AUTOFREE char *id = NULL;
+    bool usable = true;
+    int r;
+
+    for (char **l = (*img)->layer_dirs; usable && l && *l; l++)
+        usable = rootfs_can_use(en->rootfs, *l);
+    if (usable)
+        return 0;
+    id = xstrdup((*img)->id);
+    log_info("converting an image for the storage driver", "image=%s driver=%s", id,
+             rootfs_driver_name(en->rootfs));
+    r = image_convert(en->images, id, e); /* the caller's reference keeps the image meanwhile */
+    if (r < 0)
+        return r;
+    image_unref(*img);
+    *img = NULL;
+    return image_get(en->images, id, img, e);
 }
 
 static void image_event(struct engine *en, const char *action, const char *id, const char *name)

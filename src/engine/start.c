@@ -78,6 +78,8 @@ static int do_resolve(struct start_context *ctx, struct error *e)
     if (r == 0)
         image_used(en->images, ctx->def->image_id);
     if (r == 0)
+        r = engine_image_usable(en, &ctx->image, e);
+    if (r == 0)
         r = join_target(en, hc->network_mode, "network", &ctx->netns_pid, e);
     if (r == 0)
         r = join_target(en, hc->ipc_mode, "IPC", &ctx->ipc_pid, e);
@@ -641,6 +643,8 @@ int start_hook_bundle(struct container *c, const struct container_definition *de
         return error_set_errno(e, r, "cannot create %s", bundle);
     ctx.cgroup = xstrdup(cgroup);
     r = image_get(c->en->images, def->image_id, &ctx.image, e);
+    if (r == 0)
+        r = engine_image_usable(c->en, &ctx.image, e);
     if (r == 0)
         r = do_volumes(&ctx, e);
     if (r == 0)

@@ -158,6 +158,8 @@ int update_mounts_check(struct update_context *u, struct error *e)
         r = check_addable(u, &u->added.items[i], e);
     if (r == 0) /* without its image a new volume just stays empty */
         (void)!image_get(u->c->en->images, u->old->image_id, &img, NULL);
+    if (r == 0 && img)
+        r = engine_image_usable(u->c->en, &img, e);
     /* Last, as it makes volumes and folders: update_mounts_abandon() takes them back. */
     if (r == 0)
         r = create_prepare_volumes(u->c->en, u->c->id, &u->added, img, NULL, NULL, e);

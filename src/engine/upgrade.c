@@ -410,6 +410,8 @@ static int prepare(struct container *c, const struct container_definition *old,
     struct volume_mounts added = {0};
     int r = find_image(c->en, request, old, &img, e);
 
+    if (r == 0)
+        r = engine_image_usable(c->en, &img, e);
     if (r < 0)
         return r;
     (void)!image_get(c->en->images, old->image_id, &old_image, NULL);

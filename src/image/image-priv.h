@@ -169,6 +169,7 @@ struct image_op_params {
     void *ext_data;
     const struct image_op_check *check; /* op check, else NULL */
     char *const *refetch;               /* layers to bring though they are there, or NULL */
+    bool convert; /* the layer is there; its archive is input_fd, known to the worker as file 1 */
 };
 /* A finished image. */
 struct image_op_result {

@@ -120,6 +120,10 @@ int image_list(struct image_store *s, struct image_list *ret, struct error *e) M
 void image_list_done(struct image_list *l);
 size_t image_count(struct image_store *s);
 
+/* Layers of the image that have another form than new ones are made again out of their archives.
+ * Takes as long as unpacking does; the caller gets the image anew. */
+int image_convert(struct image_store *s, const char *id, struct error *e) MUST_CHECK;
+
 /* --- Changing names ------------------------------------------------------------------------ */
 
 /* source as for image_resolve(); tag NULL: "latest". A name that was another image's moves. */

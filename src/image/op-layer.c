@@ -206,6 +206,8 @@ static int start_layer(struct image_op *op, struct op_layer *l)
     random_hex(id, 8);
     l->tmp_dir = xasprintf("tmp.%s", id);
     l->form = op->store->layer_form;
+    if (op->params->check) /* to be compared with what is there */
+        (void)!image_store_layer_form(op->store, l->diff_id, &l->form);
     if (l->form == IMAGE_LAYER_EROFS)
         r = start_file(op, l, &out_fd);
     else
@@ -238,6 +240,15 @@ static int have_layer(struct image_op *op, struct op_layer *l, const char *statu
     return r < 0 ? r : op_progress(op, l->short_id, status, 0, 0);
 }
 
+/* Nothing is to be done for it. A conversion wants it in the form of new layers. */
+static bool is_there(const struct image_op *op, const struct op_layer *l)
+{
+    enum image_layer_form form;
+
+    return image_store_layer_form(op->store, l->diff_id, &form) == 0 &&
+           (!op->params->convert || form == op->store->layer_form);
+}
+
 /* Decides what becomes of a layer the worker asks for. */
 static int try_layer(struct image_op *op, struct op_layer *l)
 {
@@ -247,13 +258,13 @@ static int try_layer(struct image_op *op, struct op_layer *l)
 
     if (!l->diff_id)
         return start_layer(op, l);
-    if (waited && !again && image_store_has_layer(op->store, l->diff_id))
+    if (waited && !again && is_there(op, l))
         return have_layer(op, l, "Pull complete");
     if (!flight_begin(op, l)) {
         l->state = LAYER_WAITING;
         return waited ? 0 : op_progress(op, l->short_id, "Waiting", 0, 0);
     }
-    if (again || !image_store_has_layer(op->store, l->diff_id))
+    if (again || !is_there(op, l))
         return start_layer(op, l);
     flight_end(op, l);
     return have_layer(op, l, waited ? "Pull complete" : "Already exists");
@@ -338,6 +349,9 @@ static int finish_layer(struct image_op *op, struct op_layer *l)
         return hand_over(op, l);
     if (f && f->name)
         r = op_file_keep(op, f, l->digest);
+    /* What a conversion replaces is durable: so must be what comes, before the old one goes. */
+    if (r >= 0 && op->params->convert && syncfs(s->layers_fd) < 0)
+        r = error_set_errno(op->e, errno, "cannot write the layer to disk");
     if (r < 0)
         return r;
     /* In a transaction, so that nobody collects the folder between its name and its row. */
@@ -348,11 +362,16 @@ static int finish_layer(struct image_op *op, struct op_layer *l)
         free(take_ptr(l->tmp_dir));
         r = image_store_add_layer(s, l->diff_id, l->digest, l->media_type, l->size, l->content,
                                   l->form, op->e);
+        if (r >= 0 && op->params->convert)
+            r = store_exec(s->db, op->e, "UPDATE layers SET boot = '' WHERE diff_id = ?", "s",
+                           l->diff_id);
     }
     if (r < 0)
         store_rollback(s->db);
     else
         r = store_commit(s->db, op->e);
+    if (r >= 0 && op->params->convert)
+        (void)syncfs(s->layers_fd); /* the name, and the database's log */
     if (r >= 0 && old) {
         (void)!image_store_trash_layer(s, old, &trash); /* else the next start does it */
         image_store_changed(s, NULL);

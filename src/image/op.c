@@ -545,7 +545,7 @@ int image_op_run(struct image_store *s, const struct image_op_params *p,
     if (op.wake < 0)
         return error_set_errno(e, errno, "cannot make an eventfd");
     op_register(&op);
-    if (p->check) { /* the worker reads the blob from its input, which is number 1 */
+    if (p->check || p->convert) { /* the worker reads the blob from its input, which is number 1 */
         struct op_file *f = json_list_add(&op.files, sizeof(*f));
         f->number = 1;
     }
