@@ -58,9 +58,7 @@ static int find_driver(const char *name, const struct rootfs_driver **ret, struc
     AUTO(buf) struct buf known = BUF_INIT(4096);
 
     *ret = NULL;
-    if (str_is_empty(name))
-        name = "overlay";
-    if (STREQ(name, "auto"))
+    if (str_is_empty(name) || STREQ(name, "auto"))
         return 0;
     for (size_t i = 0; i < ARRAY_SIZE(drivers); i++) {
         if (STREQ(drivers[i]->name, name)) {

@@ -64,7 +64,7 @@ version() {
     is "$status" 0
     has "$output" 'Server Version: '
     run ctl info --format '{{.Driver}}'
-    has "$output" '^overlay'
+    has "$output" "^${POUCH_TEST_ROOTFS_DRIVER:-(erofs|overlay)}"
 }
 @test "version and info" { each_cli version; }
 

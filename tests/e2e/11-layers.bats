@@ -76,8 +76,11 @@ in_corners() { pouch exec corners "$@"; }
         is "$(in_corners stat -c %s /data/sparse-$fmt)" 8388608
         is "$(in_corners sh -c "dd if=/data/sparse-$fmt bs=1 skip=4194304 count=6 2>/dev/null")" middle
         is "$(in_corners tail -c 4 /data/sparse-$fmt)" tail
-        [ "$(in_corners stat -c %b /data/sparse-$fmt)" -lt 2000 ]
+        # EROFS counts a file's blocks by its size: there the layer's file tells.
+        [ -n "$(find "$T/root/layers" -name '*.erofs')" ] ||
+            [ "$(in_corners stat -c %b /data/sparse-$fmt)" -lt 2000 ]
     done
+    [ "$(du -sk "$T/root/layers" | cut -f1)" -lt 8192 ] # two of 8 MiB are in there
 }
 
 @test "a pulled image is the same as a loaded one" {

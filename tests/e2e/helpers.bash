@@ -75,7 +75,9 @@ api() {
 # ---------------------------------------------------------------- the daemon
 
 # pouchd_start [FLAG...]: start it on this file's own root and wait until it answers.
+# POUCH_TEST_ROOTFS_DRIVER=overlay (or erofs) runs a file with that driver instead of the default.
 pouchd_start() {
+    [ -z "${POUCH_TEST_ROOTFS_DRIVER:-}" ] || set -- --rootfs-driver "$POUCH_TEST_ROOTFS_DRIVER" "$@"
     "$POUCH_BIN/pouchd" --root "$T/root" --state "$T/run" --host "unix://$SOCK" \
         --pidfile "$T/pid" --cgroup-parent "$CGROUP_PARENT" "$@" >>"$LOG" 2>&1 3>&- &
     POUCHD=$!
@@ -273,7 +275,8 @@ other_processes() {
 
 snapshot() {
     {
-        awk '{print "mount " $5}' /proc/self/mountinfo
+        # Layers are mounted by the first that needs them and stay; ended_clean looks for them.
+        awk -v layers="$T/run/layers" 'index($5, layers) != 1 {print "mount " $5}' /proc/self/mountinfo
         cgroup_folders | sed 's/^/cgroup /'
         ip -o link | awk -F': ' '{sub(/@.*/, "", $2); print "link " $2}'
         find /run/netns -mindepth 1 2>/dev/null | sed 's/^/netns /'
