@@ -86,7 +86,7 @@ static int begin(struct stream *s, struct error *e)
 }
 
 static const uint8_t TYPES[] = {
-    [LAYER_FILE] = ENTRY_FILE,       [LAYER_DIR] = ENTRY_DIR,   [LAYER_SYMLINK] = ENTRY_SYMLINK,
+    [LAYER_FILE] = ENTRY_FILE,         [LAYER_DIR] = ENTRY_DIR,   [LAYER_SYMLINK] = ENTRY_SYMLINK,
     [LAYER_HARDLINK] = ENTRY_HARDLINK, [LAYER_CHAR] = ENTRY_CHAR, [LAYER_BLOCK] = ENTRY_BLOCK,
     [LAYER_FIFO] = ENTRY_FIFO,
 };
@@ -112,7 +112,8 @@ static int stream_entry(struct layer_sink *sink, const struct layer_entry *entry
     int r = begin(s, e);
 
     if (r < 0 || (r = put(s, &h, sizeof(h), e)) < 0 ||
-        (r = put(s, entry->path, h.path_len, e)) < 0 || (r = put(s, entry->link, h.link_len, e)) < 0)
+        (r = put(s, entry->path, h.path_len, e)) < 0 ||
+        (r = put(s, entry->link, h.link_len, e)) < 0)
         return r;
     for (size_t i = 0; r >= 0 && i < entry->xattr_count; i++) {
         const struct layer_xattr *from = &entry->xattrs[i];

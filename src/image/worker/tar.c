@@ -180,13 +180,14 @@ static int put_entry(struct tar *t, struct archive *a, struct archive_entry *ent
     t->link[link_len] = 0;
     if (type == LAYER_SYMLINK && link_len == 0)
         return error_set(t->e, ERR_INVALID, "%.200s is a symbolic link to nothing", t->path);
-    struct layer_entry out = {.type = (enum layer_entry_type)type, .path = t->path, .link = t->link};
+    struct layer_entry out = {.type = (enum layer_entry_type)type,
+                              .path = t->path,
+                              .link = t->link};
     if (read_numbers(&out, entry) < 0)
         return error_set(t->e, ERR_INVALID,
                          "%.200s has an impossible owner or size, or too many extended attributes",
                          t->path);
-    if ((r = read_xattrs(t, entry, &out)) < 0 ||
-        (r = t->sink->ops->entry(t->sink, &out, t->e)) < 0)
+    if ((r = read_xattrs(t, entry, &out)) < 0 || (r = t->sink->ops->entry(t->sink, &out, t->e)) < 0)
         return r;
     t->content += out.size;
     return type == LAYER_FILE ? put_data(t, a, t->path, out.size) : 0;
