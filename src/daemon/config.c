@@ -44,6 +44,16 @@ static const struct setting settings[] = {
     {"log-opt", 0, "log-opts", "KEY=VALUE", "default options of the log driver; several times"},
     {"insecure-registry", 0, "insecure-registries", "HOST[:PORT]",
      "plain HTTP or unknown certificates are allowed there; several times"},
+    {"registry-config", 0, NULL, "FOLDER",
+     "certs.d (hosts.toml, certificates) and registries.conf, default: /etc/pouch"},
+    {"registry-mirror", 0, "registry-mirrors", "URL", "mirror of Docker Hub; several times"},
+    {"http-proxy", 0, NULL, "URL", "proxy for registries spoken to by HTTP"},
+    {"https-proxy", 0, NULL, "URL", "proxy for registries spoken to by HTTPS"},
+    {"no-proxy", 0, NULL, "LIST", "hosts, domains and CIDR that are asked without a proxy"},
+    {"max-concurrent-downloads", 0, NULL, "N", "layers of a pull at once (default 3)"},
+    {"max-image-size", 0, NULL, "SIZE", "what an image may unpack to (default 256g)"},
+    {"rate-limit-wait", 0, NULL, "SECONDS",
+     "how long a registry may make a request wait (default 60)"},
     {"image-gc", 0, NULL, "KEY=VALUE,…",
      "remove unused images when the disk is full: high=85,low=70,min-age=2m,keep=NAME"},
     {"label", 0, "labels", "KEY=VALUE", "label of this engine, shown by info; several times"},
@@ -81,6 +91,15 @@ static const struct setting settings[] = {
     {"lxcfs-home", 0, NULL, "FOLDER", "where lxcfs is mounted; one that is there already is used"},
 };
 
+static const struct json_field proxies_fields[] = {
+    JSON_FIELD(struct daemon_proxies, http_proxy, "http-proxy", JSON_STR, 0),
+    JSON_FIELD(struct daemon_proxies, https_proxy, "https-proxy", JSON_STR, 0),
+    JSON_FIELD(struct daemon_proxies, no_proxy, "no-proxy", JSON_STR, 0),
+    JSON_END,
+};
+static const struct json_desc proxies_json = {"proxies", sizeof(struct daemon_proxies),
+                                              proxies_fields};
+
 #define F(member, name, kind) JSON_FIELD(struct daemon_config, member, name, kind, 0)
 static const struct json_field fields[] = {
     F(hosts, "hosts", JSON_STRV),
@@ -99,6 +118,15 @@ static const struct json_field fields[] = {
     F(log_driver, "log-driver", JSON_STR),
     F(log_opts, "log-opts", JSON_STR_MAP),
     F(insecure_registries, "insecure-registries", JSON_STRV),
+    F(registry_config, "registry-config", JSON_STR),
+    F(registry_mirrors, "registry-mirrors", JSON_STRV),
+    F(http_proxy, "http-proxy", JSON_STR),
+    F(https_proxy, "https-proxy", JSON_STR),
+    F(no_proxy, "no-proxy", JSON_STR),
+    JSON_FIELD_SUB(struct daemon_config, proxies, "proxies", JSON_OBJ, 0, &proxies_json),
+    F(max_concurrent_downloads, "max-concurrent-downloads", JSON_INT),
+    F(max_image_size, "max-image-size", JSON_STR),
+    F(rate_limit_wait, "rate-limit-wait", JSON_OPT_INT),
     JSON_FIELD_SUB(struct daemon_config, image_gc, "image-gc", JSON_OBJ, 0, &image_gc_config_json),
     F(labels, "labels", JSON_STRV),
     F(no_new_privileges, "no-new-privileges", JSON_BOOL),
@@ -281,6 +309,14 @@ static int set_value(struct parser *p, const struct setting *s, const char *valu
         if (parse_i64(value, place) < 0)
             return error_set(e, ERR_INVALID, "--%s: not a number: \"%s\"", s->flag, value);
         break;
+    case JSON_OPT_INT: {
+        struct opt_int *o = place;
+
+        if (parse_i64(value, &o->value) < 0)
+            return error_set(e, ERR_INVALID, "--%s: not a number: \"%s\"", s->flag, value);
+        o->set = true;
+        break;
+    }
     case JSON_STRV:
         if (!p->seen[i]) {
             strv_free(*(char ***)place);
@@ -362,6 +398,35 @@ static int parse_args(struct parser *p, int argc, char **argv, struct error *e)
     return r;
 }
 
+/* What the image store wants to know of registries; borrows from the configuration. */
+static int check_registry(struct daemon_config *c, struct error *e)
+{
+    struct image_registry_params *p = &c->registry;
+    int64_t size = 0;
+
+    if (c->registry_config && c->registry_config[0] != '/')
+        return error_set(e, ERR_INVALID, "--registry-config must be an absolute path");
+    if (c->max_concurrent_downloads < 0)
+        return error_set(e, ERR_INVALID, "--max-concurrent-downloads: %lld is no number of layers",
+                         (long long)c->max_concurrent_downloads);
+    if (c->max_image_size && (parse_size(c->max_image_size, &size) < 0 || size <= 0))
+        return error_set(e, ERR_INVALID, "--max-image-size: \"%s\" is no size", c->max_image_size);
+    if (c->rate_limit_wait.set && c->rate_limit_wait.value < 0)
+        return error_set(e, ERR_INVALID, "--rate-limit-wait: %lld is no time",
+                         (long long)c->rate_limit_wait.value);
+    *p = (struct image_registry_params){
+        .folder = c->registry_config,
+        .mirrors = c->registry_mirrors,
+        .http_proxy = c->http_proxy ? c->http_proxy : c->proxies.http_proxy,
+        .https_proxy = c->https_proxy ? c->https_proxy : c->proxies.https_proxy,
+        .no_proxy = c->no_proxy ? c->no_proxy : c->proxies.no_proxy,
+        .max_downloads = (uint64_t)c->max_concurrent_downloads,
+        .max_image_size = (uint64_t)size,
+        .rate_limit_wait = {c->rate_limit_wait.set, (uint64_t)c->rate_limit_wait.value},
+    };
+    return 0;
+}
+
 static int check(struct daemon_config *c, struct error *e)
 {
     if (c->root[0] != '/' || c->state[0] != '/')
@@ -376,7 +441,8 @@ static int check(struct daemon_config *c, struct error *e)
         return error_set(e, ERR_INVALID, "--tlsverify needs --tlscacert");
     if (c->mtu < 0 || c->mtu > 65535 || (c->mtu && c->mtu < 68))
         return error_set(e, ERR_INVALID, "--mtu: %lld is not from 68 to 65535", (long long)c->mtu);
-    return image_gc_config_check(&c->image_gc, e);
+    int r = check_registry(c, e);
+    return r < 0 ? r : image_gc_config_check(&c->image_gc, e);
 }
 
 int config_load(int argc, char **argv, struct daemon_config *ret, enum config_action *ret_action,

@@ -9,6 +9,10 @@
 #include "base/json.h"
 #include "image/image.h"
 
+struct daemon_proxies {
+    char *http_proxy, *https_proxy, *no_proxy;
+};
+
 struct daemon_config {
     char **hosts;
     char *root;
@@ -25,6 +29,14 @@ struct daemon_config {
     char *log_driver;
     struct json_map log_opts;
     char **insecure_registries;
+    char *registry_config;
+    char **registry_mirrors;
+    char *http_proxy, *https_proxy, *no_proxy;
+    struct daemon_proxies proxies; /* Docker's way to write the same */
+    int64_t max_concurrent_downloads;
+    char *max_image_size;
+    struct opt_int rate_limit_wait;        /* seconds */
+    struct image_registry_params registry; /* made of these */
     struct image_gc_config image_gc;
     char **labels;
     bool no_new_privileges;

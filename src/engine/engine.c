@@ -139,6 +139,7 @@ static int open_parts(struct engine *en, const struct engine_params *p, bool *re
     struct image_store_params ip = {
         .root = en->root,
         .insecure_registries = en->insecure_registries,
+        .registry = p->registry,
         .in_use = engine_image_in_use,
         .in_use_data = en,
         .gc = p->image_gc,

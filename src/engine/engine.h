@@ -39,9 +39,10 @@ struct engine_params {
     const char *quota_driver;  /* NULL: auto */
     struct json_map log_opts;  /* max-size, max-file */
     struct network_params network;
-    char **insecure_registries;             /* host[:port] or CIDR */
-    const struct image_gc_config *image_gc; /* NULL: off */
-    char **dns;                             /* defaults for containers, or NULL */
+    char **insecure_registries;                   /* host[:port] or CIDR */
+    const struct image_registry_params *registry; /* NULL: all defaults */
+    const struct image_gc_config *image_gc;       /* NULL: off */
+    char **dns;                                   /* defaults for containers, or NULL */
     char **dns_search;
     char **dns_options;
     struct json_list default_ulimits; /* of struct ulimit */
@@ -406,6 +407,8 @@ struct engine_info {
     char *root;
     char *name; /* host name */
     char **insecure_registries;
+    char **registry_mirrors;                   /* of Docker Hub */
+    char *http_proxy, *https_proxy, *no_proxy; /* without passwords */
     char **labels;
     char **warnings;
     char **security_options; /* "name=seccomp,profile=builtin", … */

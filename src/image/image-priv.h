@@ -21,6 +21,7 @@ struct image_object {
 };
 
 struct image_op;
+struct registries;
 
 struct image_trash {
     char **names;  /* in layers/, to be removed */
@@ -31,6 +32,7 @@ struct image_store {
     char *root;
     struct store *db;
     char **insecure_registries;
+    struct registries *registries;
     uid_t worker_uid;
     gid_t worker_gid;
     image_in_use_fn *in_use;

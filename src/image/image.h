@@ -58,12 +58,23 @@ enum image_layer_form {
 /* A layer (a path as in layer_dirs) is removed. */
 typedef void image_layer_fn(void *data, const char *layer);
 
+/* How registries are spoken to; zero and NULL: the defaults. docs/registries.md */
+struct image_registry_params {
+    const char *folder;   /* certs.d and registries.conf; NULL: /etc/pouch, and others' certs.d */
+    char *const *mirrors; /* Docker's registry-mirrors: URLs, for Docker Hub */
+    const char *http_proxy, *https_proxy, *no_proxy; /* NULL: from the environment */
+    uint64_t max_downloads;                          /* layers at once; 0: 3 */
+    uint64_t max_image_size;                         /* bytes unpacked; 0: 256 GiB */
+    struct opt_uint rate_limit_wait;                 /* seconds one request may wait; not set: 60 */
+};
+
 struct image_store_params {
     const char *root;                 /* absolute */
     struct store *store;              /* outlives the image store */
     char *const *insecure_registries; /* HOST[:PORT] or CIDR: plain HTTP and any certificate */
-    const char *worker_user;          /* NULL: "pouch-image" if there is such a user, else 65534 */
-    image_in_use_fn *in_use;          /* NULL: nothing is in use */
+    const struct image_registry_params *registry; /* NULL: all defaults */
+    const char *worker_user; /* NULL: "pouch-image" if there is such a user, else 65534 */
+    image_in_use_fn *in_use; /* NULL: nothing is in use */
     void *in_use_data;
     const struct image_gc_config *gc; /* copied; NULL: off */
     image_collected_fn *on_collected; /* with in_use_data, from the janitor's thread; or NULL */
@@ -76,6 +87,9 @@ struct image_store_params {
 /* Opens, makes folders and tables, removes what a crash left half-made. Does not call in_use. */
 int image_store_open(const struct image_store_params *p, struct image_store **ret,
                      struct error *e) MUST_CHECK;
+/* For info: copies that the caller frees, proxies without their passwords; NULL: not set. */
+void image_registry_settings(struct image_store *s, char ***ret_mirrors, char **ret_http_proxy,
+                             char **ret_https_proxy, char **ret_no_proxy);
 /* No call may be under way and no struct image be held. */
 void image_store_close(struct image_store *s);
 

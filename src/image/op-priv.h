@@ -8,6 +8,7 @@
 
 #include "image/entry-stream.h"
 #include "image/image-priv.h"
+#include "image/registry-plan.h"
 #include "image/worker-protocol.h"
 
 enum layer_state {
@@ -54,6 +55,7 @@ struct image_op {
     size_t nlayers;
     struct json_list files; /* of struct op_file */
     char **pins;
+    struct registry_plan plan; /* where the worker may ask */
     bool done;                 /* the worker said so */
     bool unpack_stopped;       /* the worker only saw a broken pipe: pouch-unpack knows why */
     struct error pending;      /* the worker's error while that is found out */

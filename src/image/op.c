@@ -21,6 +21,7 @@
 #include "base/strv.h"
 #include "base/time.h"
 #include "image/op-priv.h"
+#include "image/registries.h"
 #include "io/spawn.h"
 #include "oci/digest.h"
 #include "oci/reference.h"
@@ -147,6 +148,20 @@ static int on_progress(struct image_op *op, const struct worker_msg *m)
     return op_progress(op, id, m->status, m->current, m->total);
 }
 
+/* How it went with a mirror; only those of the plan are believed. */
+static int on_endpoint(struct image_op *op, const struct worker_msg *m)
+{
+    const struct registry_endpoint *ep = op->plan.endpoints.items;
+
+    for (size_t i = 0; m->host && m->state && i < op->plan.endpoints.len; i++) {
+        if (!STREQ(ep[i].name, m->host) || !ep[i].mirror)
+            continue;
+        registries_report(op->store->registries, m->host, STREQ(m->state, "ok"));
+        return 0;
+    }
+    return error_set(op->e, ERR_INTERNAL, "the image worker broke its rules: endpoint");
+}
+
 /* One image is complete as far as the worker goes; its layers may still be being unpacked. */
 static int on_image(struct image_op *op, const struct worker_msg *m)
 {
@@ -257,6 +272,8 @@ static int on_message(struct image_op *op, struct worker_msg *m, struct held *he
         return on_blob(op, m);
     if (STREQ(m->type, "progress"))
         return on_progress(op, m);
+    if (STREQ(m->type, "endpoint"))
+        return on_endpoint(op, m);
     if (STREQ(m->type, "failed"))
         return on_failed(op, m);
     if (STREQ(m->type, "done")) {
@@ -317,6 +334,29 @@ static int read_worker(struct image_op *op, struct held *held)
 
 /* --- The loop ---------------------------------------------------------------------------------------- */
 
+/* The start message, with the list of endpoints before the operation's own files. */
+static int send_start(struct image_op *op)
+{
+    struct worker_msg *start = op->params->start;
+    const int own[] = {op->params->input_fd, op->params->extra_fd};
+    AUTOFD int plan_fd = -EBADF;
+    int fds[WORKER_FDS_MAX];
+    size_t n = 0;
+
+    start->max_size = registries_max_image_size(op->store->registries);
+    if (!str_is_empty(start->host)) {
+        int r = registries_plan(op->store->registries, start, &op->plan, op->e);
+        if (r >= 0)
+            r = registry_plan_to_fd(&op->plan, &plan_fd, op->e);
+        if (r < 0)
+            return r;
+        fds[n++] = plan_fd;
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(own) && own[i] >= 0 && (i == 0 || own[i] > 0); i++)
+        fds[n++] = own[i];
+    return op_reply(op, start, fds, n);
+}
+
 static int start_worker(struct image_op *op)
 {
     AUTOFREE char *program = self_program_path("pouch-image");
@@ -344,9 +384,7 @@ static int start_worker(struct image_op *op)
     op->sock = pair[0];
     if (r < 0)
         return r;
-    const int give[] = {op->params->input_fd, op->params->extra_fd};
-    size_t n = give[0] < 0 ? 0 : give[1] <= 0 ? 1 : 2;
-    return op_reply(op, op->params->start, give, n);
+    return send_start(op);
 }
 
 /* What tells that the client went away: a socket's hang-up, an eventfd's count. */
@@ -526,6 +564,7 @@ static void op_cleanup(struct image_op *op, bool failed)
     strv_free(op->pins);
     error_done(&op->pending);
     error_done(&op->unpack_error);
+    registry_plan_done(&op->plan);
     close(op->wake);
     image_store_wake_janitor(op->store);
 }

@@ -24,6 +24,7 @@
 #include "base/str.h"
 #include "base/strv.h"
 #include "image/image-priv.h"
+#include "image/registries.h"
 
 #define NOBODY             65534
 #define USES_FLUSH_SECONDS 30
@@ -354,7 +355,8 @@ int image_store_open(const struct image_store_params *p, struct image_store **re
         json_copy(&image_gc_config_json, &s->gc, p->gc);
     s->on_collected = p->on_collected;
     find_worker_user(s, p->worker_user);
-    if ((r = open_dir(s, "layers", &s->layers_fd, e)) < 0 ||
+    if ((r = registries_new(p->registry, p->insecure_registries, &s->registries, e)) < 0 ||
+        (r = open_dir(s, "layers", &s->layers_fd, e)) < 0 ||
         (r = open_dir(s, "blobs/sha256", &sha_fd, e)) < 0 ||
         (r = open_dir(s, "blobs/tmp", &s->tmp_fd, e)) < 0 ||
         (r = open_dir(s, "blobs", &s->blobs_fd, e)) < 0 ||
@@ -403,6 +405,7 @@ void image_store_close(struct image_store *s)
     pthread_mutex_destroy(&s->lock);
     pthread_cond_destroy(&s->janitor_wake);
     strv_free(s->insecure_registries);
+    registries_free(s->registries);
     strv_free(s->old_trash.names);
     strv_free(s->old_trash.layers);
     free(s->root);

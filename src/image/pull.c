@@ -9,11 +9,11 @@
 #include "base/strv.h"
 #include "base/time.h"
 #include "image/image-priv.h"
+#include "image/registries.h"
 #include "image/worker-protocol.h"
 #include "oci/reference.h"
 
-#define PARALLEL_LAYERS 3
-#define STALL_SECONDS   30
+#define STALL_SECONDS 30
 
 /* $POUCH_PULL_STALL_TIMEOUT (seconds) shortens the patience with streams that stand still. */
 uint64_t image_stall_timeout(void)
@@ -114,7 +114,7 @@ static int pull_run(struct image_store *s, const struct image_pull_params *p, co
                                .digest = ref->digest,
                                .reference = familiar,
                                .platform = (char *)p->platform,
-                               .parallel = PARALLEL_LAYERS};
+                               .parallel = registries_parallel(s->registries)};
     image_op_start_registry(s, ref, a, &start);
     if (!ref->digest)
         name = oci_reference_string(ref);
@@ -232,7 +232,7 @@ int image_load(struct image_store *s, const struct image_load_params *p, struct 
     struct worker_msg start = {.type = (char *)"start",
                                .op = (char *)"load",
                                .platform = (char *)p->platform,
-                               .parallel = PARALLEL_LAYERS,
+                               .parallel = registries_parallel(s->registries),
                                .stall_timeout = image_stall_timeout()};
     const struct image_op_params op = {.start = &start,
                                        .input_fd = p->fd,

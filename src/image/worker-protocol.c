@@ -44,6 +44,7 @@ static const struct json_field msg_fields[] = {
     F(insecure, JSON_BOOL),
     F(parallel, JSON_UINT),
     F(stall_timeout, JSON_UINT),
+    F(max_size, JSON_UINT),
     F(official, JSON_BOOL),
     F(automated, JSON_BOOL),
     F(chunk, JSON_UINT),

@@ -4,7 +4,8 @@
  * SOCK_SEQPACKET pair (fd 3 of the worker), some with file descriptors.
  *
  *   pouchd → worker
- *     start   op and its parameters; fds: [input] for load and import
+ *     start   op and its parameters; fds: the endpoints (registry-plan.h) when host is set, then
+ *             [input] for load and import
  *     opened  answer to `open`; fds: [file, read and write]
  *     layer   answer to `layer`: state "have", or "fetch" with fds: [out] or [out, file for
  *             the blob] when the request did not name a file that holds it already. out is the pipe
@@ -22,6 +23,7 @@
  *     progress  index, status, current, total
  *     next      op hash: the next file is wanted; answer `file` with [file] and its digest, or none
  *     hashed    op hash: the digest of that file; none: it cannot be read (errnum)
+ *     endpoint  the mirror `host` of the plan worked (state "ok") or failed ("failed", message)
  *     text      a line for the user (status)
  *     image     one image is complete: config digest, manifest digest, names, layers by index
  *     want      role says what: image, index, document, layer, upload
@@ -49,8 +51,8 @@
 
 #define WORKER_SOCKET_FD    3
 #define WORKER_MESSAGE_MAX  (160u * 1024)
-#define WORKER_FDS_MAX      2
-#define WORKER_PARALLEL_MAX 8 /* layers under way at once */
+#define WORKER_FDS_MAX      3
+#define WORKER_PARALLEL_MAX 32 /* layers under way at once */
 
 struct worker_msg {
     char *type;
@@ -88,6 +90,7 @@ struct worker_msg {
     bool insecure; /* plain HTTP and any certificate may be used */
     uint64_t parallel;
     uint64_t stall_timeout; /* seconds */
+    uint64_t max_size;      /* bytes that the layers of an image may unpack to, 0: no limit */
     bool official, automated;
     uint64_t chunk;    /* push: bytes sent at once, 0 the default */
     char *compression; /* push: none, gzip or zstd */

@@ -143,9 +143,9 @@ static void info_host(struct jsonw *w, const struct engine_info *i)
     jsonw_int(w, "MemTotal", i->mem_total);
     jsonw_null(w, "GenericResources");
     jsonw_str(w, "DockerRootDir", i->root);
-    jsonw_str(w, "HttpProxy", "");
-    jsonw_str(w, "HttpsProxy", "");
-    jsonw_str(w, "NoProxy", "");
+    jsonw_str(w, "HttpProxy", i->http_proxy);
+    jsonw_str(w, "HttpsProxy", i->https_proxy);
+    jsonw_str(w, "NoProxy", i->no_proxy);
     jsonw_str(w, "Name", i->name);
     jsonw_strv(w, "Labels", i->labels);
     jsonw_bool(w, "ExperimentalBuild", false);
@@ -165,8 +165,7 @@ static void info_registry(struct jsonw *w, const struct engine_info *i)
     jsonw_begin(w, "IndexConfigs");
     jsonw_begin(w, "docker.io");
     jsonw_str(w, "Name", "docker.io");
-    jsonw_list_begin(w, "Mirrors");
-    jsonw_list_end(w);
+    jsonw_strv(w, "Mirrors", i->registry_mirrors);
     jsonw_bool(w, "Secure", true);
     jsonw_bool(w, "Official", true);
     jsonw_end(w);
@@ -182,8 +181,7 @@ static void info_registry(struct jsonw *w, const struct engine_info *i)
         jsonw_end(w);
     }
     jsonw_end(w);
-    jsonw_list_begin(w, "Mirrors");
-    jsonw_list_end(w);
+    jsonw_strv(w, "Mirrors", i->registry_mirrors);
     jsonw_end(w);
 }
 
