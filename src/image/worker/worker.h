@@ -5,15 +5,10 @@
  *   main.c      start, sandbox, which operation
  *   sandbox.c   giving up rights
  *   conn.c      the socket to pouchd: one thread reads it, any thread asks and is answered
-<<<<<<< HEAD
  *   http.c      libcurl; proxy.c which proxy; auth.c challenges; token.c rights
  *   registry.c  the distribution API over all endpoints; request.c one endpoint; fetch.c documents
- *   pipeline.c  bytes in → inflate.c → digest → tar.c → entry stream out, a thread each
-=======
- *   http.c      libcurl; auth.c challenges; token.c rights; registry.c the distribution API
  *   pipeline.c  bytes in → inflate.c → digest → tar.c → a sink, a thread each
  *   sink-….c    what becomes of the entries: a stream to pouch-unpack, or an EROFS file
->>>>>>> 7c1998d (image worker: entries go to a sink, a stream to pouch-unpack or an EROFS file)
  *   layers.c    layers of an image side by side
  *   pull.c, load.c, import.c, login.c, search.c   the operations
  *
