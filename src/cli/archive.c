@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Commands whose answer is an archive: save. */
+/* Commands that take files out: save, export, diff; and commit. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,7 +11,8 @@
 #include "base/alloc.h"
 #include "base/fs.h"
 #include "base/str.h"
-#include "cli/cli.h"
+#include "cli/format.h"
+#include "cli/image.h"
 
 #define PIECE (256u * 1024)
 
@@ -130,4 +131,155 @@ const struct command command_save = {
     .args_max = -1,
     .complete = COMPLETE_IMAGE,
     .run = run_save,
+};
+
+/* --- export ----------------------------------------------------------------------------------- */
+
+struct export_options {
+    char *output;
+};
+
+static const struct option_def export_option_table[] = {
+    OPT(struct export_options, output, "output", 'o', OPTION_STR, NULL,
+        "Write to a file, instead of STDOUT", .complete = COMPLETE_FILE),
+    OPT_END,
+};
+
+static int run_export(struct cli *cli, void *options, char **args, size_t n)
+{
+    const struct export_options *o = options;
+    struct url u CLEANUP(url_done) = URL_INIT;
+    struct target t CLEANUP(target_done) = {.fd = -EBADF};
+    AUTO(error) struct error e = ERROR_INIT;
+
+    url_set(&u, "/containers/", args[0], "/export");
+    if (target_open(&t, o->output, "export", &e) < 0 || receive(cli, &u, &t, &e) < 0)
+        return cli_fail(&e);
+    return 0;
+}
+
+const struct command command_export = {
+    .name = "export",
+    .args = "CONTAINER",
+    .summary = "Export a container's filesystem as a tar archive",
+    .options = export_option_table,
+    .options_size = sizeof(struct export_options),
+    .args_min = 1,
+    .args_max = 1,
+    .complete = COMPLETE_CONTAINER,
+    .run = run_export,
+};
+
+/* --- diff ------------------------------------------------------------------------------------- */
+
+struct diff_options {
+    char *format;
+};
+
+static const struct option_def diff_option_table[] = {
+    OPT(struct diff_options, format, "format", 0, OPTION_STR, NULL,
+        "Format output: 'table', 'json' or a Go template with .Type and .Path",
+        .words = "json table"),
+    OPT_END,
+};
+
+static const struct formatter_field diff_fields[] = {{"Type", "CHANGE TYPE"},
+                                                     {"Path", "PATH"},
+                                                     {NULL, NULL}};
+
+static int diff_row(const struct json_value *v, void *data, struct error *e)
+{
+    static const char *const kinds[] = {"C", "A", "D"};
+    int64_t kind = json_value_int(json_value_get(v, "Kind"));
+    const char *values[] = {kinds[kind >= 0 && kind < 3 ? kind : 0], jstr(v, "Path"), NULL};
+
+    return formatter_row(data, values, NULL, e);
+}
+
+static int run_diff(struct cli *cli, void *options, char **args, size_t n)
+{
+    const struct diff_options *o = options;
+    struct url u CLEANUP(url_done) = URL_INIT;
+    struct formatter f CLEANUP(formatter_done) = {0};
+    AUTO(error) struct error e = ERROR_INIT;
+
+    url_set(&u, "/containers/", args[0], "/changes");
+    if (formatter_init(&f, o->format ? o->format : "{{.Type}} {{.Path}}", "{{.Type}}\t{{.Path}}",
+                       diff_fields, &e) < 0 ||
+        api_list(cli, &u, diff_row, &f, &e) < 0)
+        return cli_fail(&e);
+    formatter_finish(&f);
+    return 0;
+}
+
+const struct command command_diff = {
+    .name = "diff",
+    .args = "CONTAINER",
+    .summary = "Inspect changes to files or directories on a container's filesystem",
+    .options = diff_option_table,
+    .options_size = sizeof(struct diff_options),
+    .args_min = 1,
+    .args_max = 1,
+    .complete = COMPLETE_CONTAINER,
+    .run = run_diff,
+};
+
+/* --- commit ----------------------------------------------------------------------------------- */
+
+struct commit_options {
+    char *author, *message;
+    char **changes;
+    bool pause;
+};
+
+#define CO struct commit_options
+static const struct option_def commit_option_table[] = {
+    OPT(CO, author, "author", 'a', OPTION_STR, NULL,
+        "Author (e.g., 'John Hannibal Smith <hannibal@a-team.com>')"),
+    OPT(CO, changes, "change", 'c', OPTION_LIST, NULL,
+        "Apply Dockerfile instruction to the created image"),
+    OPT(CO, message, "message", 'm', OPTION_STR, NULL, "Commit message"),
+    OPT(CO, pause, "pause", 'p', OPTION_BOOL, NULL, "Pause container during commit",
+        .initial = "true"),
+    OPT_END,
+};
+
+static int run_commit(struct cli *cli, void *options, char **args, size_t n)
+{
+    const struct commit_options *o = options;
+    struct url u CLEANUP(url_done) = URL_INIT;
+    AUTO(error) struct error e = ERROR_INIT;
+    AUTO(buf) struct buf out = BUF_INIT(CLI_ANSWER_MAX);
+    AUTOPTR(json_value) struct json_value *answer = NULL;
+    AUTOFREE char *repository = NULL, *tag = NULL;
+
+    url_set(&u, "/commit", NULL, NULL);
+    url_add(&u, "container", args[0]);
+    if (n > 1) {
+        image_split(args[1], &repository, &tag);
+        url_add(&u, "repo", repository);
+        url_add(&u, "tag", tag);
+    }
+    url_add(&u, "author", o->author);
+    url_add(&u, "comment", o->message);
+    for (char **c = o->changes; c && *c; c++)
+        url_add(&u, "changes", *c);
+    url_add(&u, "pause", o->pause ? "1" : "0");
+    if (api_call(cli, "POST", &u, NULL, &out, &e) < 0 ||
+        json_value_parse(buf_str(&out), out.len, &answer, &e) < 0)
+        return cli_fail(&e);
+    out_printf("%s\n", jstr(answer, "Id"));
+    return 0;
+}
+
+const struct command command_commit = {
+    .name = "commit",
+    .args = "CONTAINER [REPOSITORY[:TAG]]",
+    .summary = "Create a new image from a container's changes",
+    .options = commit_option_table,
+    .options_size = sizeof(struct commit_options),
+    .args_min = 1,
+    .args_max = 2,
+    .complete = COMPLETE_CONTAINER,
+    .run = run_commit,
 };

@@ -130,13 +130,17 @@ const char *jstr(const struct json_value *obj, const char *key);
 /* The commands, one or more a file; the lists of groups are in commands.c. */
 #define CLI_COMMANDS(X)                                                                            \
     X(attach)                                                                                      \
+    X(commit)                                                                                      \
     X(complete)                                                                                    \
     X(completion)                                                                                  \
     X(create)                                                                                      \
+    X(diff)                                                                                        \
     X(events)                                                                                      \
     X(exec)                                                                                        \
     X(fsck)                                                                                        \
+    X(export)                                                                                      \
     X(help)                                                                                        \
+    X(history)                                                                                     \
     X(images)                                                                                      \
     X(image_inspect)                                                                               \
     X(import)                                                                                      \

@@ -163,6 +163,8 @@ struct container {
     struct source *restart_timer;
     bool remove_volumes; /* with an automatic removal */
 
+    unsigned holds; /* commits under way that want it to stand still */
+    bool held;      /* one of them paused it */
     struct hooks_due *hooks_due; /* poststop hooks that are owed, or NULL: hooks.c */
     unsigned hook_phase;         /* enum hook_phase: hooks that run now */
     int hook_cancel;             /* eventfd that cuts them short, or -EBADF */
@@ -464,6 +466,15 @@ void watches_free(struct engine *en);
 void container_clean_run(struct container *c);
 char *container_state_dir(const struct engine *en, const char *id);
 char *container_cgroup(struct container *c); /* the same for all versions of the definition */
+/*
+ * Pauses a running container while its files are read; several may, the last unpauses. Nothing
+ * happens to one that is paused already or does not run. No claim is held in between.
+ */
+int container_hold_paused(struct container *c, struct error *e) MUST_CHECK;
+void container_end_paused(struct container *c);
+/* After a restart of pouchd: thaws what a commit of the one before held. */
+void container_end_paused_of_old(struct container *c, const char *cgroup);
+
 /* Removes a claimed container that does not run. */
 int container_remove_claimed(struct container *c, bool volumes, struct error *e);
 void container_schedule_restart(struct container *c);

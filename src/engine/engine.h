@@ -228,6 +228,33 @@ int engine_remove(struct engine *en, const char *ref, bool force, bool volumes,
 int engine_resize(struct engine *en, const char *ref, unsigned rows, unsigned cols,
                   struct error *e) MUST_CHECK;
 
+/* --- A container's files, from outside ---------------------------------------------------------- */
+
+/* All files the container sees but those of its mounts, as a tar archive. write: image/image.h. */
+int engine_export(struct engine *en, const char *ref, image_write_fn *write, void *data,
+                  struct error *e) MUST_CHECK;
+
+enum change_kind { CHANGE_MODIFIED, CHANGE_ADDED, CHANGE_DELETED }; /* Docker's numbers */
+struct container_change {
+    char *path;
+    enum change_kind kind;
+};
+/* What the container changed in its image's files; of struct container_change, by path. */
+int engine_changes(struct engine *en, const char *ref, struct json_list *ret,
+                   struct error *e) MUST_CHECK;
+void container_changes_done(struct json_list *l);
+
+struct container_commit {
+    const char *repo, *tag, *comment, *author; /* or NULL */
+    char *const *changes;                      /* Dockerfile instructions */
+    const struct oci_image_config *config;     /* instead of the container's; or NULL */
+    bool pause;
+    int cancel_fd;
+};
+/* A new image of the container's image and what the container changed. */
+int engine_commit(struct engine *en, const char *ref, const struct container_commit *p,
+                  char **ret_id, struct error *e) MUST_CHECK;
+
 /* Output of ps(1) for the container's processes: ps_args NULL or "": "-ef". titles and rows are the
  * caller's to free (rows: array of strv, NULL-ended). */
 int engine_top(struct engine *en, const char *ref, const char *ps_args, char ***ret_titles,

@@ -290,15 +290,12 @@ int engine_kill(struct engine *en, const char *ref, const char *signal, struct e
     return 0;
 }
 
-static int set_paused(struct engine *en, const char *ref, bool pause, struct error *e)
+static int set_paused(struct container *c, bool pause, struct error *e)
 {
-    AUTOPTR(container) struct container *c = NULL;
     AUTOFREE char *cgroup = NULL;
     enum container_status status;
-    int r = container_find(en, ref, &c, e);
+    int r = container_claim(c, OP_PAUSE, e);
 
-    if (r == 0)
-        r = container_claim(c, OP_PAUSE, e);
     if (r < 0)
         return r;
     (void)pthread_mutex_lock(&c->mutex);
@@ -328,14 +325,98 @@ static int set_paused(struct engine *en, const char *ref, bool pause, struct err
     return r;
 }
 
+static int find_and_set_paused(struct engine *en, const char *ref, bool pause, struct error *e)
+{
+    AUTOPTR(container) struct container *c = NULL;
+    int r = container_find(en, ref, &c, e);
+
+    return r < 0 ? r : set_paused(c, pause, e);
+}
+
 int engine_pause(struct engine *en, const char *ref, struct error *e)
 {
-    return set_paused(en, ref, true, e);
+    return find_and_set_paused(en, ref, true, e);
 }
 
 int engine_unpause(struct engine *en, const char *ref, struct error *e)
 {
-    return set_paused(en, ref, false, e);
+    return find_and_set_paused(en, ref, false, e);
+}
+
+/* A file that says why the container stands still, for the next pouchd if this one is killed. */
+static char *held_file(const struct container *c)
+{
+    AUTOFREE char *dir = container_state_dir(c->en, c->id);
+
+    return xasprintf("%s/held", dir);
+}
+
+static bool is_running(struct container *c)
+{
+    (void)pthread_mutex_lock(&c->mutex);
+    bool running = c->status == CONTAINER_RUNNING;
+    (void)pthread_mutex_unlock(&c->mutex);
+    return running;
+}
+
+int container_hold_paused(struct container *c, struct error *e)
+{
+    AUTOFREE char *file = held_file(c);
+    bool first;
+    int r = 0;
+
+    (void)pthread_mutex_lock(&c->mutex);
+    first = c->holds++ == 0;
+    (void)pthread_mutex_unlock(&c->mutex);
+    if (!first || !is_running(c))
+        return 0; /* it stands still already, by another's will or because it does not run */
+    r = fs_write_atomic(AT_FDCWD, file, "", 0, 0600, FS_NO_SYNC);
+    if (r < 0)
+        r = error_set_errno(e, r, "write %s", file);
+    else
+        r = set_paused(c, true, e);
+    (void)pthread_mutex_lock(&c->mutex);
+    c->held = r >= 0;
+    (void)pthread_mutex_unlock(&c->mutex);
+    if (r < 0 && !is_running(c)) { /* somebody was faster, or it ended: it stands still */
+        error_done(e);
+        (void)unlink(file);
+        return 0;
+    }
+    if (r < 0) {
+        (void)unlink(file);
+        container_end_paused(c);
+    }
+    return r;
+}
+
+void container_end_paused(struct container *c)
+{
+    AUTO(error) struct error e = ERROR_INIT;
+    AUTOFREE char *file = held_file(c);
+    bool thaw;
+
+    (void)pthread_mutex_lock(&c->mutex);
+    thaw = --c->holds == 0 && c->held;
+    if (thaw)
+        c->held = false;
+    thaw = thaw && c->status == CONTAINER_PAUSED;
+    (void)pthread_mutex_unlock(&c->mutex);
+    if (thaw && set_paused(c, false, &e) < 0 && e.code != ERR_CONFLICT)
+        log_warn("cannot unpause a container that was held", "id=%s error=\"%s\"", c->id,
+                 error_message(&e));
+    (void)unlink(file);
+}
+
+void container_end_paused_of_old(struct container *c, const char *cgroup)
+{
+    AUTOFREE char *file = held_file(c);
+
+    if (access(file, F_OK) < 0)
+        return;
+    log_info("a commit was cut off: its container goes on", "id=%s", c->id);
+    (void)!cgroup_thaw(cgroup, NULL);
+    (void)unlink(file);
 }
 
 /* --- removal ------------------------------------------------------------------------------------ */

@@ -55,6 +55,8 @@ static void adopt_running(struct container *c, struct monitor *m)
     const struct network_request req = {.mode = def->host_config.network_mode};
     struct network_endpoint endpoint = {0};
     bool changed = !was_up(c) || c->pid != monitor_init_pid(m);
+
+    container_end_paused_of_old(c, cgroup);
     bool frozen = cgroup_is_frozen(cgroup);
     /* Only bridge endpoints are on record; the others are made of the mode alone. */
     bool found = network_lookup(c->en->network, c->id, &endpoint) == 0 ||

@@ -174,3 +174,29 @@ int image_changes_apply(struct oci_image_config *c, char *const *changes, struct
     }
     return 0;
 }
+
+int image_config_change(struct oci_image_config *c, char *const *changes, struct error *e)
+{
+    AUTOPTR(strv) char **all = NULL;
+    bool entrypoint = false, cmd = false;
+
+    for (size_t i = 0; changes && changes[i]; i++) {
+        AUTOPTR(strv) char **lines = strv_split(changes[i], "\n", true);
+
+        for (size_t k = 0; lines && lines[k]; k++) {
+            const char *s = lines[k] + strspn(lines[k], " \t\r");
+
+            if (!*s || *s == '#')
+                continue;
+            strv_push(&all, s);
+            entrypoint |= strncasecmp(s, "ENTRYPOINT", 10) == 0;
+            cmd |= strncasecmp(s, "CMD", 3) == 0;
+        }
+    }
+    /* A new entry point does not get the arguments of the old one. */
+    if (entrypoint && !cmd) {
+        strv_free(c->cmd);
+        c->cmd = NULL;
+    }
+    return image_changes_apply(c, all, e);
+}

@@ -53,7 +53,7 @@ int image_store_add_layer(struct image_store *s, const char *diff_id, const char
                       s->boot_id, form == IMAGE_LAYER_EROFS ? "erofs" : "folder");
 }
 
-static int64_t layer_size(struct image_store *s, const char *diff_id)
+uint64_t image_store_layer_size(struct image_store *s, const char *diff_id)
 {
     CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
 
@@ -61,7 +61,7 @@ static int64_t layer_size(struct image_store *s, const char *diff_id)
             0 ||
         store_rows_next(&rows, NULL) != 1)
         return 0;
-    return store_col_int(&rows, 0);
+    return (uint64_t)store_col_int(&rows, 0);
 }
 
 /* The configuration as it lies on disk, checked against what the worker says of it. */
@@ -134,7 +134,7 @@ static int write_rows(struct image_store *s, const struct image_commit *c, int64
     int r;
 
     for (size_t i = 0; c->layers && c->layers[i]; i++)
-        size += (uint64_t)layer_size(s, c->layers[i]);
+        size += image_store_layer_size(s, c->layers[i]);
     r = store_exec(s->db, e,
                    "INSERT OR IGNORE INTO images (id, size, created, tagged, removed, boot) "
                    "VALUES (?, ?, ?, ?, 0, ?)",

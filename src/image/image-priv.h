@@ -164,6 +164,9 @@ struct image_op_params {
     image_progress_fn *progress;
     void *progress_data;
     int cancel_fd;
+    char *const *base_layers; /* diff ids that images of this operation may have beside its own */
+    int (*check)(void *data, struct error *e); /* asked before an image's rows are written */
+    void *check_data;
     const char *name; /* pull: the full reference the image gets; NULL: what the worker says */
     const char *digest_name; /* pull: "docker.io/library/busybox" for the digest it came by */
     bool quiet;
@@ -213,7 +216,13 @@ int image_store_add_layer(struct image_store *s, const char *diff_id, const char
 /* The layer's form when there is a row and what it names; else -ENOENT. */
 int image_store_layer_form(struct image_store *s, const char *diff_id,
                            enum image_layer_form *ret) MUST_CHECK;
+/* Bytes of the files in it; 0 when it is not there. */
+uint64_t image_store_layer_size(struct image_store *s, const char *diff_id);
 bool image_store_has_layer(struct image_store *s, const char *diff_id);
+
+/* derive.c */
+/* "repo", "repo:tag" and tag as one full reference; NULL when repo is empty. */
+int image_new_name(const char *repo, const char *tag, char **ret, struct error *e) MUST_CHECK;
 
 /* changes.c */
 /* Applies Dockerfile instructions ("CMD …", "ENV …") to a configuration. */

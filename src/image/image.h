@@ -97,14 +97,15 @@ void image_store_close(struct image_store *s);
 
 /* Immutable; shared by reference; stays readable while the image is removed or retagged. */
 struct image {
-    char *id;             /* "sha256:<hex>", the digest of the configuration */
-    struct oci_image doc; /* the configuration: doc.config, doc.rootfs.diff_ids, doc.created … */
-    char *config_json;    /* the same as text */
-    char **repo_tags;     /* "busybox:latest" */
-    char **repo_digests;  /* "busybox@sha256:…" */
-    uint64_t size;        /* bytes of the unpacked layers */
-    char **layer_dirs;    /* absolute paths of folders or .erofs files, bottom layer first */
-    int64_t tagged;       /* ns: when it was last tagged or pulled */
+    char *id;              /* "sha256:<hex>", the digest of the configuration */
+    struct oci_image doc;  /* the configuration: doc.config, doc.rootfs.diff_ids, doc.created … */
+    char *config_json;     /* the same as text */
+    char **repo_tags;      /* "busybox:latest" */
+    char **repo_digests;   /* "busybox@sha256:…" */
+    uint64_t size;         /* bytes of the unpacked layers */
+    char **layer_dirs;     /* absolute paths of folders or .erofs files, bottom layer first */
+    uint64_t *layer_sizes; /* bytes of the files in each layer, as layer_dirs */
+    int64_t tagged;        /* ns: when it was last tagged or pulled */
 };
 struct image *image_ref(struct image *img);
 void image_unref(
@@ -125,6 +126,11 @@ int image_resolve(struct image_store *s, const char *name_or_id, struct image **
 /* By full id, also when it was removed but a container still uses it. */
 int image_get(struct image_store *s, const char *id, struct image **ret,
               struct error *e) MUST_CHECK;
+
+/* Is it for this platform ("linux/arm64", Docker's JSON; NULL or "": any)? ERR_NOT_FOUND says what it
+ * is for; shown: how the user calls the image. */
+int image_check_platform(const struct image *img, const char *platform, const char *shown,
+                         struct error *e) MUST_CHECK;
 
 struct image_list {
     struct image **items; /* newest first; referenced */
@@ -368,6 +374,24 @@ struct image_load_params {
 };
 int image_load(struct image_store *s, const struct image_load_params *p,
                struct error *e) MUST_CHECK;
+
+/* A new image of another one and a layer on top (commit). */
+struct image_derive_params {
+    const struct image *parent;
+    int layer_fd; /* the layer's archive as a stream, borrowed; -1: no new layer */
+    const struct oci_image_config *config; /* of the new image */
+    const char *author, *comment, *created_by;
+    const char *repo, *tag; /* as for import; repo NULL: no name */
+    /* Called when all of the layer was read: is it whole? Negative: there is no new image. */
+    int (*check)(void *data, struct error *e);
+    void *check_data;
+    int cancel_fd;
+};
+int image_derive(struct image_store *s, const struct image_derive_params *p, char **ret_id,
+                 struct error *e) MUST_CHECK;
+/* Applies Dockerfile instructions ("CMD …", "ENV …"; several lines a text) to a configuration. */
+int image_config_change(struct oci_image_config *c, char *const *changes,
+                        struct error *e) MUST_CHECK;
 
 struct image_import_params {
     int fd;               /* a root file system as tar, possibly compressed; borrowed */

@@ -26,6 +26,7 @@ static void object_free(struct image_object *o)
     strv_free(o->pub.repo_tags);
     strv_free(o->pub.repo_digests);
     strv_free(o->pub.layer_dirs);
+    free(o->pub.layer_sizes);
     free(o);
 }
 
@@ -163,6 +164,7 @@ static int load_layers(struct image_store *s, struct image *img, struct error *e
         error_add(e, "image %s", img->id);
         return r;
     }
+    img->layer_sizes = xcalloc(strv_len(img->doc.rootfs.diff_ids) + 1, sizeof(uint64_t));
     for (size_t i = 0; img->doc.rootfs.diff_ids && img->doc.rootfs.diff_ids[i]; i++) {
         const char *diff_id = img->doc.rootfs.diff_ids[i];
         enum image_layer_form form = IMAGE_LAYER_FOLDER;
@@ -170,6 +172,7 @@ static int load_layers(struct image_store *s, struct image *img, struct error *e
         (void)!image_store_layer_form(s, diff_id, &form); /* one that is missing: whoever uses it */
         AUTOFREE char *name = image_layer_name(diff_id, form);
         strv_pushf(&img->layer_dirs, "%s/layers/%s", s->root, name);
+        img->layer_sizes[i] = image_store_layer_size(s, diff_id);
     }
     return 0;
 }
@@ -333,6 +336,28 @@ int image_resolve(struct image_store *s, const char *name_or_id, struct image **
     int r = image_store_find(s, name_or_id, &id, &name, e);
 
     return r < 0 ? r : image_get(s, id, ret, e);
+}
+
+int image_check_platform(const struct image *img, const char *platform, const char *shown,
+                         struct error *e)
+{
+    CLEANUP(oci_platform_done) struct oci_platform want = {0}, have = {0};
+
+    if (str_is_empty(platform))
+        return 0;
+    int r = oci_platform_parse(platform, &want, e);
+    if (r < 0)
+        return r;
+    have.os = xstrdup(str_is_empty(img->doc.os) ? "linux" : img->doc.os);
+    have.architecture = xstrdup_or_null(img->doc.architecture);
+    have.variant = xstrdup_or_null(img->doc.variant);
+    oci_platform_normalize(&have);
+    if (oci_platform_rank(&want, &have) > 0)
+        return 0;
+    AUTOFREE char *is = oci_platform_string(&have), *asked = oci_platform_string(&want);
+    return error_set(e, ERR_NOT_FOUND,
+                     "image %s is there for platform %s, not for %s: pull it with --platform %s",
+                     shown, is, asked, asked);
 }
 
 /* --- Lists ---------------------------------------------------------------------------------------------- */

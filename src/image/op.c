@@ -174,7 +174,7 @@ static int on_image(struct image_op *op, const struct worker_msg *m)
         return error_set(op->e, ERR_INTERNAL, "the image worker broke its rules: image");
     AUTOPTR(strv) char **blobs = NULL; /* what the repository has, whether we took it or not */
     for (size_t i = 0; m->layers && m->layers[i]; i++) {
-        bool known = false;
+        bool known = strv_contains(op->params->base_layers, m->layers[i]);
         for (size_t k = 0; !known && k < op->nlayers; k++)
             known = op->layers[k]->diff_id && STREQ(op->layers[k]->diff_id, m->layers[i]) &&
                     op->layers[k]->state == LAYER_READY;
@@ -184,6 +184,11 @@ static int on_image(struct image_op *op, const struct worker_msg *m)
     for (size_t k = 0; op->params->digest_name && k < op->nlayers; k++)
         if (op->layers[k]->digest)
             strv_push(&blobs, op->layers[k]->digest);
+    if (op->params->check) {
+        int r = op->params->check(op->params->check_data, op->e);
+        if (r < 0)
+            return r;
+    }
     /* Only an archive names its images; a pull's name is ours to say. */
     bool load = STREQ(op->params->start->op, "load");
     AUTOPTR(strv) char **names = strv_copy(load ? m->names : NULL);

@@ -278,27 +278,13 @@ static int import_config(const struct image_import_params *p, struct buf *out, s
 int image_import(struct image_store *s, const struct image_import_params *p, char **ret_id,
                  struct error *e)
 {
-    CLEANUP(oci_reference_done) struct oci_reference ref = {0};
     CLEANUP(image_op_results_done) struct image_op_results results = {0};
     AUTO(buf) struct buf config = BUF_INIT(WORKER_MESSAGE_MAX / 2);
     AUTOFREE char *name = NULL;
     int r = import_config(p, &config, e);
 
-    if (r >= 0 && !str_is_empty(p->repo)) {
-        r = oci_reference_parse(p->repo, &ref, e);
-        if (r >= 0 && ref.digest)
-            r = error_set(e, ERR_INVALID, "cannot import digest reference");
-        if (r >= 0 && !str_is_empty(p->tag)) {
-            if (!oci_tag_is_valid(p->tag))
-                r = error_set(e, ERR_INVALID, "invalid tag format: \"%.150s\"", p->tag);
-            else
-                str_replace(&ref.tag, p->tag);
-        }
-        if (r >= 0) {
-            oci_reference_default_tag(&ref);
-            name = oci_reference_string(&ref);
-        }
-    }
+    if (r >= 0)
+        r = image_new_name(p->repo, p->tag, &name, e);
     if (r < 0)
         return r;
     struct worker_msg start = {.type = (char *)"start",

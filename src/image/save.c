@@ -103,28 +103,6 @@ static void add_item(struct save *s, const char *digest, uint64_t size, char *te
 
 /* --- Which images ---------------------------------------------------------------------------------- */
 
-static int check_platform(const struct save *s, const struct image *img, const char *name)
-{
-    CLEANUP(oci_platform_done) struct oci_platform want = {0}, have = {0};
-
-    if (str_is_empty(s->p->platform))
-        return 0;
-    int r = oci_platform_parse(s->p->platform, &want, s->e);
-    if (r < 0)
-        return r;
-    have.os = xstrdup(str_is_empty(img->doc.os) ? "linux" : img->doc.os);
-    have.architecture = xstrdup_or_null(img->doc.architecture);
-    have.variant = xstrdup_or_null(img->doc.variant);
-    if (STREQ(want.os, have.os) && have.architecture &&
-        STREQ(want.architecture, have.architecture) &&
-        (!want.variant || !have.variant || STREQ(want.variant, have.variant)))
-        return 0;
-    return error_set(s->e, ERR_NOT_FOUND,
-                     "image %s is there for platform %s/%s, not for %s: pull it with --platform %s",
-                     name, have.os, have.architecture ? have.architecture : "unknown",
-                     s->p->platform, s->p->platform);
-}
-
 static int choose(struct save *s, const char *id, const char *ref, const char *shown)
 {
     struct chosen *c = NULL;
@@ -136,7 +114,7 @@ static int choose(struct save *s, const char *id, const char *ref, const char *s
         struct image *img = NULL;
         int r = image_get(s->store, id, &img, s->e);
 
-        if (r >= 0 && (r = check_platform(s, img, shown)) < 0)
+        if (r >= 0 && (r = image_check_platform(img, s->p->platform, shown, s->e)) < 0)
             image_unref(img);
         if (r < 0)
             return r;

@@ -120,6 +120,24 @@ int oci_platform_parse(const char *text, struct oci_platform *ret, struct error 
         oci_platform_host(ret);
         return 0;
     }
+    if (*text == '{') { /* as the newer Docker clients write it */
+        struct oci_platform doc = {0};
+        int r = json_parse(&oci_platform_json, text, strlen(text), &doc, e);
+
+        if (r < 0)
+            return r;
+        if (str_is_empty(doc.os) || !part_is_valid(doc.os) ||
+            (doc.architecture && !part_is_valid(doc.architecture)) ||
+            (doc.variant && *doc.variant && !part_is_valid(doc.variant))) {
+            oci_platform_done(&doc);
+            return error_set(e, ERR_INVALID, "invalid platform %.200s", text);
+        }
+        if (str_is_empty(doc.variant))
+            str_replace(&doc.variant, NULL);
+        oci_platform_normalize(&doc);
+        *ret = doc;
+        return 0;
+    }
     AUTOPTR(strv) char **parts = strv_split(text, "/", false);
     size_t n = strv_len(parts);
     for (size_t i = 0; i < n; i++)

@@ -18,7 +18,8 @@ struct oci_platform {
 };
 extern const struct json_desc oci_platform_json;
 
-/* "linux/arm64/v8", "linux/amd64", "linux", "arm64"; NULL or "": the host's. ERR_INVALID. */
+/* "linux/arm64/v8", "linux/amd64", "linux", "arm64", or the same as a JSON object; NULL or "": the
+ * host's. ERR_INVALID. */
 int oci_platform_parse(const char *text, struct oci_platform *ret, struct error *e) MUST_CHECK;
 void oci_platform_host(struct oci_platform *ret);
 void oci_platform_done(struct oci_platform *p);

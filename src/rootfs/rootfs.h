@@ -106,6 +106,31 @@ int rootfs_mount_detached(const struct rootfs_mount *m, int *ret_fd, struct erro
 int rootfs_size(struct rootfs *rf, const char *container_dir, uint64_t *ret_bytes,
                 struct error *e) MUST_CHECK;
 
+/* Whether the container has a writable layer on disk (it was started once): 1 and its folder, 0. */
+int rootfs_upper(struct rootfs *rf, const char *container_dir, char **ret);
+
+/*
+ * Reading a container's files, by the walled program pouch-pack:
+ *   TREE     all the container sees, but for its mounts: a tar archive
+ *   DIFF     what it changed: the tar archive of an OCI layer
+ *   CHANGES  the same as a list: "A", "C" or "D", a path, a NUL
+ */
+enum rootfs_pack_mode { ROOTFS_PACK_TREE, ROOTFS_PACK_DIFF, ROOTFS_PACK_CHANGES };
+struct rootfs_pack_params {
+    enum rootfs_pack_mode mode;
+    const char *container_dir;
+    char *const *layers; /* as for rootfs_prepare(); held by the caller until the end */
+    char *const
+        *skip; /* paths without a leading "/": the engine's own, left out with all in them */
+};
+struct rootfs_packer;
+/* *ret_fd: a pipe with the stream, the caller's. Only rootfs_pack_finish() says whether it is whole. */
+int rootfs_pack_start(struct rootfs *rf, const struct rootfs_pack_params *p,
+                      struct rootfs_packer **ret, int *ret_fd, struct error *e) MUST_CHECK;
+/* Waits for its end, after the stream's; `stop`: kills it, for a caller who needs no more. NULL is
+ * fine. */
+int rootfs_pack_finish(struct rootfs_packer *p, bool stop, struct error *e) MUST_CHECK;
+
 /* Removes the writable layer, whatever is in it. 0 when there is none. */
 int rootfs_remove(struct rootfs *rf, const char *container_dir, struct error *e) MUST_CHECK;
 

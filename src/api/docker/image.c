@@ -259,11 +259,17 @@ void api_image_load(struct http_request *req, void *ctx)
 
 static int resolve(struct http_request *req, void *ctx, struct image **ret)
 {
+    AUTOPTR(image) struct image *img = NULL;
     AUTO(error) struct error e = ERROR_INIT;
-    int r = image_resolve(engine_images(api_engine(ctx)), http_param(req, "name"), ret, &e);
+    const char *name = http_param(req, "name");
+    int r = image_resolve(engine_images(api_engine(ctx)), name, &img, &e);
 
+    if (r >= 0)
+        r = image_check_platform(img, http_query(req, "platform"), name, &e);
     if (r < 0)
         http_reply_error(req, &e);
+    else
+        *ret = take_ptr(img);
     return r;
 }
 
@@ -278,33 +284,51 @@ void api_image_inspect(struct http_request *req, void *ctx)
     http_reply_json(req, 200, &b);
 }
 
+/* One step of the history; its layer's size, when it made one. */
+static void encode_step(struct jsonw *w, const struct image *img, const struct oci_history *h,
+                        uint64_t size, bool newest)
+{
+    jsonw_begin(w, NULL);
+    jsonw_str(w, "Id", newest ? img->id : "<missing>");
+    jsonw_int(w, "Created", h->created / NSEC_PER_SEC);
+    jsonw_str(w, "CreatedBy", h->created_by);
+    if (newest)
+        jsonw_strv(w, "Tags", img->repo_tags);
+    else
+        jsonw_null(w, "Tags");
+    jsonw_uint(w, "Size", size);
+    jsonw_str(w, "Comment", h->comment);
+    jsonw_end(w);
+}
+
 void api_image_history(struct http_request *req, void *ctx)
 {
     AUTOPTR(image) struct image *img = NULL;
     struct buf b = ANSWER_INIT;
     struct jsonw w = {.out = &b};
     const struct oci_history *items;
-    size_t n;
+    size_t n, layers, full = 0;
 
     if (resolve(req, ctx, &img) < 0)
         return;
     items = img->doc.history.items;
     n = img->doc.history.len;
+    layers = strv_len(img->doc.rootfs.diff_ids);
+    for (size_t i = 0; i < n; i++)
+        full += !items[i].empty_layer;
     jsonw_list_begin(&w, NULL);
-    for (size_t i = n; i-- > 0;) { /* newest first; only it has a name */
-        bool newest = i == n - 1;
+    /* Layers that the history does not speak of (it may be missing altogether) come as steps too. */
+    for (size_t i = layers; i > full; i--) {
+        const struct oci_history unknown = {.created = img->doc.created};
 
-        jsonw_begin(&w, NULL);
-        jsonw_str(&w, "Id", newest ? img->id : "<missing>");
-        jsonw_int(&w, "Created", items[i].created / NSEC_PER_SEC);
-        jsonw_str(&w, "CreatedBy", items[i].created_by);
-        if (newest)
-            jsonw_strv(&w, "Tags", img->repo_tags);
-        else
-            jsonw_null(&w, "Tags");
-        jsonw_int(&w, "Size", 0); /* not kept a layer */
-        jsonw_str(&w, "Comment", items[i].comment);
-        jsonw_end(&w);
+        encode_step(&w, img, &unknown, img->layer_sizes[i - 1], i == layers && n == 0);
+    }
+    for (size_t i = n; i-- > 0;) { /* newest first; only it has a name */
+        uint64_t size = 0;
+
+        if (!items[i].empty_layer && full > 0 && --full < layers)
+            size = img->layer_sizes[full];
+        encode_step(&w, img, &items[i], size, i == n - 1);
     }
     jsonw_list_end(&w);
     (void)buf_putc(&b, '\n');

@@ -8,7 +8,7 @@
 #include "base/str.h"
 #include "image/worker/worker.h"
 
-static int source_input(struct layer *l, struct error *e)
+int layer_source_stream(struct layer *l, struct error *e)
 {
     int fd = *(int *)l->source_data;
     AUTOFREE unsigned char *buf = xmalloc(CHUNK_SIZE);
@@ -48,7 +48,7 @@ static int put_config(const struct worker_msg *start, const char *diff_id, char 
 
 int worker_import(const struct worker_msg *start, int input, struct error *e)
 {
-    struct layer l = {.size = -1, .source = source_input, .source_data = &input};
+    struct layer l = {.size = -1, .source = layer_source_stream, .source_data = &input};
     struct worker_msg plan = {.type = (char *)"plan", .media_type = (char *)OCI_MT_LAYER};
     char config[DIGEST_MAX];
 

@@ -316,13 +316,13 @@ static void found_done(struct found *f)
 /* --platform was given: whether the image is for it. */
 static bool platform_fits(const struct load *ld, const struct oci_image *img)
 {
-    const struct oci_platform *want = &ld->want;
+    CLEANUP(oci_platform_done)
+    struct oci_platform have = {.os = xstrdup(str_is_empty(img->os) ? "linux" : img->os),
+                                .architecture = xstrdup_or_null(img->architecture),
+                                .variant = xstrdup_or_null(img->variant)};
 
-    if (!STREQ(want->os, str_is_empty(img->os) ? "linux" : img->os))
-        return false;
-    if (!str_is_empty(img->architecture) && !STREQ(want->architecture, img->architecture))
-        return false;
-    return !want->variant || str_is_empty(img->variant) || STREQ(want->variant, img->variant);
+    oci_platform_normalize(&have);
+    return oci_platform_rank(&ld->want, &have) > 0;
 }
 
 /* Reads, checks and stores a configuration. expect: its digest, or NULL. */

@@ -19,6 +19,8 @@
 
 static int run(const struct worker_msg *start, int input, int extra, struct error *e)
 {
+    if (start->op && STREQ(start->op, "commit") && input >= 0)
+        return worker_commit(start, input, extra, e);
     if (start->op && STREQ(start->op, "compress") && extra >= 0)
         return worker_compress(start, input, extra, e);
     if (start->op && STREQ(start->op, "pull"))

@@ -173,6 +173,8 @@ int layers_run(struct layer *layers, size_t n, unsigned parallel, struct error *
 int layer_feed(struct layer *l, const void *data, size_t len, struct error *e) MUST_CHECK;
 /* A source that reads l->file_fd from its start. */
 int layer_source_file(struct layer *l, struct error *e);
+/* A source that reads the stream *(int *)l->source_data to its end (import.c). */
+int layer_source_stream(struct layer *l, struct error *e);
 
 /* --- operations ------------------------------------------------------------------------------------ */
 
@@ -193,3 +195,6 @@ int worker_check(const struct worker_msg *start, int input, struct error *e) MUS
 int worker_import(const struct worker_msg *start, int input, struct error *e) MUST_CHECK;
 /* Reads `in` to its end and writes it compressed (start->media_type: "gzip", "zstd"). */
 int worker_compress(const struct worker_msg *start, int in, int out, struct error *e) MUST_CHECK;
+/* layer_fd: the archive of a new layer, when start->diff_id marks its place in the configuration. */
+int worker_commit(const struct worker_msg *start, int config_fd, int layer_fd,
+                  struct error *e) MUST_CHECK;

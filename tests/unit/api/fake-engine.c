@@ -584,6 +584,12 @@ struct image_store *engine_images(struct engine *en)
     return (struct image_store *)en;
 }
 
+int image_check_platform(const struct image *img, const char *platform, const char *shown,
+                         struct error *e)
+{
+    return 0;
+}
+
 int image_resolve(struct image_store *s, const char *name, struct image **ret, struct error *e)
 {
     struct engine *en = (struct engine *)s;
@@ -656,6 +662,53 @@ int engine_image_push(struct engine *en, const struct image_push_params *p, stru
     if (str_has_prefix(p->reference, "none"))
         return error_set(e, ERR_NOT_FOUND, "An image does not exist locally with the tag: none");
     return p->progress(p->progress_data, &progress);
+}
+
+int engine_export(struct engine *en, const char *ref, image_write_fn *write, void *data,
+                  struct error *e)
+{
+    SAID("export %s", ref);
+    if (STREQ(ref, "none"))
+        return error_set(e, ERR_NOT_FOUND, "No such container: none");
+    int r = write(data, "tar ", 4);
+    if (r >= 0 && STREQ(ref, "half"))
+        return error_set(e, ERR_INTERNAL, "it broke");
+    return r < 0 ? r : write(data, "bytes", 5);
+}
+
+int engine_changes(struct engine *en, const char *ref, struct json_list *ret, struct error *e)
+{
+    SAID("changes %s", ref);
+    if (STREQ(ref, "none"))
+        return error_set(e, ERR_NOT_FOUND, "No such container: none");
+    for (int i = 0; i < 3; i++) {
+        struct container_change *c = json_list_add(ret, sizeof(*c));
+        c->kind = (enum change_kind)i;
+        c->path = xasprintf("/path %d \"", i);
+    }
+    return 0;
+}
+
+void container_changes_done(struct json_list *l)
+{
+    struct container_change *c = l->items;
+
+    for (size_t i = 0; i < l->len; i++)
+        free(c[i].path);
+    free(c);
+    *l = (struct json_list){0};
+}
+
+int engine_commit(struct engine *en, const char *ref, const struct container_commit *p,
+                  char **ret_id, struct error *e)
+{
+    SAID("commit %s repo=%s tag=%s comment=%s author=%s change=%s pause=%d user=%s", ref,
+         TEXT(p->repo), TEXT(p->tag), TEXT(p->comment), TEXT(p->author),
+         p->changes ? p->changes[0] : "-", p->pause, p->config ? TEXT(p->config->user) : "-");
+    if (STREQ(ref, "none"))
+        return error_set(e, ERR_NOT_FOUND, "No such container: none");
+    *ret_id = xstrdup("sha256:" FAKE_ID);
+    return 0;
 }
 
 int engine_image_save(struct engine *en, const struct image_save_params *p, struct error *e)
