@@ -59,19 +59,9 @@ static const struct command command_container = {.name = "container",
                                                  .sub = container_commands};
 
 static const struct command *const image_commands[] = {
-    ,
-    &command_history,
-    &command_import,
-    &command_image_inspect,
-    &command_load,
-    &command_image_ls,
-    &command_pull,
-    &command_push,
-    &command_image_protect,
-    &command_image_rm,
-    &command_tag,
-    &command_save,
-    NULL,
+    &command_history,  &command_import, &command_image_inspect, &command_load,
+    &command_image_ls, &command_pull,   &command_push,          &command_image_protect,
+    &command_image_rm, &command_tag,    &command_save,          NULL,
 };
 static const struct command command_image = {.name = "image",
                                              .summary = "Manage images",

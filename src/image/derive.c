@@ -123,8 +123,8 @@ int image_derive(struct image_store *s, const struct image_derive_params *p, cha
                                        .cancel_fd = p->cancel_fd,
                                        .name = name,
                                        .base_layers = p->parent->doc.rootfs.diff_ids,
-                                       .check = p->check,
-                                       .check_data = p->check_data,
+                                       .may_commit = p->check,
+                                       .may_commit_data = p->check_data,
                                        .quiet = true};
     r = image_op_run(s, &op, &results, e);
     if (r < 0)

@@ -165,8 +165,8 @@ struct image_op_params {
     void *progress_data;
     int cancel_fd;
     char *const *base_layers; /* diff ids that images of this operation may have beside its own */
-    int (*check)(void *data, struct error *e); /* asked before an image's rows are written */
-    void *check_data;
+    int (*may_commit)(void *data, struct error *e); /* asked before an image's rows are written */
+    void *may_commit_data;
     const char *name; /* pull: the full reference the image gets; NULL: what the worker says */
     const char *digest_name; /* pull: "docker.io/library/busybox" for the digest it came by */
     bool quiet;

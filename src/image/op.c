@@ -184,8 +184,8 @@ static int on_image(struct image_op *op, const struct worker_msg *m)
     for (size_t k = 0; op->params->digest_name && k < op->nlayers; k++)
         if (op->layers[k]->digest)
             strv_push(&blobs, op->layers[k]->digest);
-    if (op->params->check) {
-        int r = op->params->check(op->params->check_data, op->e);
+    if (op->params->may_commit) {
+        int r = op->params->may_commit(op->params->may_commit_data, op->e);
         if (r < 0)
             return r;
     }
