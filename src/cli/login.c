@@ -72,11 +72,10 @@ static int ask(const char *prompt, bool hidden, char **ret, struct error *e)
     quiet = terminal;
     if (hidden)
         quiet.c_lflag &= ~(tcflag_t)ECHO;
-    out_printf("%s", prompt);
-    (void)fflush(stdout);
     (void)sigaction(SIGINT, &restore, &old_int);
     (void)sigaction(SIGTERM, &restore, &old_term);
-    (void)tcsetattr(STDIN_FILENO, TCSADRAIN, &quiet);
+    (void)tcsetattr(STDIN_FILENO, TCSADRAIN, &quiet); /* before anybody can begin to type */
+    out_printf("%s", prompt);
     ssize_t n = getline(&line, &cap, stdin);
     (void)tcsetattr(STDIN_FILENO, TCSADRAIN, &terminal);
     (void)sigaction(SIGINT, &old_int, NULL);
