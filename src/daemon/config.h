@@ -37,6 +37,8 @@ struct daemon_config {
     char *max_image_size;
     struct opt_int rate_limit_wait;        /* seconds */
     struct image_registry_params registry; /* made of these */
+    char *signature_policy;
+    char *registries_d;
     struct image_gc_config image_gc;
     char **labels;
     bool no_new_privileges;

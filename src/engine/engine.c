@@ -110,6 +110,8 @@ static void copy_params(struct engine *en, const struct engine_params *p)
     for (size_t i = 0; i < p->log_opts.len; i++)
         json_map_set(&en->log_opts, p->log_opts.items[i].key, p->log_opts.items[i].value);
     en->insecure_registries = strv_copy(p->insecure_registries);
+    en->signature_policy = xstrdup_or_null(p->signature_policy);
+    en->registries_d = xstrdup_or_null(p->registries_d);
     en->dns = strv_copy(p->dns);
     en->dns_search = strv_copy(p->dns_search);
     en->dns_options = strv_copy(p->dns_options);
@@ -140,6 +142,8 @@ static int open_parts(struct engine *en, const struct engine_params *p, bool *re
         .root = en->root,
         .insecure_registries = en->insecure_registries,
         .registry = p->registry,
+        .signature_policy = en->signature_policy,
+        .registries_d = en->registries_d,
         .in_use = engine_image_in_use,
         .in_use_data = en,
         .gc = p->image_gc,
@@ -431,6 +435,8 @@ static void free_engine(struct engine *en)
     free(en->default_runtime);
     json_map_done(&en->log_opts);
     strv_free(en->insecure_registries);
+    free(en->signature_policy);
+    free(en->registries_d);
     strv_free(en->dns);
     strv_free(en->dns_search);
     strv_free(en->dns_options);

@@ -43,6 +43,8 @@ struct engine_params {
     const struct image_registry_params *registry; /* NULL: all defaults */
     const struct image_gc_config *image_gc;       /* NULL: off */
     char **dns;                                   /* defaults for containers, or NULL */
+    const char *signature_policy; /* file, NULL: /etc/containers/policy.json if it is there */
+    const char *registries_d;     /* NULL: /etc/containers/registries.d */
     char **dns_search;
     char **dns_options;
     struct json_list default_ulimits; /* of struct ulimit */

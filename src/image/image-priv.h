@@ -33,6 +33,8 @@ struct image_store {
     struct store *db;
     char **insecure_registries;
     struct registries *registries;
+    char *signature_policy; /* file, NULL: the usual one if it is there */
+    char *registries_d;     /* folder, NULL: the usual one */
     uid_t worker_uid;
     gid_t worker_gid;
     image_in_use_fn *in_use;
@@ -157,6 +159,7 @@ struct image_op_check {
     int (*made)(void *data, const char *fresh);
     void *data;
 };
+struct verify;
 struct image_op_params {
     struct worker_msg *start;
     int input_fd; /* or negative */
@@ -175,6 +178,7 @@ struct image_op_params {
     const struct image_op_check *check; /* op check, else NULL */
     char *const *refetch;               /* layers to bring though they are there, or NULL */
     bool convert; /* the layer is there; its archive is input_fd, known to the worker as file 1 */
+    const struct verify *verify; /* pull: what signatures are asked for, or NULL */
 };
 /* A finished image. */
 struct image_op_result {

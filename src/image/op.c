@@ -22,6 +22,7 @@
 #include "base/time.h"
 #include "image/op-priv.h"
 #include "image/registries.h"
+#include "image/verify.h"
 #include "io/spawn.h"
 #include "oci/digest.h"
 #include "oci/reference.h"
@@ -296,6 +297,10 @@ static int on_message(struct image_op *op, struct worker_msg *m, struct held *he
         op->results->tags = take_ptr(m->names);
         return 0;
     }
+    if (STREQ(m->type, "lookaside"))
+        return verify_on_lookaside(op, m);
+    if (STREQ(m->type, "gpgv"))
+        return verify_on_gpgv(op, m);
     if (STREQ(m->type, "login")) {
         str_replace(&op->results->identity_token, m->identity_token ? m->identity_token : "");
         return 0;

@@ -339,6 +339,8 @@ int image_store_open(const struct image_store_params *p, struct image_store **re
     s->root = xstrdup(p->root);
     s->db = p->store;
     s->insecure_registries = strv_copy(p->insecure_registries);
+    s->signature_policy = xstrdup_or_null(p->signature_policy);
+    s->registries_d = xstrdup_or_null(p->registries_d);
     s->in_use = p->in_use;
     s->in_use_data = p->in_use_data;
     s->layer_form = p->layer_form;
@@ -406,6 +408,8 @@ void image_store_close(struct image_store *s)
     pthread_cond_destroy(&s->janitor_wake);
     strv_free(s->insecure_registries);
     registries_free(s->registries);
+    free(s->signature_policy);
+    free(s->registries_d);
     strv_free(s->old_trash.names);
     strv_free(s->old_trash.layers);
     free(s->root);

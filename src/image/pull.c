@@ -10,6 +10,7 @@
 #include "base/time.h"
 #include "image/image-priv.h"
 #include "image/registries.h"
+#include "image/verify.h"
 #include "image/worker-protocol.h"
 #include "oci/reference.h"
 
@@ -102,7 +103,8 @@ void image_op_start_registry(struct image_store *s, const struct oci_reference *
 
 /* One run of the worker: op "pull" of a reference, or "tags" of its repository. */
 static int pull_run(struct image_store *s, const struct image_pull_params *p, const char *what,
-                    const struct oci_reference *ref, struct image_op_results *ret, struct error *e)
+                    const struct oci_reference *ref, const struct verify *verify,
+                    struct image_op_results *ret, struct error *e)
 {
     static const struct image_auth none = {0};
     const struct image_auth *a = p->auth ? p->auth : &none;
@@ -114,6 +116,7 @@ static int pull_run(struct image_store *s, const struct image_pull_params *p, co
                                .digest = ref->digest,
                                .reference = familiar,
                                .platform = (char *)p->platform,
+                               .policy = verify ? verify->json : NULL,
                                .parallel = registries_parallel(s->registries)};
     image_op_start_registry(s, ref, a, &start);
     if (!ref->digest)
@@ -125,7 +128,8 @@ static int pull_run(struct image_store *s, const struct image_pull_params *p, co
                                        .cancel_fd = p->cancel_fd,
                                        .name = name,
                                        .digest_name = base,
-                                       .refetch = p->refetch};
+                                       .refetch = p->refetch,
+                                       .verify = verify};
     return image_op_run(s, &op, ret, e);
 }
 
@@ -144,9 +148,16 @@ static int pull_one(struct image_store *s, const struct image_pull_params *p,
     AUTOFREE char *old_id = NULL, *familiar = oci_reference_familiar(ref);
     bool had = was_current(s, familiar, &old_id);
 
-    int r = pull_run(s, p, "pull", ref, &results, e);
+    CLEANUP(verify_done) struct verify verify = {0};
+    int r = verify_prepare(s, ref, &verify, e);
     if (r < 0)
         return r;
+    r = pull_run(s, p, "pull", ref, &verify, &results, e);
+    if (r < 0) {
+        if (verify.json && e && str_has_prefix(error_message(e), "requirement "))
+            error_add(e, "%s is refused by the signature policy (%s)", familiar, verify.where);
+        return r;
+    }
     const struct image_op_result *res = results.items.items;
     if (results.items.len != 1)
         return error_set(e, ERR_INTERNAL, "the image worker brought no image");
@@ -169,7 +180,7 @@ static int pull_all(struct image_store *s, const struct image_pull_params *p,
 {
     CLEANUP(image_op_results_done) struct image_op_results results = {0};
 
-    int r = pull_run(s, p, "tags", ref, &results, e);
+    int r = pull_run(s, p, "tags", ref, NULL, &results, e);
     if (r >= 0 && strv_len(results.tags) == 0)
         r = error_set(e, ERR_NOT_FOUND, "repository %s has no tags", p->reference);
     for (size_t i = 0; r >= 0 && results.tags[i]; i++) {

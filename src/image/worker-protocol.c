@@ -51,6 +51,7 @@ static const struct json_field msg_fields[] = {
     F(compression, JSON_STR),
     F(level, JSON_INT),
     F(form, JSON_STR),
+    F(policy, JSON_STR),
     JSON_END,
 };
 #undef F

@@ -34,6 +34,10 @@
  *     login     the registry took the credentials (op login); identity_token it gave, if any
  *     found     a repository (op search): reference, status (description), total (stars), official,
  *               automated
+ *     gpgv      `file` holds a GnuPG signature: requirement `index` of the policy is to check it; the
+ *               answer (state "good" or "bad") has what was signed, or why not, as `message`
+ *     lookaside  signature number `index` of manifest `digest` is wanted from the policy's folder; the
+ *               answer has its fd, or none when there is no such signature
  *     failed    the operation failed: code, errnum, message
  *     done      everything was sent
  *
@@ -48,6 +52,11 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "base/macros.h"
+
+/* pouch-image --gpgv: see worker/gpgv.c */
+#define GPGV_STATUS_FD 3
+#define GPGV_BROKEN    126 /* exit status: the sandbox could not be made */
+#define GPGV_MISSING   127 /* there is no gpgv */
 
 #define WORKER_SOCKET_FD    3
 #define WORKER_MESSAGE_MAX  (160u * 1024)
@@ -96,6 +105,7 @@ struct worker_msg {
     char *compression; /* push: none, gzip or zstd */
     int64_t level;     /* of compression, 0: the default */
     char *form; /* layer: what out is */
+    char *policy; /* struct policy_check as JSON: what signatures the image must have */
 };
 extern const struct json_desc worker_msg_json;
 

@@ -19,6 +19,7 @@ struct pull {
     struct oci_platform want;
     char top_digest[DIGEST_MAX];
     char manifest_digest[DIGEST_MAX];
+    struct buf index; /* the index it was chosen from, if any */
     struct oci_manifest manifest;
     struct oci_image image;
     struct layer *layers;
@@ -48,9 +49,10 @@ static int resolve_manifest(struct pull *p, struct registry_document *text, stru
     if (kind == OCI_DOCUMENT_MANIFEST)
         return 0;
     if ((r = oci_index_parse(text->text.data, text->text.len, &idx, e)) < 0 ||
-        (r = oci_index_choose(&idx, &p->want, &entry, e)) < 0 ||
-        (r = conn_put_blob("index", p->top_digest, text->text.data, text->text.len, e)) < 0)
+        (r = oci_index_choose(&idx, &p->want, &entry, e)) < 0)
         return r;
+    p->index = text->text; /* kept once the signatures were looked at */
+    text->text = (struct buf)BUF_INIT(OCI_MANIFEST_MAX);
     r = registry_document(&p->registry, p->client, "manifests", entry->digest, "manifest",
                           ACCEPT_MANIFESTS, (int64_t)entry->size, OCI_MANIFEST_MAX, text, e);
     memcpy(p->manifest_digest, text->digest, DIGEST_MAX);
@@ -179,6 +181,11 @@ static int pull(struct pull *p, struct error *e)
     CLEANUP(registry_document_done) struct registry_document config = {0};
     int r = resolve_manifest(p, &manifest, e);
 
+    if (r >= 0 && !str_is_empty(p->start->policy))
+        r = signatures_check(p->start->policy, p->start->reference, &p->registry, p->client,
+                             p->manifest_digest, e);
+    if (r >= 0 && p->index.len > 0)
+        r = conn_put_blob("index", p->top_digest, p->index.data, p->index.len, e);
     if (r >= 0) {
         r = oci_manifest_parse(manifest.text.data, manifest.text.len, &p->manifest, e);
         if (r < 0)
@@ -224,6 +231,7 @@ int worker_pull(const struct worker_msg *start, struct error *e)
     oci_manifest_done(&p.manifest);
     oci_image_done(&p.image);
     free(p.layers);
+    buf_done(&p.index);
     registry_done(&p.registry);
     if (e->code == ERR_INVALID || e->code == ERR_TOO_LARGE)
         e->code = ERR_INTERNAL; /* the registry is at fault, not who asked */

@@ -176,6 +176,19 @@ int layer_source_file(struct layer *l, struct error *e);
 /* A source that reads the stream *(int *)l->source_data to its end (import.c). */
 int layer_source_stream(struct layer *l, struct error *e);
 
+/* --- gpgv.c, signatures.c ---------------------------------------------------------------------------- */
+
+/* Becomes gpgv without any right; returns an exit status when it could not. */
+int gpgv_exec(unsigned uid, unsigned gid) MUST_CHECK;
+
+struct registry;
+struct http_client;
+/* Whether the manifest has the signatures that `policy` (struct policy_check as JSON) asks for.
+ * ERR_FORBIDDEN names the requirement that is not met. */
+int signatures_check(const char *policy, const char *reference, struct registry *r,
+                     struct http_client *c, const char *manifest_digest,
+                     struct error *e) MUST_CHECK;
+
 /* --- operations ------------------------------------------------------------------------------------ */
 
 int worker_pull(const struct worker_msg *start, struct error *e) MUST_CHECK;
