@@ -32,6 +32,7 @@ struct push_layer {
     char *diff_id;
     char *digest, *media_type; /* as the manifest has it; NULL: the manifest is to be made */
     uint64_t size;
+    bool elsewhere; /* stored in another compression, but the registry has this one */
 };
 
 struct push_image {
@@ -322,6 +323,18 @@ static int give_layer(struct image_op *op, struct push *p, const struct worker_m
     return r;
 }
 
+/* The layer whose archive of this digest is at the registry only; NULL: it is stored here. */
+static const struct push_layer *find_elsewhere(const struct push *p, const char *digest)
+{
+    for (size_t i = 0; i < p->nimages; i++)
+        for (size_t k = 0; k < p->images[i].nlayers; k++) {
+            const struct push_layer *l = &p->images[i].layers[k];
+            if (l->elsewhere && STREQ(l->digest, digest))
+                return l;
+        }
+    return NULL;
+}
+
 /* 0 answered, 1 another push sends it just now. */
 static int give_upload(struct image_op *op, struct push *p, const struct worker_msg *m,
                        struct worker_msg *reply)
@@ -339,8 +352,14 @@ static int give_upload(struct image_op *op, struct push *p, const struct worker_
     size_t skip = strlen(p->ref.domain) + 1; /* paths only */
     for (size_t i = 0; sources && sources[i]; i++)
         memmove(sources[i], sources[i] + skip, strlen(sources[i] + skip) + 1);
+    const struct push_layer *elsewhere = find_elsewhere(p, m->digest);
     reply->names = sources;
-    r = give_blob(op, p, m, reply);
+    if (elsewhere) {
+        reply->size = elsewhere->size;
+        r = op_reply(op, reply, NULL, 0);
+    } else {
+        r = give_blob(op, p, m, reply);
+    }
     reply->names = NULL;
     return r;
 }
@@ -373,6 +392,10 @@ static int on_uploaded(struct image_op *op, struct push *p, const struct worker_
         return broke_rules(op, "uploaded");
     AUTOFREE char *key = upload_key(p, m->digest);
     int r = image_blob_add_source(p->store, m->digest, p->repository, op->e);
+    for (size_t i = 0; r >= 0 && m->names && m->names[i]; i++) /* not asked again */
+        r = store_exec(p->store->db, op->e,
+                       "DELETE FROM blob_sources WHERE digest = ? AND repository = ? || '/' || ?",
+                       "sss", m->digest, p->ref.domain, m->names[i]);
     flight_end(p, key);
     return r < 0 ? r : 0;
 }
@@ -505,8 +528,18 @@ static const struct image_op_ext push_ext = {.message = push_message,
 
 /* --- What is to be sent ---------------------------------------------------------------------------------- */
 
-/* Whether a manifest can go as it is: it is of this image, and all its archives are stored. */
-static int try_manifest(struct push *p, struct push_image *pi, const char *digest, struct error *e)
+/* Whether the registry had this blob in some repository. */
+static bool is_elsewhere(struct push *p, const char *digest)
+{
+    AUTOPTR(strv) char **sources = NULL;
+
+    return image_blob_sources(p->store, digest, p->ref.domain, &sources, NULL) >= 0 && sources;
+}
+
+/* Whether a manifest can go as it is: it is of this image, and all its archives are stored (`only`:
+ * there is no other way, so archives that the registry has will do). */
+static int try_manifest(struct push *p, struct push_image *pi, const char *digest, bool only,
+                        struct error *e)
 {
     CLEANUP(oci_manifest_done) struct oci_manifest m = {0};
     AUTOFREE char *text = NULL;
@@ -521,12 +554,14 @@ static int try_manifest(struct push *p, struct push_image *pi, const char *diges
         return 0;
     const struct oci_descriptor *d = m.layers.items;
     for (size_t i = 0; i < m.layers.len; i++)
-        if (!has_archive(p->store, pi->layers[i].diff_id, d[i].digest))
+        if (!has_archive(p->store, pi->layers[i].diff_id, d[i].digest) &&
+            !(only && is_elsewhere(p, d[i].digest)))
             return 0;
     for (size_t i = 0; i < m.layers.len; i++) {
         pi->layers[i].digest = xstrdup(d[i].digest);
         pi->layers[i].media_type = xstrdup_or_null(d[i].media_type);
         pi->layers[i].size = d[i].size;
+        pi->layers[i].elsewhere = !has_archive(p->store, pi->layers[i].diff_id, d[i].digest);
     }
     pi->manifest = xstrdup(digest);
     return 1;
@@ -575,7 +610,7 @@ static int add_image(struct push *p, struct image *img, const char *digest, stru
     else
         r = image_blob_documents(p->store, img->id, "manifest", &candidates, e);
     for (size_t i = 0; r == 0 && candidates && candidates[i]; i++) {
-        r = try_manifest(p, pi, candidates[i], e);
+        r = try_manifest(p, pi, candidates[i], digest != NULL, e);
         if (r == 0 && p->params->format == NULL && !p->any_compression)
             break; /* the newest one's types are taken over */
     }

@@ -27,7 +27,7 @@
  *     text      a line for the user (status)
  *     image     one image is complete: config digest, manifest digest, names, layers by index
  *     want      role says what: image, index, document, layer, upload
- *     uploaded  digest is at the registry now
+ *     uploaded  digest is at the registry now; names: repositories that should have had it too
  *     compressed  `file` is the archive of layer diff_id as asked for: digest, size
  *     pushed    image `index` is there: manifest, size, tag
  *     tags      names: the tags of a repository (op tags)

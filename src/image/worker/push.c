@@ -44,7 +44,7 @@ struct push {
 
 /* --- Questions to pouchd --------------------------------------------------------------------------- */
 
-/* Asks; at most `max` descriptors come, unused ones are -EBADF. */
+/* Asks; nfds descriptors come, or with 2 as many as there are. */
 static int want(struct worker_msg *m, struct worker_msg *reply, int *fds, size_t nfds,
                 struct error *e)
 {
@@ -53,10 +53,10 @@ static int want(struct worker_msg *m, struct worker_msg *reply, int *fds, size_t
 
     m->type = (char *)"want";
     int r = conn_call(m, reply, got, &n, e);
-    if (r >= 0 && n != nfds && !(nfds == 2 && n == 0))
+    if (r >= 0 && n != nfds && nfds != 2)
         r = error_set(e, ERR_INTERNAL, "pouchd gave no file");
     for (size_t i = 0; i < n; i++)
-        if (r >= 0 && i < nfds)
+        if (r >= 0 && i < nfds && fds)
             fds[i] = got[i];
         else
             close(got[i]);
@@ -155,7 +155,7 @@ static int find_archive(struct push *p, struct blob *b, struct error *e)
     if (r < 0)
         return r;
     b->media_type = take_ptr(given.media_type);
-    if (in >= 0)
+    if (in >= 0 && out >= 0)
         return make_archive(p, b, &given, in, out, e);
     if (!digest_is_valid(given.digest))
         return error_set(e, ERR_INTERNAL, "pouchd gave no archive of layer %s", b->diff_id);
@@ -169,8 +169,8 @@ static int send_blob(struct push *p, struct http_client *c, struct blob *b, stru
     struct worker_msg m = {.role = (char *)"upload", .digest = b->digest};
     struct worker_msg done = {.type = (char *)"uploaded", .digest = b->digest};
     CLEANUP(worker_msg_done) struct worker_msg given = {0};
-    AUTOFREE char *from = NULL;
-    AUTOFD int fd = -EBADF;
+    CLEANUP(uploaded_done) struct uploaded how = {0};
+    int fds[2] = {-EBADF, -EBADF};
 
     int r = upload_blob_exists(&p->uploads, c, b->digest, (int64_t)b->size, e);
     if (r == 1)
@@ -178,7 +178,8 @@ static int send_blob(struct push *p, struct http_client *c, struct blob *b, stru
     if (r != 0)
         return r < 0 ? r : conn_send(&done, e);
     int64_t asked = time_monotonic_ns();
-    r = want(&m, &given, &fd, 1, e);
+    r = want(&m, &given, fds, 2, e); /* no file: it is not stored here */
+    AUTOFD int fd = fds[0];
     if (r < 0)
         return r;
     b->size = given.size;
@@ -194,10 +195,12 @@ static int send_blob(struct push *p, struct http_client *c, struct blob *b, stru
                                .progress = pushing,
                                .progress_data = b};
     if (r == 0) {
-        r = upload_blob(&p->uploads, c, &job, &from, e);
-        AUTOFREE char *status = from ? xasprintf("Mounted from %s", from) : xstrdup("Pushed");
+        r = upload_blob(&p->uploads, c, &job, &how, e);
+        AUTOFREE char *status = how.from ? xasprintf("Mounted from %s", how.from)
+                                         : xstrdup("Pushed");
         if (r >= 0)
             progress(b, status, 0, true);
+        done.names = how.not_from;
     }
     return r < 0 ? r : conn_send(&done, e);
 }

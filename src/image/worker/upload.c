@@ -9,11 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <curl/curl.h>
 
 #include "base/alloc.h"
 #include "base/str.h"
+#include "base/strv.h"
 #include "image/worker/upload.h"
 
 #define FAILURES_MAX    5  /* in a row, without a byte of progress */
@@ -129,7 +131,7 @@ static int patience(const struct uploads *u, unsigned *failures, int rc,
     if (rc >= 0 && resp->retry_after >= 0)
         wait_ms = resp->retry_after * 1000;
     else if (rc >= 0 && resp->status == 429)
-        wait_ms = 1000ll << *failures;
+        wait_ms = 500ll << *failures;
     error_done(e);
     pause_ms(wait_ms);
     return 1;
@@ -264,18 +266,30 @@ static int take_location(struct session *s, const struct http_response *resp, st
 /* Takes the upload back: its bytes need not lie at the registry. */
 static void session_drop(struct session *s)
 {
-    CLEANUP(http_response_done) struct http_response resp = {0};
-    AUTO(error) struct error ignored = ERROR_INIT;
-    struct http_request req = {.method = "DELETE",
-                               .stall_timeout = DROP_TIMEOUT,
-                               .despite_cancel = true};
-
-    if (!s->location)
-        return;
-    (void)!registry_request(s->u->registry, s->client, s->location, s->u->scope, &req, &resp,
-                            &ignored);
+    for (int tries = 0; s->location && tries < 2; tries++) {
+        CLEANUP(http_response_done) struct http_response resp = {0};
+        AUTO(error) struct error ignored = ERROR_INIT;
+        struct http_request req = {.method = "DELETE",
+                                   .stall_timeout = DROP_TIMEOUT,
+                                   .total_timeout = DROP_TIMEOUT,
+                                   .despite_cancel = true};
+        int r = registry_request(s->u->registry, s->client, s->location, s->u->scope, &req, &resp,
+                                 &ignored);
+        if (r < 0 || (resp.status != 429 && resp.status != 503))
+            break;
+        sleep(1);
+    }
     free(take_ptr(s->location));
     s->offset = 0;
+}
+
+/* An upload was begun: where, and how large its chunks must be. */
+static int take_session(struct session *s, const struct http_response *resp, struct error *e)
+{
+    if (resp->chunk_min > 0 && (uint64_t)resp->chunk_min > s->chunk)
+        s->chunk = (uint64_t)resp->chunk_min < CHUNK_LIMIT ? (uint64_t)resp->chunk_min
+                                                           : CHUNK_LIMIT;
+    return take_location(s, resp, e);
 }
 
 /* Begins, or mounts from `from`: 1 it was mounted, 0 begun. */
@@ -299,7 +313,7 @@ static int session_begin(struct session *s, const char *from, struct error *e)
             return 1;
         if (r < 0 || resp.status != 202)
             return 0; /* not from there; the next, or an upload, will tell more */
-        return take_location(s, &resp, e);
+        return take_session(s, &resp, e);
     }
     r = ask(s->u, s->client, path, &req, &resp, e);
     if (r < 0)
@@ -318,9 +332,7 @@ static int session_begin(struct session *s, const char *from, struct error *e)
         AUTOFREE char *what = xasprintf("push to %s", s->u->repository);
         return answer_error(s->u, what, &resp, e);
     }
-    if (resp.chunk_min > 0 && (uint64_t)resp.chunk_min > s->chunk)
-        s->chunk = (uint64_t)resp.chunk_min < CHUNK_LIMIT ? (uint64_t)resp.chunk_min : CHUNK_LIMIT;
-    return take_location(s, &resp, e);
+    return take_session(s, &resp, e);
 }
 
 /* All from the beginning, when that was not done too often. */
@@ -390,17 +402,15 @@ static int judge_close(struct session *s, int rc, const struct http_response *re
         s->asked_range = true;
         return session_resume(s, e);
     }
-    if (p == 0 && resp->status == 404) /* the upload is gone: the registry was restarted, say */
-        return session_restart(s, e);
-    if (p == 0)
+    if (p == 0 && resp->status != 404)
         return answer_error(s->u, what, resp, e);
-    if (s->whole)
-        return session_restart(s, e);
-    /* Perhaps it was closed, and only the answer was lost. */
+    /* Perhaps it was closed, and only the answer was lost; libcurl then asks once more by itself. */
     int there = upload_blob_exists(s->u, s->client, s->job->digest, (int64_t)s->job->size, e);
     if (there == 1)
         free(take_ptr(s->location));
-    return there != 0 ? there : session_resume(s, e);
+    if (there != 0)
+        return there;
+    return s->whole || p == 0 ? session_restart(s, e) : session_resume(s, e);
 }
 
 /* Closes the upload, with all of the blob or with nothing more. */
@@ -482,8 +492,8 @@ static int session_chunk(struct session *s, struct error *e)
     return answer_error(s->u, what, &resp, e);
 }
 
-/* Tries the repositories that have it: 1 mounted (*ret_from), 0 no (perhaps a session is begun). */
-static int try_mounts(struct session *s, char **ret_from, struct error *e)
+/* Tries the repositories that have it: 1 mounted (*ret->from), 0 no (perhaps a session is begun). */
+static int try_mounts(struct session *s, struct uploaded *ret, struct error *e)
 {
     char *const *from = s->job->sources;
     unsigned tried = 0;
@@ -494,9 +504,10 @@ static int try_mounts(struct session *s, char **ret_from, struct error *e)
         tried++;
         int r = session_begin(s, from[i], e);
         if (r == 1)
-            *ret_from = xstrdup(from[i]);
+            ret->from = xstrdup(from[i]);
         if (r != 0)
             return r;
+        strv_push(&ret->not_from, from[i]);
         /* 202: an upload was begun instead. The next repository would leave it lying: drop it only
          * when there is another one to try. */
         bool more = from[i + 1] && !STREQ(from[i + 1], s->u->repository) && tried < MOUNTS_MAX;
@@ -506,8 +517,14 @@ static int try_mounts(struct session *s, char **ret_from, struct error *e)
     return 0;
 }
 
-int upload_blob(struct uploads *u, struct http_client *c, const struct upload *job, char **ret_from,
-                struct error *e)
+void uploaded_done(struct uploaded *u)
+{
+    free(u->from);
+    strv_free(u->not_from);
+}
+
+int upload_blob(struct uploads *u, struct http_client *c, const struct upload *job,
+                struct uploaded *ret, struct error *e)
 {
     const char *scheme = u->registry->scheme ? u->registry->scheme : "https";
     struct session s = {.u = u,
@@ -516,8 +533,14 @@ int upload_blob(struct uploads *u, struct http_client *c, const struct upload *j
                         .chunk = u->chunk,
                         .base = xasprintf("%s://%s/v2/%s/blobs/uploads/", scheme,
                                           u->registry->start->host, u->repository)};
-    int r = try_mounts(&s, ret_from, e);
+    int r = try_mounts(&s, ret, e);
 
+    if (r == 0 && job->fd < 0 && !job->data)
+        r = error_set(
+            e, ERR_NOT_FOUND,
+            "blob %s is not stored here, and registry %s does not have it where its image "
+            "was pulled: pull the image again, or push it without --all-platforms",
+            job->digest, u->registry->start->host);
     s.whole = job->size <= s.chunk && job->size <= UPLOAD_WHOLE_MAX;
     while (r == 0) {
         if (http_cancelled())

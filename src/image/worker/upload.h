@@ -33,9 +33,14 @@ struct upload {
     void (*progress)(void *data, uint64_t done); /* or NULL */
     void *progress_data;
 };
-/* Mounts or sends. *ret_from: the repository it was mounted from (the caller frees), NULL: sent. */
-int upload_blob(struct uploads *u, struct http_client *c, const struct upload *job, char **ret_from,
-                struct error *e) MUST_CHECK;
+struct uploaded {
+    char *from;      /* the repository it was mounted from, NULL: it was sent */
+    char **not_from; /* repositories that did not give it */
+};
+void uploaded_done(struct uploaded *u);
+/* Mounts or sends. Neither fd nor data: mounts only. */
+int upload_blob(struct uploads *u, struct http_client *c, const struct upload *job,
+                struct uploaded *ret, struct error *e) MUST_CHECK;
 /* Stores a manifest under a tag or digest; its content has the digest `digest`. */
 int upload_manifest(struct uploads *u, struct http_client *c, const char *reference,
                     const char *media_type, const void *text, size_t len, const char *digest,
