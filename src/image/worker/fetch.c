@@ -95,7 +95,7 @@ int registry_document(struct registry *r, struct http_client *c, const char *kin
             error_move(e, &own);
             return rc;
         }
-        endpoint_failed(r, got.from, error_message(&own));
+        endpoint_failed(r, got.from, &own);
     }
 }
 

@@ -410,6 +410,14 @@ static int explain_tls(CURLcode code, const char *h, const char *detail, struct 
     }
 }
 
+static bool was_refused(const struct transfer *t)
+{
+    long os_errno = 0;
+
+    curl_easy_getinfo(t->client->curl, CURLINFO_OS_ERRNO, &os_errno);
+    return os_errno == ECONNREFUSED || strstr(t->errbuf, "refused");
+}
+
 /* What goes wrong on the way by a proxy. 0: it is not the proxy's. */
 static int explain_proxy(const struct transfer *t, CURLcode code, struct error *e)
 {
@@ -427,7 +435,7 @@ static int explain_proxy(const struct transfer *t, CURLcode code, struct error *
         return error_set(e, ERR_UNAVAILABLE, "cannot reach proxy %s: no such host", h);
     if (code == CURLE_COULDNT_CONNECT)
         return error_set(e, ERR_UNAVAILABLE, "cannot reach proxy %s (for registry %s): %s", h, to,
-                         strstr(t->errbuf, "refused") ? "connection refused" : "cannot connect");
+                         was_refused(t) ? "connection refused" : "cannot connect");
     return 0;
 }
 
@@ -450,9 +458,9 @@ static int explain(const struct transfer *t, CURLcode code, struct error *e)
         return error_set(e, ERR_UNAVAILABLE, "cannot reach registry %s: no such host", h);
     case CURLE_COULDNT_CONNECT:
         return error_set(e, ERR_UNAVAILABLE, "cannot reach registry %s: %s", h,
-                         strstr(detail, "refused") ? "connection refused"
-                         : *detail                 ? detail
-                                                   : "cannot connect");
+                         was_refused(t) ? "connection refused"
+                         : *detail      ? detail
+                                        : "cannot connect");
     case CURLE_OPERATION_TIMEDOUT:
         return error_set(e, ERR_TIMEOUT, "registry %s timed out: %s", h,
                          *detail ? detail : "no data came");
@@ -629,8 +637,7 @@ static void set_options(struct transfer *t, struct curl_slist *headers)
     }
     t->head_deadline = 0;
     if (!q->body && stall > 0)
-        t->head_deadline = time_monotonic_ns() +
-                           (int64_t)(2 * stall + CONNECT_TIMEOUT_MS / 1000) * NSEC_PER_SEC;
+        t->head_deadline = time_monotonic_ns() + (int64_t)(2 * stall) * NSEC_PER_SEC;
 }
 
 static int perform_hop(struct transfer *t, struct error *e)

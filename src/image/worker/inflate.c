@@ -4,6 +4,7 @@
  * xz and bzip2 (libarchive's filters), plain. The first bytes decide, as in Docker: media types
  * are often wrong.
  */
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,6 +27,28 @@ struct stage {
     size_t pos;
     struct error *e;
 };
+
+/* What a few kilobytes unpack to has no other end than this one; all layers together. */
+static struct {
+    uint64_t max; /* 0: none */
+    atomic_uint_fast64_t used;
+} limit;
+
+void inflate_limit(uint64_t max)
+{
+    limit.max = max;
+}
+
+static int push_plain(struct stage *s, struct chunk *c)
+{
+    if (limit.max > 0 && atomic_fetch_add(&limit.used, c->len) + c->len > limit.max) {
+        chunk_free(c);
+        return error_set(s->e, ERR_TOO_LARGE,
+                         "the image unpacks to more than %llu bytes (max-image-size)",
+                         (unsigned long long)limit.max);
+    }
+    return chunkq_push(s->out, c);
+}
 
 /* Makes current hold unread bytes: 1, 0 at the end, -errno of the source. */
 static int refill(struct stage *s)
@@ -50,7 +73,7 @@ static int copy_plain(struct stage *s)
             s->current->len -= s->pos;
             s->pos = 0;
         }
-        r = chunkq_push(s->out, take_ptr(s->current));
+        r = push_plain(s, take_ptr(s->current));
         if (r < 0)
             return r;
     }
@@ -114,7 +137,7 @@ static int inflate_gzip(struct stage *s)
         pending = !finished && out->len == CHUNK_SIZE;
         if (out->len == 0)
             chunk_free(out);
-        else if ((r = chunkq_push(s->out, out)) < 0)
+        else if ((r = push_plain(s, out)) < 0)
             return r;
         if (!finished)
             continue;
@@ -156,7 +179,7 @@ static int inflate_gzip(struct stage *s)
         pending = zr != Z_STREAM_END && out->len == CHUNK_SIZE;
         if (out->len == 0)
             chunk_free(out);
-        else if ((r = chunkq_push(s->out, out)) < 0)
+        else if ((r = push_plain(s, out)) < 0)
             break;
         if (zr != Z_STREAM_END)
             continue;
@@ -194,7 +217,7 @@ static int inflate_zstd(struct stage *s)
         out->len = o.pos;
         if (out->len == 0)
             chunk_free(out);
-        else if ((r = chunkq_push(s->out, out)) < 0)
+        else if ((r = push_plain(s, out)) < 0)
             break;
     }
     /* What the last full chunk left inside the decoder. */
@@ -210,7 +233,7 @@ static int inflate_zstd(struct stage *s)
         } else if (out->len == 0) {
             chunk_free(out);
         } else {
-            r = chunkq_push(s->out, out);
+            r = push_plain(s, out);
         }
     }
     ZSTD_freeDCtx(z);
@@ -258,7 +281,7 @@ static int inflate_other(struct stage *s, const char *what)
             break;
         }
         out->len = (size_t)n;
-        r = chunkq_push(s->out, out);
+        r = push_plain(s, out);
     }
     archive_read_free(a);
     return r;

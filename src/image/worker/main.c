@@ -21,6 +21,9 @@ static int run(const struct worker_msg *start, int input, int extra, struct erro
 {
     if (start->op && STREQ(start->op, "commit") && input >= 0)
         return worker_commit(start, input, extra, e);
+    if (start->op &&
+        (STREQ(start->op, "pull") || STREQ(start->op, "load") || STREQ(start->op, "import")))
+        inflate_limit(start->max_size);
     if (start->op && STREQ(start->op, "compress") && extra >= 0)
         return worker_compress(start, input, extra, e);
     if (start->op && STREQ(start->op, "pull"))

@@ -36,6 +36,6 @@ int endpoint_status_error(const struct registry *r, const struct endpoint *ep, c
                           const char *what, const struct http_response *resp, struct error *e);
 /* Tells pouchd how it went with a mirror; the first time only. */
 void endpoint_worked(struct registry *r, struct endpoint *ep);
-void endpoint_failed(struct registry *r, struct endpoint *ep, const char *why);
+void endpoint_failed(struct registry *r, struct endpoint *ep, const struct error *why);
 /* Whether the endpoint may be asked for this. what: tag or digest. */
 bool endpoint_fits(const struct endpoint *ep, unsigned need, const char *what);

@@ -138,22 +138,24 @@ void endpoint_worked(struct registry *r, struct endpoint *ep)
         tell_health(ep, "ok", NULL);
 }
 
-void endpoint_failed(struct registry *r, struct endpoint *ep, const char *why)
+void endpoint_failed(struct registry *r, struct endpoint *ep, const struct error *why)
 {
     pthread_mutex_lock(&r->lock);
     bool tell = ep->conf->mirror && !ep->failed;
     ep->failed = true;
-    str_replace(&ep->why, why);
+    str_replace(&ep->why, error_message(why));
+    ep->why_code = why->code;
     pthread_mutex_unlock(&r->lock);
     if (tell)
-        tell_health(ep, "failed", why);
+        tell_health(ep, "failed", error_message(why));
 }
 
 /* It is well, but has not what was asked for. */
-static void endpoint_lacks(struct registry *r, struct endpoint *ep, const char *why)
+static void endpoint_lacks(struct registry *r, struct endpoint *ep, const struct error *why)
 {
     pthread_mutex_lock(&r->lock);
-    str_replace(&ep->why, why);
+    str_replace(&ep->why, error_message(why));
+    ep->why_code = why->code;
     pthread_mutex_unlock(&r->lock);
 }
 
@@ -285,26 +287,31 @@ int endpoint_status_error(const struct registry *r, const struct endpoint *ep, c
     }
 }
 
-/* What the mirrors said, so that nobody wonders why they were passed over. */
+/*
+ * What the registry itself said, and in brackets what the others did, so that nobody wonders why
+ * they were passed over.
+ */
 static int final_error(const struct registry *r, const struct endpoint *last, int rc,
                        struct error *last_error, struct error *e)
 {
     AUTO(buf) struct buf b = BUF_INIT(16u * 1024);
+    const struct endpoint *main = last;
 
-    for (size_t i = 0; i < r->n; i++)
-        if (&r->endpoints[i] != last && r->endpoints[i].why)
-            (void)buf_printf(&b, "%s%s: %s", b.len ? "; " : "", r->endpoints[i].conf->name,
-                             r->endpoints[i].why);
+    for (size_t i = 0; i < r->n && last->conf->mirror; i++)
+        if (!r->endpoints[i].conf->mirror && r->endpoints[i].why)
+            main = &r->endpoints[i];
+    for (size_t i = 0; i < r->n; i++) {
+        const char *why = &r->endpoints[i] == last ? error_message(last_error)
+                                                   : r->endpoints[i].why;
+        if (&r->endpoints[i] != main && why)
+            (void)buf_printf(&b, "%s%s", b.len ? "; " : "", why);
+    }
     if (b.len == 0) {
         error_move(e, last_error);
         return rc;
     }
-    int errnum = last_error->errnum;
-    (void)error_set(e, last_error->code, "%s (before it: %s)", error_message(last_error),
-                    buf_str(&b));
-    if (e)
-        e->errnum = errnum;
-    return rc;
+    return error_set(e, main == last ? last_error->code : main->why_code, "%s (others: %s)",
+                     main == last ? error_message(last_error) : main->why, buf_str(&b));
 }
 
 /* --- Reading ---------------------------------------------------------------------------------------- */
@@ -518,9 +525,9 @@ int registry_read(struct registry *r, struct http_client *c, const struct regist
         if (!last.message)
             return rc; /* the sink stopped it and knows why */
         if (is_failure(&resp, rc))
-            endpoint_failed(r, ep, error_message(&last));
+            endpoint_failed(r, ep, &last);
         else
-            endpoint_lacks(r, ep, error_message(&last));
+            endpoint_lacks(r, ep, &last);
         if (!next)
             return final_error(r, ep, rc, &last, e);
     }
@@ -587,7 +594,7 @@ int registry_request(struct registry *r, struct http_client *c, const char *targ
         /* What came as an answer is for the caller to judge; what never came may come elsewhere. */
         if (rc >= 0 || fixed || resp->connected || !last.message)
             break;
-        endpoint_failed(r, ep, error_message(&last));
+        endpoint_failed(r, ep, &last);
     }
     if (!ep)
         return error_set(e, ERR_UNAVAILABLE,

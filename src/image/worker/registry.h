@@ -25,6 +25,7 @@ struct endpoint {
     bool failed;  /* it broke down; others first */
     bool told_ok;
     char *why; /* its last failure, for the final error */
+    enum error_code why_code;
 };
 
 struct registry {

@@ -85,6 +85,8 @@ void chunkq_abandon(struct chunkq *q);
 /* Reads compressed chunks, writes plain ones; the kind is found by the first bytes. Closes out,
  * abandons in. -EPIPE without a message when `out` was abandoned; the source's -errno likewise. */
 int inflate_run(struct chunkq *in, struct chunkq *out, struct error *e) MUST_CHECK;
+/* Before the first: how many bytes all of them together may give. 0: any. */
+void inflate_limit(uint64_t max);
 
 /* Where a layer's entries go, one at a time: sink-stream.c (to pouch-unpack), sink-erofs.c (a file).
  * After a LAYER_FILE come its data, offsets rising, and one file_end. */
