@@ -50,6 +50,36 @@ manifests() {
 }
 @test "manifests that are wrong" { each_cli manifests; }
 
+hostile() {
+    refused loop 'redirects in a loop'
+    refused tofile 'redirects to file:'
+    refused toftp 'redirects to ftp:'
+    refused headers 'more than 262144 bytes of headers'
+    refused closes 'closed the connection|closed early|garbage|empty reply'
+    refused liebytes 'digest|gzip'
+    refused tenthousand 'layers|127|large|manifest'
+    refused badalgorithm 'digest|md5'
+    refused limithour 'limits the rate.*come back in 3600 s; rate-limit-wait allows 60 s|[Tt]oo ?[Mm]any'
+    refused bomb 'max-image-size'
+}
+@test "redirects that lead nowhere, endless headers, ten thousand layers, odd digests, bombs" {
+    pouchd_stop
+    pouchd_start --max-image-size 16m
+    each_cli hostile
+    pouchd_stop
+    pouchd_start
+}
+
+@test "headers that come byte by byte, and streams that stand still, have an end" {
+    pouchd_stop
+    POUCH_PULL_STALL_TIMEOUT=1 pouchd_start
+    refused loris 'timed out'
+    refused stallhead 'timed out'
+    refused stall 'timed out'
+    pouchd_stop
+    pouchd_start
+}
+
 unreachable() {
     local port
     port=$(free_port)
@@ -64,7 +94,7 @@ unreachable() {
 
 mended() {
     local fault
-    for fault in token redirect e429once e503once droponce; do
+    for fault in token redirect e429once limitdate e503once droponce norange lierange lietotal drips; do
         curl -s -X POST "http://$FAULTY/_reset"
         run timeout 60 $(ctl_words) pull "$FAULTY/$fault/busybox:latest"
         echo "$fault: $output"
@@ -73,8 +103,27 @@ mended() {
         ctl rmi "$FAULTY/$fault/busybox:latest" >/dev/null
     done
 }
-@test "tokens, redirects, passing 429 and 503, a dropped connection: the pull succeeds" {
+@test "tokens, redirects, passing 429 and 503, dropped connections, lies about ranges: the pull succeeds" {
     each_cli mended
+}
+
+@test "who waits for a rate limit sees why, and can stop waiting" {
+    run pouch pull "$FAULTY/e429once/busybox:latest"
+    is "$status" 0
+    has "$output" "Waiting 1 s: registry $FAULTY limits the rate"
+    pouch rmi "$FAULTY/e429once/busybox:latest" >/dev/null
+    pouchd_stop
+    pouchd_start --rate-limit-wait 7200
+    timeout 60 "$POUCH_BIN/pouch" -H "unix://$SOCK" pull "$FAULTY/limithour/busybox:latest" \
+        >"$T/tmp/wait.out" 2>&1 3>&- &
+    local pull=$!
+    within 20 grep -q 'Waiting 3600 s' "$T/tmp/wait.out"
+    kill "$pull"
+    wait "$pull" || true
+    within 20 no_workers
+    rm "$T/tmp/wait.out"
+    pouchd_stop
+    pouchd_start
 }
 
 @test "plain HTTP is only spoken to loopback and to registries named insecure" {

@@ -60,8 +60,8 @@ pulled() { is "$(pouch run --rm --network none "$1" echo fine)" fine; }
 
 @test "hosts.toml: what a mirror does wrong sends the pull on, each in its way" {
     local fault
-    for fault in e500 e404 e403 e401 wrongmanifest garbage short stall stallhead droponce limithour \
-        headers loop tofile closes lierange; do
+    for fault in e500 e404 e401 wrongmanifest short stall stallhead limithour \
+        headers loop closes lierange; do
         again
         forget
         faulty_host "$fault" | hosts "$REGISTRY"
