@@ -364,7 +364,8 @@ static int on_progress(void *data, curl_off_t dltotal, curl_off_t dlnow, curl_of
 
     (void)dltotal, (void)dlnow, (void)ultotal, (void)ulnow;
     t->late = t->head_deadline > 0 && !t->resp->answered && time_monotonic_ns() > t->head_deadline;
-    return t->late || (http_cancelled() && !t->req->despite_cancel);
+    return t->late || (http_cancelled() && !t->req->despite_cancel) ||
+           (t->req->stop && atomic_load(t->req->stop));
 }
 
 /* --- Errors --------------------------------------------------------------------------------------- */

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -62,6 +63,7 @@ struct http_request {
     uint64_t stall_timeout; /* seconds, 0: as in setup */
     uint64_t total_timeout; /* seconds for all of it, 0: none */
     bool despite_cancel;    /* also after http_cancel() */
+    atomic_bool *stop;      /* ends it when it becomes true; or NULL */
     const struct http_setup *setup;
     http_sink *sink; /* NULL: what comes goes to resp->body, cut off at 16 KiB */
     void *sink_data;

@@ -105,7 +105,8 @@ int main(int argc, char **argv)
         return 0;
     for (int i = 1; i < argc; i++)
         if (STREQ(argv[i], "--gpgv"))
-            return gpgv_exec(number_option(argc, argv, "--uid"), number_option(argc, argv, "--gid"));
+            return gpgv_exec(number_option(argc, argv, "--uid"),
+                             number_option(argc, argv, "--gid"));
     (void)signal(SIGPIPE, SIG_IGN);
     /* Names in pax headers are UTF-8; libarchive hands them out in the locale's encoding. */
     if (!setlocale(LC_CTYPE, "C.UTF-8"))

@@ -18,6 +18,7 @@ struct exchange {
     void (*restart)(void *);  /* the answer's body begins anew, or NULL */
     void *restart_data;
     bool impatient; /* others may have it: do not wait long */
+    bool silent;    /* nobody is told of waiting */
     bool is_layer;
     uint64_t index; /* of the layer, for messages */
     unsigned auths, tries;

@@ -14,6 +14,8 @@
 #include "base/alloc.h"
 #include "base/str.h"
 #include "base/strv.h"
+#include "base/time.h"
+#include "image/worker/ranges.h"
 #include "image/worker/registry-priv.h"
 
 #define BREAKS_MAX      5    /* of one body, without progress between them */
@@ -326,7 +328,14 @@ struct reading {
     uint64_t skip; /* to drop, when the server does not know ranges */
     uint64_t mark; /* done at the last break */
     bool begun;    /* the body of this attempt has begun */
-    bool no_range; /* it lied about a range: from the start, then */
+    /* Several connections: */
+    struct exchange *exchange; /* of this attempt */
+    struct ranges_watch watch;
+    uint64_t watched_from; /* done when the watch began */
+    struct ranges *ranges; /* NULL: one stream */
+    uint64_t hand_over;    /* with ranges: where the stream ends and they begin */
+    bool single;           /* it was tried */
+    bool no_range;         /* it lied about a range: from the start, then */
     bool lied;
     unsigned breaks, all_breaks, stalls;
 };
@@ -357,6 +366,36 @@ static int reading_begin(struct reading *g)
     return 0;
 }
 
+/* After each piece of a layer: would more connections bring it sooner? */
+static void consider_ranges(struct reading *g, int64_t before, int64_t now)
+{
+    int64_t size = g->get->want_size;
+
+    if (!g->get->parallel || size < 0 || g->single || g->ranges || g->no_range)
+        return;
+    ranges_watch(&g->watch, before, now - before);
+    if (!ranges_are_worth(&g->watch, now, (uint64_t)size - g->done))
+        return;
+    g->ranges = ranges_start(g->exchange, &g->watch, now, g->done - g->watched_from, g->done,
+                             (uint64_t)size);
+    if (g->ranges)
+        g->hand_over = ranges_begin(g->ranges, g->done);
+    else
+        g->watch = (struct ranges_watch){0}; /* another layer does it: again later */
+}
+
+/* The stream has come to where the helpers began. 1: the rest is there, 0: on as one stream. */
+static int use_ranges(struct reading *g)
+{
+    int rc = g->done == g->hand_over
+                 ? ranges_consume(g->ranges, &g->done, g->get->sink, g->get->sink_data)
+                 : 0;
+
+    ranges_free(take_ptr(g->ranges));
+    g->single = true;
+    return rc;
+}
+
 static int reading_sink(void *data, const void *bytes, size_t len)
 {
     struct reading *g = data;
@@ -370,12 +409,20 @@ static int reading_sink(void *data, const void *bytes, size_t len)
         b += n;
         len -= n;
     }
-    if (len == 0)
-        return 0;
-    int r = g->get->sink(g->get->sink_data, b, len);
-    if (r >= 0)
+    if (g->ranges && len > g->hand_over - g->done)
+        len = (size_t)(g->hand_over - g->done);
+    if (len > 0) {
+        int64_t before = time_monotonic_ns();
+        int r = g->get->sink(g->get->sink_data, b, len);
+        if (r < 0)
+            return r;
+        int64_t now = time_monotonic_ns();
+        if (g->watch.since == 0)
+            g->watched_from = g->done;
         g->done += len;
-    return r;
+        consider_ranges(g, before, now);
+    }
+    return g->ranges && g->done == g->hand_over ? -ECANCELED : 0;
 }
 
 static void pause_after_break(unsigned breaks)
@@ -440,7 +487,17 @@ static int read_from(struct reading *g, struct endpoint *ep, bool impatient,
                              .restart_data = g};
         AUTO(error) struct error own = ERROR_INIT;
         g->resp = resp;
+        g->exchange = &x;
+        g->watch = (struct ranges_watch){0};
         int rc = endpoint_exchange(&x, resp, &own);
+        if (g->ranges) {
+            bool stopped = g->done == g->hand_over;
+            int all = use_ranges(g);
+            if (all != 0)
+                return all < 0 ? all : 0;
+            if (stopped)
+                continue;
+        }
         if (resp->sink_status < 0 && !g->lied)
             return resp->sink_status;
         if (rc >= 0 && resp->status >= 200 && resp->status < 300)

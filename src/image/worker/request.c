@@ -163,7 +163,8 @@ static bool wait_for_it(struct exchange *x, const struct http_response *resp)
         return false;
     }
     x->waited += (uint64_t)seconds;
-    tell_waiting(x, resp->status, seconds);
+    if (!x->silent)
+        tell_waiting(x, resp->status, seconds);
     pause_ms(seconds * 1000);
     return true;
 }
