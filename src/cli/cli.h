@@ -148,8 +148,10 @@ const char *jstr(const struct json_value *obj, const char *key);
     X(inspect)                                                                                     \
     X(container_inspect)                                                                           \
     X(container_ls)                                                                                \
+    X(container_prune)                                                                             \
     X(container_rm)                                                                                \
     X(image_ls)                                                                                    \
+    X(image_prune)                                                                                 \
     X(image_protect)                                                                               \
     X(image_rm)                                                                                    \
     X(kill)                                                                                        \
@@ -176,6 +178,8 @@ const char *jstr(const struct json_value *obj, const char *key);
     X(stats)                                                                                       \
     X(start)                                                                                       \
     X(stop)                                                                                        \
+    X(system_df)                                                                                   \
+    X(system_prune)                                                                                \
     X(system_gc)                                                                                   \
     X(tag)                                                                                         \
     X(top)                                                                                         \
@@ -186,6 +190,7 @@ const char *jstr(const struct json_value *obj, const char *key);
     X(volume_create)                                                                               \
     X(volume_inspect)                                                                              \
     X(volume_ls)                                                                                   \
+    X(volume_prune)                                                                                \
     X(volume_rm)                                                                                   \
     X(wait)
 #define X(name) extern const struct command command_##name;

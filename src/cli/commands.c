@@ -38,6 +38,7 @@ static const struct command *const container_commands[] = {
     &command_kill,
     &command_logs,
     &command_container_ls,
+    &command_container_prune,
     &command_pause,
     &command_port,
     &command_rename,
@@ -59,9 +60,19 @@ static const struct command command_container = {.name = "container",
                                                  .sub = container_commands};
 
 static const struct command *const image_commands[] = {
-    &command_history,  &command_import, &command_image_inspect, &command_load,
-    &command_image_ls, &command_pull,   &command_push,          &command_image_protect,
-    &command_image_rm, &command_tag,    &command_save,          NULL,
+    &command_history,
+    &command_import,
+    &command_image_inspect,
+    &command_load,
+    &command_image_ls,
+    &command_image_prune,
+    &command_pull,
+    &command_push,
+    &command_image_protect,
+    &command_image_rm,
+    &command_tag,
+    &command_save,
+    NULL,
 };
 static const struct command command_image = {.name = "image",
                                              .summary = "Manage images",
@@ -73,14 +84,20 @@ static const struct command command_network = {.name = "network",
                                                .summary = "Manage networks",
                                                .sub = network_commands};
 static const struct command *const volume_commands[] = {
-    &command_volume_create, &command_volume_inspect, &command_volume_ls, &command_volume_rm, NULL,
+    &command_volume_create, &command_volume_inspect, &command_volume_ls,
+    &command_volume_prune,  &command_volume_rm,      NULL,
 };
 static const struct command command_volume = {.name = "volume",
                                               .summary = "Manage volumes",
                                               .sub = volume_commands};
 
-static const struct command *const system_commands[] = {&command_events, &command_fsck,
-                                                        &command_system_gc, &command_info, NULL};
+static const struct command *const system_commands[] = {&command_system_df,
+                                                        &command_system_prune,
+                                                        &command_events,
+                                                        &command_fsck,
+                                                        &command_system_gc,
+                                                        &command_info,
+                                                        NULL};
 static const struct command command_system = {.name = "system",
                                               .summary = "Manage Pouch",
                                               .sub = system_commands};

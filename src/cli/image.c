@@ -141,7 +141,8 @@ static const struct option_def images_option_table[] = {
     OPT(IO, digests, "digests", 0, OPTION_BOOL, NULL, "Show digests"),
     OPT(IO, filters, "filter", 'f', OPTION_LIST, "filter",
         "Filter output based on conditions provided",
-        .words = "dangling=true dangling=false label= reference= before= since="),
+        .words =
+            "dangling=true dangling=false label= label!= reference= before= since= until= id="),
     OPT(IO, format, "format", 0, OPTION_STR, NULL,
         "Format output: 'table', 'table TEMPLATE', 'json' or a Go template", .words = "json table"),
     OPT(IO, no_trunc, "no-trunc", 0, OPTION_BOOL, NULL, "Don't truncate output"),

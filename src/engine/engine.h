@@ -358,6 +358,53 @@ int engine_image_tag(struct engine *en, const char *source, const char *repo, co
 int engine_image_remove(struct engine *en, const char *ref, bool force, bool prune,
                         struct image_removed *ret, struct error *e) MUST_CHECK;
 
+/* --- Disk usage, and giving back what nobody uses ------------------------------------------------ */
+
+enum { USAGE_IMAGES = 1, USAGE_CONTAINERS = 2, USAGE_VOLUMES = 4, USAGE_ALL = 7 };
+struct usage_image {
+    struct image *image; /* referenced */
+    uint64_t shared;     /* bytes of layers that other images have too */
+    int64_t containers;
+};
+struct usage_container {
+    struct container_view *view; /* referenced */
+    uint64_t rw, rootfs;
+};
+struct usage_volume {
+    struct volume volume;
+    uint64_t size;
+    int64_t users; /* containers */
+};
+struct engine_usage {
+    uint64_t layers_size; /* of all images, each layer once */
+    struct usage_image *images;
+    size_t nimages;
+    struct usage_container *containers;
+    size_t ncontainers;
+    struct usage_volume *volumes;
+    size_t nvolumes;
+};
+/* what: USAGE_…, ored. Reads the disk. */
+int engine_usage(struct engine *en, unsigned what, struct engine_usage *ret,
+                 struct error *e) MUST_CHECK;
+void engine_usage_done(struct engine_usage *u);
+
+struct engine_pruned {
+    char **deleted;              /* ids of containers, names of volumes */
+    struct image_removed images; /* or what happened to images */
+    uint64_t space;              /* bytes */
+};
+void engine_pruned_done(struct engine_pruned *p);
+/* Containers that do not run; filters label, label!, until. */
+int engine_container_prune(struct engine *en, const struct filter_set *set,
+                           struct engine_pruned *ret, struct error *e) MUST_CHECK;
+/* Images no container uses: those without a name (filter dangling=false: all); label, label!, until. */
+int engine_image_prune(struct engine *en, const struct filter_set *set, struct engine_pruned *ret,
+                       struct error *e) MUST_CHECK;
+/* Volumes no container uses: anonymous ones, or all (also by filter all=true); label, label!. */
+int engine_volume_prune(struct engine *en, const struct filter_set *set, bool all,
+                        struct engine_pruned *ret, struct error *e) MUST_CHECK;
+
 /* --- Volumes, networks: for reading --------------------------------------------------------------- */
 
 struct volume_store *engine_volumes(struct engine *en);

@@ -134,6 +134,19 @@ int image_get(struct image_store *s, const char *id, struct image **ret,
 int image_check_platform(const struct image *img, const char *platform, const char *shown,
                          struct error *e) MUST_CHECK;
 
+/* The manifest an image came with, the newest when there are several. */
+struct image_manifest {
+    char *digest; /* NULL: the store has none */
+    char *media_type;
+    uint64_t size;    /* of the document */
+    uint64_t content; /* of what it names: configuration and layers as they came */
+};
+void image_manifest_get(struct image_store *s, const struct image *img, struct image_manifest *ret);
+void image_manifest_done(struct image_manifest *m);
+
+/* Bytes of the files in all layers, each counted once. */
+uint64_t image_layers_size(struct image_store *s);
+
 struct image_list {
     struct image **items; /* newest first; referenced */
     size_t len;

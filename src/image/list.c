@@ -401,3 +401,41 @@ size_t image_count(struct image_store *s)
         return 0;
     return (size_t)store_col_int(&rows, 0);
 }
+
+uint64_t image_layers_size(struct image_store *s)
+{
+    CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
+
+    if (store_query(s->db, &rows, NULL, "SELECT coalesce(sum(size), 0) FROM layers", "") < 0 ||
+        store_rows_next(&rows, NULL) != 1)
+        return 0;
+    return (uint64_t)store_col_int(&rows, 0);
+}
+
+void image_manifest_get(struct image_store *s, const struct image *img, struct image_manifest *ret)
+{
+    CLEANUP(oci_manifest_done) struct oci_manifest m = {0};
+    AUTOPTR(strv) char **digests = NULL;
+    AUTOFREE char *text = NULL;
+    size_t len = 0;
+
+    *ret = (struct image_manifest){.digest = NULL};
+    if (image_blob_documents(s, img->id, "manifest", &digests, NULL) < 0 || !digests ||
+        image_blob_read(s, digests[0], OCI_MANIFEST_MAX, &text, &len, NULL) < 0 ||
+        oci_manifest_parse(text, len, &m, NULL) < 0)
+        return;
+    ret->digest = xstrdup(digests[0]);
+    ret->media_type = xstrdup(str_is_empty(m.media_type) ? OCI_MT_MANIFEST : m.media_type);
+    ret->size = len;
+    ret->content = m.config.size;
+    const struct oci_descriptor *d = m.layers.items;
+    for (size_t i = 0; i < m.layers.len; i++)
+        ret->content += d[i].size;
+}
+
+void image_manifest_done(struct image_manifest *m)
+{
+    free(m->digest);
+    free(m->media_type);
+    memset(m, 0, sizeof(*m));
+}

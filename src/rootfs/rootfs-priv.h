@@ -64,6 +64,3 @@ int rootfs_layer_mount(struct layer_mounts *lm, const char *path, char **ret_pla
                        bool *ret_opaque, struct error *e) MUST_CHECK;
 void rootfs_layer_doom(struct layer_mounts *lm, const char *path);
 void rootfs_layer_drop(struct layer_mounts *lm, const char *path);
-
-/* Allocated bytes of a tree, hard links counted once; crosses no mount. */
-int rootfs_tree_size(const char *path, uint64_t *ret_bytes, struct error *e) MUST_CHECK;

@@ -102,6 +102,9 @@ int rootfs_view(struct rootfs *rf, char *const *layer_dirs, struct rootfs_mount 
  */
 int rootfs_mount_detached(const struct rootfs_mount *m, int *ret_fd, struct error *e) MUST_CHECK;
 
+/* Allocated bytes of any tree, hard links counted once; crosses no mount. */
+int rootfs_tree_size(const char *path, uint64_t *ret_bytes, struct error *e) MUST_CHECK;
+
 /* Bytes the container wrote (allocated blocks of its writable layer; hard links once). */
 int rootfs_size(struct rootfs *rf, const char *container_dir, uint64_t *ret_bytes,
                 struct error *e) MUST_CHECK;

@@ -35,8 +35,16 @@ void encode_container(const struct container_view *v, bool sizes, uint64_t rw, u
 void encode_container_summary(struct jsonw *w, const struct container_view *v, int64_t now,
                               bool sizes, uint64_t rw, uint64_t rootfs);
 void encode_exec(const struct exec_view *v, struct buf *out);
-void encode_image(const struct image *img, unsigned version, struct buf *out);
-void encode_image_summary(struct jsonw *w, const struct image *img, unsigned version);
+/* manifest: NULL when the store has none; manifests: they were asked for. */
+void encode_image(const struct image *img, const struct image_manifest *manifest, bool manifests,
+                  unsigned version, struct buf *out);
+/* shared, containers: -1 when they were not computed; manifest: or NULL. */
+void encode_image_summary(struct jsonw *w, const struct image *img, unsigned version,
+                          int64_t shared, int64_t containers,
+                          const struct image_manifest *manifest);
+/* "Descriptor", and "Manifests" when `manifests`; nothing without a manifest. */
+void encode_manifest(struct jsonw *w, const struct image *img, const struct image_manifest *m,
+                     bool manifests);
 void encode_event(const struct engine_event *ev, struct buf *out);
 
 /* system.c */
@@ -89,6 +97,12 @@ void api_image_list(struct http_request *req, void *ctx);
 void api_image_search(struct http_request *req, void *ctx);
 void api_auth(struct http_request *req, void *ctx);
 void api_image_create(struct http_request *req, void *ctx);
+void api_system_df(struct http_request *req, void *ctx);
+void api_container_prune(struct http_request *req, void *ctx);
+void api_image_prune(struct http_request *req, void *ctx);
+void api_network_prune(struct http_request *req, void *ctx);
+void api_build_prune(struct http_request *req, void *ctx);
+void api_volume_prune(struct http_request *req, void *ctx);
 void api_container_export(struct http_request *req, void *ctx);
 void api_container_changes(struct http_request *req, void *ctx);
 void api_commit(struct http_request *req, void *ctx);

@@ -366,7 +366,71 @@ static struct container_config config_of_image(const struct oci_image_config *c)
     };
 }
 
-void encode_image(const struct image *img, unsigned version, struct buf *out)
+static void encode_descriptor(struct jsonw *w, const struct image_manifest *m)
+{
+    jsonw_begin(w, "Descriptor");
+    jsonw_str(w, "mediaType", m->media_type);
+    jsonw_str(w, "digest", m->digest);
+    jsonw_uint(w, "size", m->size);
+    jsonw_end(w);
+}
+
+void encode_manifest(struct jsonw *w, const struct image *img, const struct image_manifest *m,
+                     bool manifests)
+{
+    if (!m || !m->digest)
+        return;
+    encode_descriptor(w, m);
+    if (!manifests)
+        return;
+    jsonw_list_begin(w, "Manifests");
+    jsonw_begin(w, NULL);
+    jsonw_str(w, "ID", m->digest);
+    encode_descriptor(w, m);
+    jsonw_bool(w, "Available", true);
+    jsonw_begin(w, "Size");
+    jsonw_uint(w, "Content", m->content);
+    jsonw_uint(w, "Total", m->content + img->size);
+    jsonw_end(w);
+    jsonw_str(w, "Kind", "image");
+    jsonw_begin(w, "ImageData");
+    jsonw_begin(w, "Platform");
+    jsonw_str(w, "architecture", img->doc.architecture);
+    jsonw_str(w, "os", str_is_empty(img->doc.os) ? "linux" : img->doc.os);
+    if (!str_is_empty(img->doc.variant))
+        jsonw_str(w, "variant", img->doc.variant);
+    jsonw_end(w);
+    jsonw_begin(w, "Size");
+    jsonw_uint(w, "Unpacked", img->size);
+    jsonw_end(w);
+    jsonw_list_begin(w, "Containers");
+    jsonw_list_end(w);
+    jsonw_end(w);
+    jsonw_end(w);
+    jsonw_list_end(w);
+}
+
+/* How the layers lie on the disk, topmost first, as Docker's drivers tell it. */
+static void encode_graph_driver(struct jsonw *w, const struct image *img)
+{
+    AUTO(buf) struct buf lower = BUF_INIT(1u << 20);
+    size_t n = strv_len(img->layer_dirs);
+    bool files = n > 0;
+
+    for (size_t i = n; i-- > 0;) {
+        (void)buf_printf(&lower, "%s%s", lower.len ? ":" : "", img->layer_dirs[i]);
+        files = files && str_has_suffix(img->layer_dirs[i], ".erofs");
+    }
+    jsonw_begin(w, "GraphDriver");
+    jsonw_begin(w, "Data");
+    jsonw_str(w, "LowerDir", buf_str(&lower));
+    jsonw_end(w);
+    jsonw_str(w, "Name", files ? "erofs" : "overlay");
+    jsonw_end(w);
+}
+
+void encode_image(const struct image *img, const struct image_manifest *manifest, bool manifests,
+                  unsigned version, struct buf *out)
 {
     const struct oci_image *doc = &img->doc;
     struct container_config config = config_of_image(&doc->config);
@@ -397,10 +461,7 @@ void encode_image(const struct image *img, unsigned version, struct buf *out)
     jsonw_uint(&w, "Size", img->size);
     if (version < 44)
         jsonw_uint(&w, "VirtualSize", img->size);
-    jsonw_begin(&w, "GraphDriver");
-    jsonw_null(&w, "Data");
-    jsonw_str(&w, "Name", "overlay");
-    jsonw_end(&w);
+    encode_graph_driver(&w, img);
     jsonw_begin(&w, "RootFS");
     jsonw_str(&w, "Type", "layers");
     jsonw_strv(&w, "Layers", doc->rootfs.diff_ids);
@@ -408,11 +469,14 @@ void encode_image(const struct image *img, unsigned version, struct buf *out)
     jsonw_begin(&w, "Metadata");
     jsonw_time(&w, "LastTagTime", img->tagged);
     jsonw_end(&w);
+    if (version >= 48)
+        encode_manifest(&w, img, manifest, manifests);
     jsonw_end(&w);
     (void)buf_putc(out, '\n');
 }
 
-void encode_image_summary(struct jsonw *w, const struct image *img, unsigned version)
+void encode_image_summary(struct jsonw *w, const struct image *img, unsigned version,
+                          int64_t shared, int64_t containers, const struct image_manifest *manifest)
 {
     jsonw_begin(w, NULL);
     jsonw_str(w, "Id", img->id);
@@ -421,11 +485,12 @@ void encode_image_summary(struct jsonw *w, const struct image *img, unsigned ver
     jsonw_strv(w, "RepoDigests", img->repo_digests);
     jsonw_int(w, "Created", img->doc.created / NSEC_PER_SEC);
     jsonw_uint(w, "Size", img->size);
-    jsonw_int(w, "SharedSize", -1);
+    jsonw_int(w, "SharedSize", shared);
     if (version < 44)
         jsonw_uint(w, "VirtualSize", img->size);
     jsonw_map(w, "Labels", &img->doc.config.labels);
-    jsonw_int(w, "Containers", -1);
+    jsonw_int(w, "Containers", containers);
+    encode_manifest(w, img, manifest, true);
     jsonw_end(w);
 }
 

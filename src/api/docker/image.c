@@ -51,10 +51,30 @@ static bool labels_match(const struct json_map *labels, char *const *wanted)
 
 struct image_filter {
     char *const *references;
-    char *const *labels;
+    char *const *labels, *const *not_labels;
+    char *const *ids; /* beginnings */
     bool has_dangling, dangling;
-    int64_t before, since; /* creation times, ns; 0: not asked */
+    int64_t before, since, until; /* creation times, ns; 0: not asked */
 };
+
+static bool any_id_matches(const struct image *img, char *const *ids)
+{
+    for (; *ids; ids++) {
+        const char *want = str_has_prefix(*ids, "sha256:") ? *ids + 7 : *ids;
+
+        if (str_has_prefix(img->id + 7, want))
+            return true;
+    }
+    return false;
+}
+
+static bool no_label_matches(const struct json_map *labels, char *const *unwanted)
+{
+    for (; unwanted && *unwanted; unwanted++)
+        if (labels_match(labels, (char *const[]){*unwanted, NULL}))
+            return false;
+    return true;
+}
 
 static bool image_wanted(const struct image *img, const struct image_filter *f)
 {
@@ -63,6 +83,9 @@ static bool image_wanted(const struct image *img, const struct image_filter *f)
     return (!f->references || any_reference_matches(img, f->references)) &&
            (!f->labels || labels_match(&img->doc.config.labels, f->labels)) &&
            (!f->has_dangling || f->dangling == dangling) &&
+           (!f->ids || any_id_matches(img, f->ids)) &&
+           no_label_matches(&img->doc.config.labels, f->not_labels) &&
+           (!f->until || img->doc.created < f->until) &&
            (!f->before || img->doc.created < f->before) &&
            (!f->since || img->doc.created > f->since);
 }
@@ -83,7 +106,8 @@ static int filter_image_time(struct engine *en, char *const *names, int64_t *ret
 static int image_filter_read(struct engine *en, const struct filter_set *set,
                              struct image_filter *f, struct error *e)
 {
-    static const char *const known[] = {"reference", "label", "dangling", "before", "since"};
+    static const char *const known[] = {"reference", "label", "label!", "dangling",
+                                        "before",    "since", "until",  "id"};
     char *const *dangling = filter_set_get(set, "dangling");
     int r;
 
@@ -98,10 +122,48 @@ static int image_filter_read(struct engine *en, const struct filter_set *set,
     }
     f->references = filter_set_get(set, "reference");
     f->labels = filter_set_get(set, "label");
+    f->not_labels = filter_set_get(set, "label!");
+    f->ids = filter_set_get(set, "id");
+    char *const *until = filter_set_get(set, "until");
+    if (until && until[0] && (r = docker_when_parse("until", until[0], &f->until, e)) < 0)
+        return r;
     f->has_dangling = dangling && dangling[0];
     f->dangling = f->has_dangling && parse_bool_query(dangling[0], false);
     r = filter_image_time(en, filter_set_get(set, "before"), &f->before, e);
     return r < 0 ? r : filter_image_time(en, filter_set_get(set, "since"), &f->since, e);
+}
+
+static void encode_list_item(struct jsonw *w, struct http_request *req, void *ctx,
+                             const struct usage_image *x, bool computed)
+{
+    if (!http_query_bool(req, "manifests", false) || http_version(req) < 47) {
+        encode_image_summary(w, x->image, http_version(req), computed ? (int64_t)x->shared : -1,
+                             computed ? x->containers : -1, NULL);
+        return;
+    }
+    struct image_manifest m = {0};
+    image_manifest_get(engine_images(api_engine(ctx)), x->image, &m);
+    encode_image_summary(w, x->image, http_version(req), computed ? (int64_t)x->shared : -1,
+                         computed ? x->containers : -1, &m);
+    image_manifest_done(&m);
+}
+
+/* All images; what costs more to find out only when it is asked for. */
+static int list_images(struct engine *en, bool compute, struct engine_usage *u, struct error *e)
+{
+    struct image_list list = {0};
+    int r;
+
+    if (compute)
+        return engine_usage(en, USAGE_IMAGES, u, e);
+    r = image_list(engine_images(en), &list, e);
+    if (r < 0)
+        return r;
+    u->images = xcalloc(list.len + 1, sizeof(*u->images));
+    for (; u->nimages < list.len; u->nimages++)
+        u->images[u->nimages].image = image_ref(list.items[u->nimages]);
+    image_list_done(&list);
+    return 0;
 }
 
 void api_image_list(struct http_request *req, void *ctx)
@@ -109,27 +171,28 @@ void api_image_list(struct http_request *req, void *ctx)
     AUTO(error) struct error e = ERROR_INIT;
     AUTO(filter_set) struct filter_set set = {0};
     struct image_filter f = {0};
-    struct image_list list = {0};
+    struct engine_usage u = {0};
     struct buf b = ANSWER_INIT;
     struct jsonw w = {.out = &b};
     const char *old = http_query(req, "filter"); /* a reference, until 1.40 */
+    bool compute = http_query_bool(req, "shared-size", false);
 
     if (api_filters(req, &set) < 0)
         return;
     if (!str_is_empty(old))
         filter_set_add(&set, "reference", old);
     if (image_filter_read(api_engine(ctx), &set, &f, &e) < 0 ||
-        image_list(engine_images(api_engine(ctx)), &list, &e) < 0) {
+        list_images(api_engine(ctx), compute, &u, &e) < 0) {
         http_reply_error(req, &e);
         return;
     }
     jsonw_list_begin(&w, NULL);
-    for (size_t i = 0; i < list.len; i++)
-        if (image_wanted(list.items[i], &f))
-            encode_image_summary(&w, list.items[i], http_version(req));
+    for (size_t i = 0; i < u.nimages; i++)
+        if (image_wanted(u.images[i].image, &f))
+            encode_list_item(&w, req, ctx, &u.images[i], compute);
     jsonw_list_end(&w);
     (void)buf_putc(&b, '\n');
-    image_list_done(&list);
+    engine_usage_done(&u);
     http_reply_json(req, 200, &b);
 }
 
@@ -276,11 +339,14 @@ static int resolve(struct http_request *req, void *ctx, struct image **ret)
 void api_image_inspect(struct http_request *req, void *ctx)
 {
     AUTOPTR(image) struct image *img = NULL;
+    struct image_manifest manifest = {0};
     struct buf b = ANSWER_INIT;
 
     if (resolve(req, ctx, &img) < 0)
         return;
-    encode_image(img, http_version(req), &b);
+    image_manifest_get(engine_images(api_engine(ctx)), img, &manifest);
+    encode_image(img, &manifest, http_query_bool(req, "manifests", false), http_version(req), &b);
+    image_manifest_done(&manifest);
     http_reply_json(req, 200, &b);
 }
 

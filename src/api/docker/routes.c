@@ -23,6 +23,12 @@ const struct http_route docker_routes[] = {
     {"GET", "/plugins", api_plugins, 0, 0},
     {"GET", "/plugins/{name*}/json", api_plugin_inspect, 0, 0},
 
+    {"GET", "/system/df", api_system_df, 0, 0},
+    {"POST", "/containers/prune", api_container_prune, 0, 0},
+    {"POST", "/images/prune", api_image_prune, 0, 0},
+    {"POST", "/networks/prune", api_network_prune, 0, 0},
+    {"POST", "/build/prune", api_build_prune, 0, 0},
+    {"POST", "/volumes/prune", api_volume_prune, 0, 0},
     {"GET", "/containers/json", api_container_list, 0, 0},
     {"POST", "/containers/create", api_container_create, 0, 0},
     {"GET", "/containers/{id}/json", api_container_inspect, 0, 0},
@@ -79,7 +85,6 @@ const struct http_route docker_routes[] = {
     {"DELETE", "/volumes/{name}", api_volume_remove, 0, 0},
 
     /* Docker has these; saying which is better than "page not found". */
-    {"GET", "/system/df", api_not_supported, 0, 0},
     {"POST", "/session", api_not_supported, 0, 0},
     {"POST", "/grpc", api_not_supported, 0, 0},
     {"GET", "/distribution/{name*}/json", api_not_supported, 0, 0},
@@ -88,8 +93,6 @@ const struct http_route docker_routes[] = {
     {"GET", "/containers/{id}/attach/ws", api_not_supported, 0, 0},
     {"GET", "/containers/{id}/archive", api_not_supported, 0, 0},
     {"PUT", "/containers/{id}/archive", api_not_supported, HTTP_STREAM_BODY, 0},
-    {"POST", "/containers/prune", api_not_supported, 0, 0},
-    {"POST", "/images/prune", api_not_supported, 0, 0},
     {"POST", "/networks/{rest*}", api_not_supported, 0, 0},
     {"DELETE", "/networks/{rest*}", api_not_supported, 0, 0},
     {"POST", "/volumes/{rest*}", api_not_supported, 0, 0},
