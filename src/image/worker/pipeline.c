@@ -7,7 +7,7 @@
 #include "base/alloc.h"
 #include "image/worker/worker.h"
 
-#define POOL_MAX 64
+#define POOL_MAX 24
 
 void chunkq_init(struct chunkq *q)
 {

@@ -53,8 +53,10 @@ int sandbox_enter(unsigned uid, unsigned gid, struct error *e) MUST_CHECK;
 
 /* --- pipeline.c ------------------------------------------------------------------------------ */
 
-#define CHUNK_SIZE  (128u * 1024)
-#define CHUNK_DEPTH 8
+/* ISA-L decodes the first 64 KiB of each piece of output into a buffer of its own and copies them:
+ * larger pieces cost less, until they fall out of the cache before the next stage has them. */
+#define CHUNK_SIZE  (256u * 1024)
+#define CHUNK_DEPTH 4
 
 struct chunk {
     size_t len;
