@@ -171,8 +171,10 @@ static int fill_dir(struct erofs_writer *w, const struct layer_entry *entry, uin
     uint32_t mode = entry->mode & 07777;
     int r;
 
-    if (old)
+    if (old) {
         erofs_xattrs_unpack(&x, old, dir->xattr_len);
+        erofs_xattrs_chmod(&x, old, mode);
+    }
     r = erofs_xattrs_take(&x, entry, &mode, e);
     if (r == 0 && x.n > 0) {
         erofs_xattrs_pack(&x, &packed);

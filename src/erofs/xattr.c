@@ -209,6 +209,32 @@ static int acl_check(const struct layer_xattr *x, uint32_t *mode)
     return more;
 }
 
+void erofs_xattrs_chmod(struct erofs_xattrs *x, char *packed, uint32_t mode)
+{
+    const struct layer_xattr *old = find(x, ACL_ACCESS);
+    struct acl *acl;
+    struct acl_entry *group = NULL;
+    size_t n;
+
+    if (!old)
+        return;
+    acl = (struct acl *)(void *)(packed + ((const char *)old->value - packed));
+    n = (old->size - sizeof *acl) / sizeof acl->entries[0];
+    for (size_t i = 0; i < n; i++) {
+        struct acl_entry *one = &acl->entries[i];
+        unsigned tag = le16toh(one->tag);
+
+        if (tag == ACL_USER_OBJ)
+            one->perm = htole16((uint16_t)(mode >> 6 & 7));
+        else if (tag == ACL_OTHER)
+            one->perm = htole16((uint16_t)(mode & 7));
+        else if (tag == ACL_GROUP_OBJ || tag == ACL_MASK)
+            group = one; /* the mask comes later, and counts when it is there */
+    }
+    if (group)
+        group->perm = htole16((uint16_t)(mode >> 3 & 7));
+}
+
 static int capability_check(const struct layer_xattr *x)
 {
     const struct vfs_ns_cap_data *cap = x->value;
@@ -240,8 +266,11 @@ static int check(const struct layer_xattr *x, enum layer_entry_type type, uint32
         return type == LAYER_FILE || type == LAYER_DIR;
     if (STREQ(x->name, ACL_ACCESS))
         return type == LAYER_SYMLINK ? 0 : acl_check(x, mode);
-    if (STREQ(x->name, ACL_DEFAULT))
-        return type == LAYER_DIR ? acl_check(x, &unused) : 0;
+    if (STREQ(x->name, ACL_DEFAULT)) {
+        /* No mode can say this one; one without entries takes away what was there. */
+        r = type == LAYER_DIR ? acl_check(x, &unused) : 0;
+        return r == 0 && type == LAYER_DIR ? x->size > sizeof(struct acl) : r;
+    }
     if (STREQ(x->name, CAPABILITY))
         r = capability_check(x);
     return r < 0 ? r : 1;

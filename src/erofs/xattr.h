@@ -31,6 +31,10 @@ void erofs_xattrs_set(struct erofs_xattrs *x, const char *name, const void *valu
 int erofs_xattrs_take(struct erofs_xattrs *x, const struct layer_entry *entry, uint32_t *mode,
                       struct error *e) MUST_CHECK;
 
+/* A new mode for what has these attributes, which lie in `packed`: chmod(2) changes access control
+ * lists. */
+void erofs_xattrs_chmod(struct erofs_xattrs *x, char *packed, uint32_t mode);
+
 /* To and from one piece of memory, for what waits until folders are written. */
 void erofs_xattrs_pack(const struct erofs_xattrs *x, struct buf *out);
 void erofs_xattrs_unpack(struct erofs_xattrs *x, const char *packed, size_t len);
