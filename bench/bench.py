@@ -21,6 +21,8 @@ import tempfile
 import threading
 import time
 
+import images as image_rows
+
 TOP = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 POUCH_BIN = os.environ.get("POUCH_BIN", os.path.join(TOP, "build", "bin"))
 
@@ -747,27 +749,13 @@ class Bench:
         self.add("engine, 100 containers (docker: 10) (PSS)", "MiB", loaded, [(None, 16, "<=")])
 
     def row_pull(self):
-        must([os.path.join(TOP, "tools", "make-images"), "push", self.registry, "big:latest"])
+        image_rows.row_pull(self, TOP)
 
-        def pull(engine):
-            took = timed([*engine.cli(), "pull", "-q", f"{self.registry}/big:latest"]) / 1000
-            engine.ctl("rmi", f"{self.registry}/big:latest")
-            return took
-        self.add("pull and unpack 80 MB gzip, 8,900 files", "s", self.interleave(
-            {engine.name: (lambda one=engine: pull(one)) for engine in self.engines},
-            self.rounds(4)), [(None, 0.6, "<=")])
+    def row_pulls(self):
+        image_rows.row_pulls(self, TOP)
 
-    def row_load(self):
-        folder = must([os.path.join(TOP, "tools", "make-images"), "bench"])
-        archive = os.path.join(folder, "big.docker.tar")
-
-        def load(engine):
-            took = timed([*engine.cli(), "load", "-q", "-i", archive]) / 1000
-            engine.ctl("rmi", "big:latest")
-            return took
-        self.add("load 220 MB, 8,900 files", "s", self.interleave(
-            {engine.name: (lambda one=engine: load(one)) for engine in self.engines},
-            self.rounds(3)), [])
+    def row_image_life(self):
+        image_rows.row_life(self, TOP)
 
     def row_ps(self):
         count = 500 if self.args.rounds < 20 else 1000
@@ -900,7 +888,8 @@ class Bench:
 
     ROWS = {"rich": row_rich, "plugins": row_plugins, "run": row_run, "runtimes": row_runtimes,
             "bridge": row_bridge, "exec": row_exec, "rate": row_rate,
-            "memory": row_memory, "pull": row_pull, "load": row_load, "ps": row_ps}
+            "memory": row_memory, "pull": row_pull, "pulls": row_pulls,
+            "image-life": row_image_life, "ps": row_ps}
 
 
 def own_cgroup_folder():
@@ -957,7 +946,7 @@ def main():
     failed = False
     try:
         rows = args.rows or list(Bench.ROWS)
-        if "pull" in rows:
+        if {"pull", "pulls", "image-life"} & set(rows):
             bench.start_registry()
         bench.setup()
         for row in rows:

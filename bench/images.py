@@ -1,0 +1,282 @@
+"""The rows of bench.py about images: pulling, what it takes of memory and disk, removing, saving, loading,
+pushing, committing. Pouch beside dockerd, containerd alone (ctr), podman, and skopeo, which only
+downloads. All from one registry on loopback; the page cache is warm, nothing is dropped."""
+import glob
+import json
+import os
+import shutil
+import subprocess
+import threading
+import time
+
+KINDS = (("big", "one layer of 80 MB gzip, 220 MB in 8,900 files"), ("bigzstd", "the same by zstd"),
+         ("twenty", "the same in 20 layers"), ("many", "one layer of 60,000 small files"))
+
+
+def run(argv, **kwargs):
+    return subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          check=False, **kwargs)
+
+
+def must(argv, **kwargs):
+    done = run(argv, **kwargs)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(argv[:8])}: {(done.stderr or done.stdout).strip()[-300:]}")
+    return done.stdout.strip()
+
+
+def seconds(argv):
+    start = time.perf_counter()
+    must(argv)
+    return time.perf_counter() - start
+
+
+class Contender:
+    """Somebody who can pull: commands, folders, and the processes that belong to it."""
+
+    def __init__(self, name, pull, remove, folders, pids=()):
+        self.name, self.pull, self.remove = name, pull, remove
+        self.folders, self.pids = folders, list(pids)
+
+    def disk(self):
+        """MiB under its folders, as the disk counts them."""
+        total = 0
+        for folder in self.folders:
+            if os.path.isdir(folder):
+                # Containers' files come and go while another engine's command runs.
+                said = run(["du", "-sk", "--one-file-system", folder]).stdout.split()
+                total += int(said[0]) if said else 0
+        return total / 1024
+
+
+def tree(pids):
+    """These processes and all below them."""
+    found, left = [], list(pids)
+    while left:
+        pid = left.pop()
+        found.append(pid)
+        for path in glob.glob(f"/proc/{pid}/task/*/children"):
+            try:
+                with open(path, encoding="ascii") as text:
+                    left += [int(word) for word in text.read().split()]
+            except OSError:
+                pass
+    return found
+
+
+def pss(pid):
+    try:
+        with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as text:
+            for line in text:
+                if line.startswith("Pss:"):
+                    return int(line.split()[1])
+    except OSError:
+        pass
+    return 0
+
+
+class Sampler(threading.Thread):
+    """The highest sum of PSS of some processes and of the command that is measured, in MiB."""
+
+    def __init__(self, pids, command):
+        super().__init__(daemon=True)
+        self.pids, self.command, self.peak, self.done = pids, command, 0, False
+
+    def run(self):
+        while not self.done:
+            self.peak = max(self.peak, sum(map(pss, tree([*self.pids, self.command]))) / 1024)
+            time.sleep(0.01)
+
+
+def peak_memory(contender, ref):
+    process = subprocess.Popen(contender.pull(ref), stdin=subprocess.DEVNULL,
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    sampler = Sampler(contender.pids, process.pid)
+    sampler.start()
+    said = process.stderr.read()
+    status = process.wait()
+    sampler.done = True
+    sampler.join()
+    if status:
+        raise RuntimeError(f"{contender.name}: {said.decode()[-300:]}")
+    return sampler.peak
+
+
+def contenders(bench):
+    """Who is there to be measured."""
+    found = []
+    for engine in bench.engines:
+        cli = engine.cli()
+        found.append(Contender(
+            engine.name, lambda ref, cli=cli: [*cli, "pull", "-q", ref],
+            lambda ref, cli=cli: [*cli, "rmi", ref],
+            [os.path.join(engine.work, "root"), os.path.join(engine.work, "ctd")],
+            [process.pid for process in engine.processes]))
+        if engine.name == "docker" and shutil.which("ctr"):
+            ctr = ["ctr", "-a", os.path.join(engine.work, "ctd.sock"), "images"]
+            found.append(Contender(
+                "ctr", lambda ref, ctr=ctr: [*ctr, "pull", "--plain-http", ref],
+                lambda ref, ctr=ctr: [*ctr, "rm", "--sync", ref],
+                [os.path.join(engine.work, "ctd")], [engine.processes[0].pid]))
+    if shutil.which("podman"):
+        root = os.path.join(bench.work, "podman")
+        podman = ["podman", "--root", root, "--runroot", root + "-run", "--storage-driver", "overlay",
+                  "--cgroup-manager", "cgroupfs"]
+        found.append(Contender(
+            "podman", lambda ref: [*podman, "pull", "-q", "--tls-verify=false", ref],
+            lambda ref: [*podman, "rmi", "-f", ref], [root]))
+    if shutil.which("skopeo"):
+        folder = os.path.join(bench.work, "skopeo")
+        found.append(Contender(
+            "skopeo, download only",
+            lambda ref: ["skopeo", "copy", "-q", "--src-tls-verify=false", "docker://" + ref,
+                         "dir:" + folder],
+            lambda ref: ["rm", "-rf", folder], [folder]))
+    for name in ("podman", "skopeo"):
+        if not shutil.which(name):
+            bench.reasons.append(f"{name} is not installed (./dev bench --install)")
+    return [one for one in found if one.name.split(",")[0] not in bench.args.without]
+
+
+def limits(bench, top):
+    """What the parts of a pull take alone here, in seconds: {inflate, hash, write, pipeline}."""
+    program = os.path.join(top, "build", "tests", "tools", "layer-bench")
+    layout = os.path.join(must([os.path.join(top, "tools", "make-images"), "bench"]), "bench-layout")
+    with open(os.path.join(layout, "index.json"), encoding="utf-8") as text:
+        entry = next(one for one in json.load(text)["manifests"]
+                     if one["annotations"]["io.containerd.image.name"] == "big:latest")
+    with open(os.path.join(layout, "blobs", *entry["digest"].split(":")), encoding="utf-8") as text:
+        blob = json.load(text)["layers"][-1]["digest"]
+    said = must([program, "--rounds", "3", os.path.join(layout, "blobs", *blob.split(":")), bench.work])
+    return {line.split()[0]: float(line.split()[1]) / 1000 for line in said.splitlines()}
+
+
+def row_pull(bench, top):
+    """Pulls of each kind of image in turns; then memory and disk of one more; then removal."""
+    who = contenders(bench)
+    images = [f"{name}:latest" for name, _ in KINDS]
+    must([os.path.join(top, "tools", "make-images"), "push", bench.registry, *images])
+    for name, text in KINDS:
+        ref = f"{bench.registry}/{name}:latest"
+        taking = list(who)
+        for one in who:  # what somebody cannot pull at all is said, not hidden
+            done = run(one.pull(ref))
+            run(one.remove(ref))
+            if done.returncode != 0:
+                if one.name == "pouch":
+                    raise RuntimeError(done.stderr.strip()[-300:])
+                bench.reasons.append(f"{one.name} cannot pull {name}: {done.stderr.strip()[-200:]}")
+                taking.remove(one)
+        times, gone, memory, disk = ({one.name: [] for one in taking} for _ in range(4))
+        for _ in range(bench.rounds(5)):
+            for one in taking:
+                times[one.name].append(seconds(one.pull(ref)))
+                gone[one.name].append(seconds(one.remove(ref)) * 1000)
+        for one in taking:
+            before = one.disk()
+            memory[one.name].append(peak_memory(one, ref))
+            disk[one.name].append(one.disk() - before)
+            must(one.remove(ref))
+        targets = [("docker", 1 / 4, "<=")]
+        if name == "big":
+            parts = limits(bench, top)
+            for part in ("inflate", "hash", "write"):
+                times[part + " alone"] = [parts[part]]
+            times["pouch-image without a network"] = [parts["pipeline"]]
+            longest = max(("inflate", "hash", "write"), key=parts.get)
+            targets.append((longest + " alone", 1.5, "<="))
+        bench.add(f"pull: {text}", "s", times, targets)
+        bench.add(f"pull, peak memory of all its processes: {name}", "MiB", memory,
+                  [(None, 32, "<=")])
+        bench.add(f"pull, disk used afterwards: {name}", "MiB", disk, [("docker", 1, "<=")])
+        bench.add(f"remove: {name}", "ms", gone, [("docker", 1 / 5, "<=")])
+
+
+def row_pulls(bench, top):
+    """Ten pulls at once of images that share all but one layer."""
+    who = [one for one in contenders(bench) if "only" not in one.name]
+    refs = shared_images(bench, top)
+    times = {one.name: [] for one in who}
+    for _ in range(bench.rounds(3)):
+        for one in who:
+            start = time.perf_counter()
+            running = [subprocess.Popen(one.pull(ref), stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+                       for ref in refs]
+            said = [process.communicate()[1] for process in running]
+            took = time.perf_counter() - start
+            if any(process.returncode for process in running):
+                raise RuntimeError(f"{one.name}: {b' '.join(said).decode()[-300:]}")
+            times[one.name].append(took)
+            for ref in refs:
+                must(one.remove(ref))
+    bench.add("ten pulls at once, 20 layers shared", "s", times, [("docker", 1, "<=")])
+
+
+def shared_images(bench, top):
+    """twenty:latest under ten names, each with a configuration and one small layer of its own."""
+    import sys  # pylint: disable=import-outside-toplevel
+    sys.path.insert(0, os.path.join(top, "tools"))
+    import ocilib  # pylint: disable=import-outside-toplevel,import-error
+    must([os.path.join(top, "tools", "make-images"), "push", bench.registry, "twenty:latest"])
+    layout = os.path.join(must([os.path.join(top, "tools", "make-images"), "bench"]), "bench-layout")
+
+    def read(digest):
+        with open(os.path.join(layout, "blobs", *digest.split(":")), "rb") as data:
+            return data.read()
+    with open(os.path.join(layout, "index.json"), encoding="utf-8") as text:
+        entry = next(one for one in json.load(text)["manifests"]
+                     if one["annotations"]["io.containerd.image.name"] == "twenty:latest")
+    manifest = json.loads(read(entry["digest"]))
+    config = json.loads(read(manifest["config"]["digest"]))
+    layers = [{"digest": one["digest"], "diff_id": diff_id, "size": one["size"], "how": "gzip",
+               "path": os.path.join(layout, "blobs", *one["digest"].split(":"))}
+              for one, diff_id in zip(manifest["layers"], config["rootfs"]["diff_ids"])]
+    named = {f"twenty:own{at}": ocilib.image(
+        [*layers, ocilib.layer(ocilib.tar([ocilib.entry("own", f"{at}\n")]))], {"Cmd": ["sh"]})
+        for at in range(10)}
+    folder = os.path.join(bench.work, "shared-layout")
+    ocilib.write_layout(folder, named)
+    registry = ocilib.Registry(bench.registry)
+    for name in named:
+        registry.push_from_layout(folder, name)
+    shutil.rmtree(folder)
+    return [f"{bench.registry}/{name}" for name in named]
+
+
+def row_life(bench, top):
+    """What happens to an image that is there: save, load, push to where nothing of it is, commit."""
+    name = "big:latest"
+    must([os.path.join(top, "tools", "make-images"), "push", bench.registry, name])
+    ref = f"{bench.registry}/{name}"
+    samples = {what: {} for what in ("save", "load", "push", "commit")}
+    for engine in bench.engines:
+        must([*engine.cli(), "pull", "-q", ref])
+        must([*engine.cli(), "run", "--name", "hundred", "--network", "none", ref, "dd",
+              "if=/dev/urandom", "of=/hundred", "bs=1M", "count=100"])
+    for number in range(bench.rounds(3)):
+        for engine in bench.engines:
+            cli, archive = engine.cli(), os.path.join(bench.work, "saved.tar")
+
+            def put(what, value, name=engine.name):
+                samples[what].setdefault(name, []).append(value)
+            put("save", seconds([*cli, "save", "-o", archive, ref]))
+            fresh = f"{bench.registry}/{engine.name.replace(' ', '-')}-{number}:latest"
+            must([*cli, "tag", ref, fresh])
+            put("push", seconds([*cli, "push", fresh]))
+            must([*cli, "rmi", fresh])
+            put("commit", seconds([*cli, "commit", "hundred", "hundred:latest"]))
+            must([*cli, "rmi", "hundred:latest"])
+            must([*cli, "rm", "-f", "hundred"])
+            must([*cli, "rmi", ref])
+            put("load", seconds([*cli, "load", "-q", "-i", archive]))
+            must([*cli, "run", "--name", "hundred", "--network", "none", ref, "dd",
+                  "if=/dev/urandom", "of=/hundred", "bs=1M", "count=100"])
+            os.unlink(archive)
+    for engine in bench.engines:
+        engine.remove_all()
+        must([*engine.cli(), "rmi", ref])
+    bench.add("save: 220 MB, 8,900 files", "s", samples["save"], [("docker", 1, "<=")])
+    bench.add("load of what was saved", "s", samples["load"], [("docker", 1, "<=")])
+    bench.add("push to a new repository", "s", samples["push"], [("docker", 1, "<=")])
+    bench.add("commit of 100 MB", "s", samples["commit"], [("docker", 1, "<=")])
