@@ -8,15 +8,19 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/fs.h"
-#include "sys/cgroup.h"
 #include "base/str.h"
+#include "base/time.h"
 #include "oci-cli/oci-cli.h"
 #include "runtime/runtime.h"
+#include "sys/cgroup.h"
 #include "sys/seccomp.h"
+
+#define ENTER_WAIT_NS (10 * NSEC_PER_SEC)
 
 static int add_gids(const struct options *o, struct oci_process *p, struct error *e)
 {
@@ -184,26 +188,47 @@ static int sub_cgroup(const struct options *o, const struct state *s, char **ret
     return cgroup_check_below(s->cgroup_path, *ret, e);
 }
 
-static bool same_file(const char *a, const char *b)
+/* 1 the same, 0 not, -errno: who can say. */
+static int same_file(const char *a, const char *b)
 {
     struct stat x, y;
 
-    return stat(a, &x) == 0 && stat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+    if (stat(a, &x) < 0 || stat(b, &y) < 0)
+        return -errno;
+    return x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
-/* Before its pivot_root init's mount namespace shows the host: nobody may enter then. */
-static bool still_on_the_way(pid_t pid)
+/* At the gate everything of the container is made, and init says so by its name. */
+static bool at_gate(pid_t pid)
+{
+    AUTOFREE char *name = NULL;
+    char path[32];
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+    return fs_read_file(AT_FDCWD, path, 64, &name, NULL) == 0 && STREQ(name, RUNTIME_AT_GATE "\n");
+}
+
+/* Before its pivot_root init's mount namespace shows the host, and until it is at the gate its masked paths may be
+ * seen: nobody may enter then. */
+static bool on_the_way(const struct state *s)
 {
     char exe[32], root[32];
 
-    (void)snprintf(exe, sizeof(exe), "/proc/%d/exe", pid);
-    (void)snprintf(root, sizeof(root), "/proc/%d/root", pid);
-    return same_file(exe, "/proc/self/exe") && same_file(root, "/");
+    if (at_gate((pid_t)s->pid))
+        return false;
+    (void)snprintf(exe, sizeof(exe), "/proc/%d/exe", (pid_t)s->pid);
+    (void)snprintf(root, sizeof(root), "/proc/%d/root", (pid_t)s->pid);
+    /* Without root's rights nothing can be seen of init before it executes the program. */
+    if (!s->started)
+        return same_file(exe, "/proc/self/exe") != 0;
+    /* A container's own program may be this one, too. */
+    return same_file(exe, "/proc/self/exe") == 1 && same_file(root, "/") == 1;
 }
 
 static int check_state(const struct options *o, const struct state *s, struct error *e)
 {
     const char *status = state_status(s);
+    int64_t end = time_monotonic_ns() + ENTER_WAIT_NS;
 
     if (STREQ(status, "paused") && o->ignore_paused)
         return 0;
@@ -212,12 +237,15 @@ static int check_state(const struct options *o, const struct state *s, struct er
                          "cannot exec in container \"%s\": it is paused (--ignore-paused goes "
                          "on, and waits)",
                          s->id);
-    if (!STREQ(status, "running"))
-        return error_set(e, ERR_CONFLICT, "cannot exec in container \"%s\": it is %s", s->id,
-                         status);
-    if (still_on_the_way((pid_t)s->pid))
-        return error_set(e, ERR_CONFLICT, "cannot exec in container \"%s\": it is being started",
-                         s->id);
+    while (!STREQ(status, "stopped") && on_the_way(s)) {
+        if (time_monotonic_ns() > end)
+            return error_set(e, ERR_TIMEOUT,
+                             "cannot exec in container \"%s\": it was not made within 10 s", s->id);
+        (void)nanosleep(&(struct timespec){0, NSEC_PER_SEC / 1000}, NULL);
+        status = state_status(s);
+    }
+    if (STREQ(status, "stopped"))
+        return error_set(e, ERR_CONFLICT, "cannot exec in container \"%s\": it is stopped", s->id);
     return 0;
 }
 

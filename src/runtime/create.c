@@ -93,21 +93,6 @@ static int check_sysctls(const struct oci_spec *s, struct error *e)
     return 0;
 }
 
-/* Labels for a security module that the host does not run: the container starts without. */
-static void warn_labels(const struct oci_spec *s, char ***warnings)
-{
-    const char *profile = s->process->apparmor_profile;
-
-    if (!str_is_empty(profile) && !STREQ(profile, "unconfined") && !process_lsm_is_on("apparmor"))
-        strv_pushf(warnings, "AppArmor profile %s: not applied, the host has no AppArmor", profile);
-    if (!str_is_empty(s->process->selinux_label) && !process_lsm_is_on("selinux"))
-        strv_pushf(warnings, "SELinux label %s: not applied, the host has no SELinux",
-                   s->process->selinux_label);
-    if (!str_is_empty(s->linux->mount_label) && !process_lsm_is_on("selinux"))
-        strv_pushf(warnings, "mount label %s: not applied, the host has no SELinux",
-                   s->linux->mount_label);
-}
-
 static int check(const struct runtime_create *p, struct error *e)
 {
     int r = oci_spec_validate(p->spec, e);
@@ -122,7 +107,13 @@ static int check(const struct runtime_create *p, struct error *e)
         return error_set(e, ERR_FORBIDDEN,
                          "without root's rights a container needs a user namespace "
                          "(pouch-oci spec --rootless writes such a config.json)");
-    r = idmap_check(p->spec, e);
+    r = process_check_labels(p->spec->process, e);
+    if (r == 0 && !str_is_empty(p->spec->linux->mount_label) && !process_lsm_is_on("selinux"))
+        r = error_set(e, ERR_NOT_SUPPORTED,
+                      "linux.mountLabel \"%s\": this host does not run SELinux",
+                      p->spec->linux->mount_label);
+    if (r == 0)
+        r = idmap_check(p->spec, e);
     return r == 0 ? check_sysctls(p->spec, e) : r;
 }
 
@@ -494,7 +485,6 @@ int runtime_create(const struct runtime_create *p, struct runtime_created *ret, 
         return error_set_errno(e, errno, "cannot make a socket pair");
     stage_end = sync[0];
     c.cgroup_path = p->cgroup_path ? xstrdup(p->cgroup_path) : runtime_cgroup_path(p->spec, p->id);
-    warn_labels(p->spec, &c.warnings);
     r = own_cgroup ? runtime_cgroup_make(p->spec, c.cgroup_path, &c.warnings, e) : 0;
     if (r == 0 && p->spec->pouch && p->spec->pouch->cgroup_delegate) {
         r = cgroup_delegate(c.cgroup_path, (uid_t)mapped_root(&p->spec->linux->uid_mappings),

@@ -325,6 +325,8 @@ int runtime_exec(const struct runtime_exec *p, pid_t *ret_pid, char ***warnings,
     int flags = 0;
     int r = oci_process_validate(p->process, e);
 
+    if (r == 0)
+        r = process_check_labels(p->process, e);
     if (r < 0)
         return r;
     if (init < 0 && errno == ESRCH)

@@ -276,6 +276,8 @@ void init_run(const struct init_args *a)
     keep[3] = plan.listener;
     /* Nothing of the host may be reachable from here on. */
     process_close_others(keep, 4, 3 + p->preserve_fds);
+    /* From here on others may enter the container: exec looks for this name. */
+    (void)prctl(PR_SET_NAME, RUNTIME_AT_GATE, 0, 0, 0);
     wait_at_gate(p->gate_fd);
     if (runtime_run_hooks(p->spec, RUNTIME_HOOK_START_CONTAINER, p->id, p->bundle, getpid(),
                           "created", &e) < 0)

@@ -417,6 +417,22 @@ bool process_lsm_is_on(const char *name)
            text[0] == 'Y';
 }
 
+/* Whoever asks for a label counts on being confined: without is not an answer. */
+int process_check_labels(const struct oci_process *p, struct error *e)
+{
+    if (!str_is_empty(p->apparmor_profile) && !STREQ(p->apparmor_profile, "unconfined") &&
+        !process_lsm_is_on("apparmor"))
+        return error_set(e, ERR_NOT_SUPPORTED,
+                         "process.apparmorProfile \"%s\": this host does not run AppArmor "
+                         "(\"unconfined\" asks for none)",
+                         p->apparmor_profile);
+    if (!str_is_empty(p->selinux_label) && !process_lsm_is_on("selinux"))
+        return error_set(e, ERR_NOT_SUPPORTED,
+                         "process.selinuxLabel \"%s\": this host does not run SELinux",
+                         p->selinux_label);
+    return 0;
+}
+
 /* The container's /proc is ours: it was mounted by the runtime, or nothing is written. */
 static int set_labels(const struct process_plan *plan, struct error *e)
 {

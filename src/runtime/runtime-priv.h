@@ -107,6 +107,8 @@ int process_prepare(struct process_plan *plan, int rootfd, struct error *e) MUST
 int process_rlimit_number(const char *name); /* of "RLIMIT_…"; -EINVAL */
 /* Does the host run this security module, "apparmor" or "selinux"? Before its root is left. */
 bool process_lsm_is_on(const char *name);
+/* ERR_NOT_SUPPORTED for labels of a security module that the host does not run. */
+int process_check_labels(const struct oci_process *p, struct error *e) MUST_CHECK;
 int process_set_oom_score(struct process_plan *plan, struct error *e) MUST_CHECK;
 /* Ends by exec, or by telling status_fd why not; never returns. */
 void process_exec(struct process_plan *plan) __attribute__((noreturn));

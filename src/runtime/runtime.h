@@ -33,6 +33,9 @@ struct runtime_io {
                            way, as the terminal then has a name inside the container. Both -EBADF:
                            no terminal. In a zeroed struct set all to -EBADF: RUNTIME_IO_INIT */
 };
+/* What init is called (/proc/<pid>/comm) when all is made and it waits at the gate. */
+#define RUNTIME_AT_GATE "pouch:[created]"
+
 #define RUNTIME_IO_INIT                                                                            \
     {                                                                                              \
         -EBADF, -EBADF, -EBADF, -EBADF, -EBADF                                                     \

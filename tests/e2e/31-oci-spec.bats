@@ -290,6 +290,30 @@ assert s['state']['id'] == 'a' and s['state']['pid'] == $pid and s['state']['bun
     done
 }
 
+@test "labels of a security module that the host does not run are refused, as runc does" {
+    if [ -e /sys/fs/selinux/enforce ] || grep -qs Y /sys/module/apparmor/parameters/enabled; then
+        skip "this host runs AppArmor or SELinux"
+    fi
+    local change
+    can_run runc || true
+    for change in 'c["process"]["apparmorProfile"] = "strict"' 'c["process"]["selinuxLabel"] = "a:b:c:d"' \
+        'c["linux"]["mountLabel"] = "a:b:c:d"'; do
+        rm "$B/config.json"
+        oci spec --bundle "$B"
+        configure "$change"
+        run -1 oci run --bundle "$B" labelled </dev/null
+        [[ "$output" == *"this host does not run"* ]]
+        [ ! -e "$R/labelled" ]
+        ! can_run runc || run -1 other runc --root "$BATS_TEST_TMPDIR/runc" run --bundle "$B" labelled </dev/null
+    done
+    rm "$B/config.json"
+    oci spec --bundle "$B"
+    start_sleeper a 'c["process"]["apparmorProfile"] = "unconfined"'
+    run -1 oci exec --apparmor strict a true
+    [[ "$output" == *"does not run AppArmor"* ]]
+    oci exec a true
+}
+
 @test "features are those of the tables" {
     oci features >"$BATS_TEST_TMPDIR/f"
     /usr/bin/python3 - "$BATS_TEST_TMPDIR/f" <<'PY'

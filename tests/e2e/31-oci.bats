@@ -18,8 +18,17 @@ load oci
     oci create --bundle "$B" --pid-file "$BATS_TEST_TMPDIR/pid" two </dev/null >/dev/null 2>&1
     oci state two | grep '"status":"created"'
     [ -d "/proc/$(cat "$BATS_TEST_TMPDIR/pid")" ]
-    run -1 oci exec two true
-    [[ "$output" == *"it is created"* ]]
+    # As runc: a created container is whole, its program does not run yet. At once after create, many times.
+    run -5 oci exec two sh -c '[ ! -e /proc/1/root/etc/debian_version ] && grep -q "/proc/sys proc ro" /proc/mounts && exit 5'
+    oci state two | grep '"status":"created"'
+    [ "$(cat "/proc/$(cat "$BATS_TEST_TMPDIR/pid")/comm")" = "pouch:[created]" ]
+    local id
+    for id in many{1..10}; do
+        configure 'c["linux"]["cgroupsPath"] = "'"$CGROUP/$id"'"'
+        oci create --bundle "$B" "$id" </dev/null >/dev/null 2>&1
+        run -5 oci exec "$id" sh -c '[ -e /proc/1/comm ] && grep -q " /sys/firmware " /proc/mounts && exit 5'
+        oci delete "$id"
+    done
     oci start two
     oci state two | grep '"status":"running"'
     run -1 oci start two
