@@ -90,6 +90,7 @@ struct made {
     struct runtime_created created;
     int console; /* our end of the terminal's socket pair, -EBADF */
     struct cgroup_systemd scope;
+    bool placed; /* the scope is there, and this container's */
 };
 
 static void made_done(struct made *m)
@@ -148,11 +149,14 @@ bool own_pid_namespace(const struct oci_spec *s)
     return ns && str_is_empty(ns->path);
 }
 
-static int place_in_scope(void *data, pid_t init, struct error *e)
+static int place_in_scope(void *data, pid_t init, const struct cgroup_resources *res,
+                          struct error *e)
 {
-    const struct made *m = data;
+    struct made *m = data;
+    int r = cgroup_systemd_start(&m->scope, init, res, e);
 
-    return cgroup_systemd_start(&m->scope, init, m->spec.linux->resources, e);
+    m->placed = r == 0;
+    return r;
 }
 
 /* Nothing that start and delete would have to read the specification for. */
@@ -232,12 +236,17 @@ static int create(struct options *o, struct made *m, bool started, int gate, int
 
 static void undo_create(struct options *o, struct made *m)
 {
+    const char *cgroup = m->placed ? m->scope.path : m->created.cgroup_path;
+
     if (m->created.pid > 0) {
         (void)kill(m->created.pid, SIGKILL);
-        (void)!cgroup_kill(m->created.cgroup_path, NULL);
+        (void)!cgroup_kill(cgroup, NULL);
         (void)waitpid(m->created.pid, NULL, 0);
-        (void)!cgroup_remove(m->created.cgroup_path, NULL);
     }
+    if (m->placed)
+        (void)!cgroup_systemd_stop(m->scope.unit, cgroup, NULL);
+    if (m->placed || m->created.pid > 0)
+        (void)!cgroup_remove(cgroup, NULL);
     state_remove_dir(o, o->args[0]);
 }
 
@@ -324,6 +333,10 @@ int remove_container(struct options *o, const struct state *s, struct error *e)
     /* With a pid namespace of its own the kernel has killed all with init. */
     int r = s->own_pid_ns ? 0 : cgroup_kill(s->cgroup_path, e);
 
+    if (r == 0 && s->unit && cgroup_systemd_stop(s->unit, s->cgroup_path, &hook) < 0) {
+        warn_user(o, "%s", error_message(&hook));
+        error_done(&hook);
+    }
     if (r == 0)
         r = cgroup_remove(s->cgroup_path, e);
     if (r < 0)

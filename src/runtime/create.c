@@ -265,6 +265,15 @@ int runtime_cgroup_make(const struct oci_spec *spec, const char *path, char ***w
     return err;
 }
 
+static int place(const struct runtime_create *p, pid_t pid, struct error *e)
+{
+    struct cgroup_resources copy = {.devices = {NULL, 0}};
+    int r = p->place(p->place_data, pid, with_default_devices(p->spec->linux->resources, &copy), e);
+
+    free(copy.devices.items);
+    return r;
+}
+
 /* The pid that a pidfd stands for, as this process sees it. */
 static pid_t pid_of_pidfd(int pidfd)
 {
@@ -356,10 +365,13 @@ static int answer(const struct runtime_create *p, struct runtime_created *c,
         r = answer_hooks(p, c->pid, sync, e);
         break;
     case SYNC_NEED_PLACE:
-        r = p->place(p->place_data, c->pid, e);
+        r = place(p, c->pid, e);
         c->placed = r == 0;
         if (r == 0 && !(p->flags & RUNTIME_KEEP_CGROUP))
             r = runtime_cgroup_make(p->spec, c->cgroup_path, &c->warnings, e);
+        /* systemd has put it only where it has something to do itself. */
+        if (r == 0 && cgroup_host_layout() != CGROUP_V2)
+            r = cgroup_join(c->cgroup_path, c->pid, e);
         if (r == 0)
             r = sync_answer(sync, 0, -EBADF, e);
         break;

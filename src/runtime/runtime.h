@@ -92,7 +92,7 @@ struct runtime_create {
      * For cgroups that somebody else makes around a process that is there (systemd): called when
      * init waits, and puts it into cgroup_path, which has to be given. Limits are written after it.
      */
-    int (*place)(void *data, pid_t init, struct error *e);
+    int (*place)(void *data, pid_t init, const struct cgroup_resources *r, struct error *e);
     void *place_data;
     unsigned preserve_fds; /* 3 to 2 + preserve_fds are open in the program, too */
     unsigned flags;        /* RUNTIME_… */

@@ -23,12 +23,14 @@
 #include "base/str.h"
 #include "base/strv.h"
 #include "base/time.h"
+#include "sys/cgroup-priv.h"
 #include "sys/cgroup-systemd.h"
 
 #define PRIVATE_SOCKET "/run/systemd/private"
 #define MESSAGE_MAX    (1u << 20)
 #define WAIT_NS        (60 * NSEC_PER_SEC)
-#define EXISTS_WAIT_NS (2 * NSEC_PER_SEC)
+#define STOP_WAIT_NS   (20 * NSEC_PER_SEC)
+#define EXISTS_WAIT_NS (10 * NSEC_PER_SEC)
 
 #define MANAGER_PATH "/org/freedesktop/systemd1"
 #define MANAGER      "org.freedesktop.systemd1.Manager"
@@ -40,6 +42,8 @@ enum { FIELD_SIGNATURE = 8 };
 struct bus {
     int fd;
     uint32_t serial;
+    char **
+        ended; /* jobs that ended before the answer that names them: path, result, path, result … */
 };
 
 /* --- writing ------------------------------------------------------------------------------- */
@@ -194,9 +198,14 @@ static int read_all(int fd, void *to, size_t n, int64_t end)
     return 0;
 }
 
+/*
+ * All in one write, and nothing more until the answer is there: where a message comes in one piece with BEGIN, systemd
+ * (252) reads both, goes from authenticating to running, and looks at the message when the next byte comes, which may
+ * be never.
+ */
 static int authenticate(int fd)
 {
-    char hello[64], uid[16], hex[40], answer[256];
+    char hello[96], uid[16], hex[40], answer[256];
     int64_t end = time_monotonic_ns() + WAIT_NS;
     size_t n = 0;
     int r;
@@ -204,14 +213,12 @@ static int authenticate(int fd)
     (void)snprintf(uid, sizeof(uid), "%u", geteuid());
     hex_encode(uid, strlen(uid), hex);
     hello[0] = '\0';
-    (void)snprintf(hello + 1, sizeof(hello) - 1, "AUTH EXTERNAL %s\r\n", hex);
+    (void)snprintf(hello + 1, sizeof(hello) - 1, "AUTH EXTERNAL %s\r\nBEGIN\r\n", hex);
     r = fs_write_all(fd, hello, 1 + strlen(hello + 1));
     while (r == 0 && n < sizeof(answer) - 1 && !(n && answer[n - 1] == '\n'))
         r = read_all(fd, answer + n++, 1, end);
     answer[n] = '\0';
-    if (r == 0 && !str_has_prefix(answer, "OK "))
-        r = -EACCES;
-    return r == 0 ? fs_write_all(fd, "BEGIN\r\n", 7) : r;
+    return r == 0 && !str_has_prefix(answer, "OK ") ? -EACCES : r;
 }
 
 static int connect_to(const char *path)
@@ -362,7 +369,27 @@ static int send_call(struct bus *bus, const char *member, const char *signature,
 
 static enum error_code error_of(const char *name)
 {
+    if (str_has_suffix(name, ".NoSuchUnit"))
+        return ERR_NOT_FOUND;
     return str_has_suffix(name, ".UnitExists") ? ERR_CONFLICT : ERR_UNAVAILABLE;
+}
+
+/* JobRemoved (id, job, unit, result): 1, and the job and its result, which lie in the message. */
+static int read_job_removed(const struct message *m, const char **ret_job, const char **ret_result)
+{
+    const char *job, *unit, *result;
+    size_t at = 4;
+
+    if (m->type != SIGNAL || !STREQ(m->member, "JobRemoved"))
+        return 0;
+    job = get_string(m->body.data, m->body.len, &at);
+    unit = job ? get_string(m->body.data, m->body.len, &at) : NULL;
+    result = unit ? get_string(m->body.data, m->body.len, &at) : NULL;
+    if (!result)
+        return 0;
+    *ret_job = job;
+    *ret_result = result;
+    return 1;
 }
 
 /* Sends and waits for the answer. ret_job: the path of the job that was started; may be NULL. */
@@ -374,10 +401,14 @@ static int call(struct bus *bus, const char *member, const char *signature, cons
 
     while (r == 0) {
         CLEANUP(message_done) struct message m = {.body = BUF_INIT(0)};
+        const char *job, *result, *text;
         size_t at = 0;
-        const char *text;
 
         r = receive(bus, &m, end);
+        if (r == 0 && read_job_removed(&m, &job, &result) && strv_len(bus->ended) < 2048) {
+            strv_push(&bus->ended, job);
+            strv_push(&bus->ended, result);
+        }
         if (r < 0 || m.reply_to != bus->serial ||
             (m.type != METHOD_RETURN && m.type != METHOD_ERROR))
             continue;
@@ -405,32 +436,42 @@ static void bus_close(struct bus *bus)
 {
     if (bus->fd >= 0)
         close(bus->fd);
+    strv_free(bus->ended);
 }
 
-/* JobRemoved (id, job, unit, result): "done" is good. */
-static int wait_job(const struct bus *bus, const char *job, const char *unit, struct error *e)
+/*
+ * Waits for the job's end; "done" is good. The signal may have come before the answer that named the job, and it
+ * does not come at all when systemd was reloaded meanwhile: every second it is looked at what the job was for.
+ */
+static int wait_job(const struct bus *bus, const char *job, const char *unit, int64_t wait_ns,
+                    bool (*is_done)(const void *data), const void *data, struct error *e)
 {
-    int64_t end = time_monotonic_ns() + WAIT_NS;
+    int64_t end = time_monotonic_ns() + wait_ns;
+    AUTOFREE char *how = NULL;
     int r = 0;
 
-    while (r == 0) {
+    for (size_t i = 0; bus->ended && bus->ended[i] && !how; i += 2)
+        if (STREQ(bus->ended[i], job))
+            how = xstrdup(bus->ended[i + 1]);
+    while (!how) {
         CLEANUP(message_done) struct message m = {.body = BUF_INIT(0)};
-        const char *which, *name, *result;
-        size_t at = 4;
+        const char *which, *result;
 
-        r = receive(bus, &m, end);
-        if (r < 0 || m.type != SIGNAL || !STREQ(m.member, "JobRemoved"))
+        r = wait_for(bus->fd, time_monotonic_ns() + NSEC_PER_SEC);
+        if (r == -ETIMEDOUT && is_done(data))
+            return 0;
+        if (r == -ETIMEDOUT && time_monotonic_ns() < end)
             continue;
-        which = get_string(m.body.data, m.body.len, &at);
-        name = which ? get_string(m.body.data, m.body.len, &at) : NULL;
-        result = name ? get_string(m.body.data, m.body.len, &at) : NULL;
-        if (!result || !STREQ(which, job))
-            continue;
-        return STREQ(result, "done")
-                   ? 0
-                   : error_set(e, ERR_CONFLICT, "systemd: the job for %s ended: %s", unit, result);
+        if (r == 0)
+            r = receive(bus, &m, end);
+        if (r < 0)
+            return error_set_errno(e, r, "systemd did not end its job for %s", unit);
+        if (read_job_removed(&m, &which, &result) && STREQ(which, job))
+            how = xstrdup(result);
     }
-    return error_set_errno(e, r, "systemd did not start %s", unit);
+    return STREQ(how, "done")
+               ? 0
+               : error_set(e, ERR_CONFLICT, "systemd: the job for %s ended: %s", unit, how);
 }
 
 /* --- the unit ------------------------------------------------------------------------------ */
@@ -486,6 +527,12 @@ int cgroup_systemd_parse(const char *cgroups_path, const char *id, struct cgroup
     return 0;
 }
 
+/* The controllers that systemd limits with are v1's. */
+static bool on_v1(void)
+{
+    return cgroup_host_layout() != CGROUP_V2;
+}
+
 static void memory_properties(struct buf *b, const struct cgroup_memory *m)
 {
     int64_t limit = m->limit.set ? m->limit.value : 0;
@@ -507,7 +554,9 @@ static int cpu_properties(struct buf *b, const struct cgroup_cpu *c, struct erro
     uint64_t period = c->period.set && c->period.value ? c->period.value : 100000;
     int r = 0;
 
-    if (c->shares.set && c->shares.value)
+    if (c->shares.set && c->shares.value && on_v1())
+        property_u64(b, "CPUShares", c->shares.value);
+    else if (c->shares.set && c->shares.value)
         property_u64(b, "CPUWeight", cgroup_shares_to_weight(c->shares.value));
     if (c->quota.set && c->quota.value) {
         uint64_t quota = UINT64_MAX;
@@ -520,6 +569,8 @@ static int cpu_properties(struct buf *b, const struct cgroup_cpu *c, struct erro
         property_u64(b, "CPUQuotaPeriodUSec", period);
         property_u64(b, "CPUQuotaPerSecUSec", quota);
     }
+    if (on_v1()) /* where systemd has nothing to do with cpuset */
+        return 0;
     if (!str_is_empty(c->cpus))
         r = property_mask(b, "AllowedCPUs", c->cpus, e);
     if (r == 0 && !str_is_empty(c->mems))
@@ -538,18 +589,92 @@ static int limit_properties(struct buf *b, const struct cgroup_resources *r, str
     if (r && r->pids && r->pids->limit.set && r->pids->limit.value)
         property_u64(b, "TasksMax",
                      r->pids->limit.value < 0 ? UINT64_MAX : (uint64_t)r->pids->limit.value);
-    if (r && r->block_io && r->block_io->weight.set && r->block_io->weight.value)
+    if (r && r->block_io && r->block_io->weight.set && r->block_io->weight.value && on_v1())
+        property_u64(b, "BlockIOWeight", r->block_io->weight.value);
+    else if (r && r->block_io && r->block_io->weight.set && r->block_io->weight.value)
         property_u64(b, "IOWeight", cgroup_blkio_weight_to_io(r->block_io->weight.value));
     return err;
 }
 
-static int check_host(struct error *e)
+static bool allows_all_kinds(const struct cgroup_device *d)
 {
-    if (cgroup_host_layout() != CGROUP_V2)
-        return error_set(
-            e, ERR_NOT_SUPPORTED,
-            "--systemd-cgroup needs cgroup v2: on v1 systemd would write its own device "
-            "rules over the container's at every reload");
+    return str_is_empty(d->type) || STREQ(d->type, "a");
+}
+
+/* The name of systemd for what a rule is about: a node, all of a driver, all. Drivers go by name there. */
+static int device_name(const struct cgroup_device *d, char out[96])
+{
+    const char *kind = STREQ(d->type, "b") ? "block" : "char";
+    AUTOFREE char *drivers = NULL;
+    bool in_kind = false;
+    char *save = NULL;
+
+    if (!d->major.set || d->major.value < 0) {
+        (void)snprintf(out, 96, "%s-*", kind);
+        return d->minor.set && d->minor.value >= 0 ? -EINVAL : 0;
+    }
+    if (d->minor.set && d->minor.value >= 0) {
+        (void)snprintf(out, 96, "/dev/%s/%lld:%lld", kind, (long long)d->major.value,
+                       (long long)d->minor.value);
+        return 0;
+    }
+    if (fs_read_file(AT_FDCWD, "/proc/devices", 1u << 20, &drivers, NULL) < 0)
+        return -ENOENT;
+    for (char *l = strtok_r(drivers, "\n", &save); l; l = strtok_r(NULL, "\n", &save)) {
+        char name[64];
+        long long major;
+
+        if (str_has_suffix(l, "devices:"))
+            in_kind = str_has_prefix(l, *kind == 'b' ? "Block" : "Character");
+        else if (in_kind && sscanf(l, "%lld %63s", &major, name) == 2 && major == d->major.value) {
+            (void)snprintf(out, 96, "%s-%s", kind, name);
+            return 0;
+        }
+    }
+    return -ENOENT;
+}
+
+/*
+ * On v1 systemd writes the device rules of its units, again at each reload: it has to know the container's. It has a
+ * list of what is allowed only. What it cannot be told (a driver the host does not have) is not allowed after a reload,
+ * and a rule that takes something away from what was allowed cannot be kept at all.
+ */
+static int device_properties(struct buf *b, const struct json_list *rules, struct error *e)
+{
+    const struct cgroup_device *d = rules->items;
+    size_t first = 0, at, start;
+
+    for (size_t i = 0; i < rules->len; i++)
+        if (allows_all_kinds(&d[i]))
+            first = i;
+    if (!rules->len || !allows_all_kinds(&d[first]) || d[first].allow) {
+        for (size_t i = first; i < rules->len; i++)
+            if (!d[i].allow)
+                return error_set(
+                    e, ERR_NOT_SUPPORTED,
+                    "--systemd-cgroup on cgroup v1: linux.resources.devices has to deny all "
+                    "first, and then allow: systemd knows no other rules");
+        return 0;
+    }
+    property_string(b, "DevicePolicy", "strict");
+    property(b, "DeviceAllow", "a(ss)");
+    at = array_begin(b, 8, &start);
+    for (size_t i = first + 1; i < rules->len; i++) {
+        char name[96];
+
+        if (!d[i].allow)
+            return error_set(
+                e, ERR_NOT_SUPPORTED,
+                "--systemd-cgroup on cgroup v1: linux.resources.devices[%zu] denies what "
+                "may have been allowed: systemd knows no such rules",
+                i);
+        if (device_name(&d[i], name) < 0)
+            continue;
+        align(b, 8);
+        put_string(b, name);
+        put_string(b, str_is_empty(d[i].access) ? "rwm" : d[i].access);
+    }
+    array_end(b, at, start);
     return 0;
 }
 
@@ -572,6 +697,22 @@ static int start_unit(struct bus *bus, const struct buf *body, char **ret_job, s
     }
 }
 
+struct placed {
+    const char *unit;
+    pid_t pid;
+};
+
+static bool stands_in_unit(const void *data)
+{
+    const struct placed *p = data;
+    AUTOFREE char *text = NULL;
+    AUTOFREE char *end = xasprintf("/%s\n", p->unit);
+    char path[32];
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/cgroup", p->pid);
+    return fs_read_file(AT_FDCWD, path, 65536, &text, NULL) == 0 && strstr(text, end) != NULL;
+}
+
 int cgroup_systemd_start(const struct cgroup_systemd *s, pid_t pid,
                          const struct cgroup_resources *res, struct error *e)
 {
@@ -580,10 +721,9 @@ int cgroup_systemd_start(const struct cgroup_systemd *s, pid_t pid,
     AUTOFREE char *description = xasprintf("container %s", s->unit);
     AUTOFREE char *job = NULL;
     size_t at, start, pids_at, pids_start;
-    int r = check_host(e);
+    struct placed placed = {s->unit, pid};
+    int r = bus_open(&bus, e);
 
-    if (r == 0)
-        r = bus_open(&bus, e);
     if (r < 0)
         return r;
     put_string(&b, s->unit);
@@ -603,13 +743,49 @@ int cgroup_systemd_start(const struct cgroup_systemd *s, pid_t pid,
     put_u32(&b, (uint32_t)pid);
     array_end(&b, pids_at, pids_start);
     r = limit_properties(&b, res, e);
+    if (r == 0 && res && on_v1())
+        r = device_properties(&b, &res->devices, e);
     if (r < 0)
         return r;
     array_end(&b, at, start);
     at = array_begin(&b, 8, &start); /* no further units */
     array_end(&b, at, start);
     r = start_unit(&bus, &b, &job, e);
-    return r == 0 ? wait_job(&bus, job, s->unit, e) : r;
+    return r == 0 ? wait_job(&bus, job, s->unit, WAIT_NS, stands_in_unit, &placed, e) : r;
+}
+
+/* The directory that systemd makes and removes for the unit. */
+static bool unit_is_gone(const void *data)
+{
+    const char *path = data;
+    const char *mount = cgroup_mount_point("name=systemd");
+    char dir[CGROUP_PATH_MAX];
+
+    if (!mount)
+        mount = cgroup_mount_point("");
+    return !mount || cgroup_file(dir, mount, path, NULL) < 0 || access(dir, F_OK) < 0;
+}
+
+int cgroup_systemd_stop(const char *unit, const char *path, struct error *e)
+{
+    CLEANUP(bus_close) struct bus bus = {.fd = -EBADF};
+    CLEANUP(error_done) struct error why = ERROR_INIT;
+    AUTO(buf) struct buf b = BUF_INIT(MESSAGE_MAX);
+    AUTOFREE char *job = NULL;
+    int r = bus_open(&bus, e);
+
+    if (r < 0)
+        return r;
+    put_string(&b, unit);
+    put_string(&b, "replace");
+    r = call(&bus, "StopUnit", "ss", &b, &job, &why);
+    if (r < 0 && why.code == ERR_NOT_FOUND)
+        return 0; /* it has ended by itself */
+    if (r < 0) {
+        error_move(e, &why);
+        return r;
+    }
+    return wait_job(&bus, job, unit, STOP_WAIT_NS, unit_is_gone, path, e);
 }
 
 int cgroup_systemd_update(const char *unit, const struct cgroup_resources *res, struct error *e)
@@ -625,6 +801,8 @@ int cgroup_systemd_update(const char *unit, const struct cgroup_resources *res, 
     put_u32(&b, true); /* until it ends */
     at = array_begin(&b, 8, &start);
     r = limit_properties(&b, res, e);
+    if (r == 0 && res->devices.len && on_v1())
+        r = device_properties(&b, &res->devices, e);
     if (r < 0)
         return r;
     array_end(&b, at, start);
