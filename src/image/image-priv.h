@@ -48,9 +48,10 @@ struct image_store {
     pthread_mutex_t lock;
     struct map *cache; /* id → struct image_object */
     struct image_object *objects;
-    uint64_t generation; /* changes whenever names or images change */
-    struct map *flights; /* diff id → struct flight: layers being brought */
-    struct map *pins;    /* digest → struct pin: what operations under way rely on */
+    uint64_t generation;  /* changes whenever names or images change */
+    struct map *flights;  /* diff id → struct flight: layers being brought */
+    struct map *partials; /* digest → struct partial: beginnings of blobs */
+    struct map *pins;     /* digest → struct pin: what operations under way rely on */
     struct image_op *ops;
 
     /* The janitor: removes what a crash left, makes things durable. */
@@ -143,6 +144,15 @@ int image_layers_compare(int dirfd, const char *a, const char *b, int64_t since,
 /* fsck.c */
 /* Damaged layers that were replaced go when no container runs on them any more. */
 void image_old_layers_sweep(struct image_store *s);
+
+/* partial.c */
+/* Keeps blobs/tmp/<name> as the beginning of a blob of `want` bytes; false: it stays the caller's. */
+bool image_partial_keep(struct image_store *s, const char *digest, uint64_t want, const char *name);
+/* Such a beginning, which is the caller's from now on. */
+bool image_partial_take(struct image_store *s, const char *digest, uint64_t want, char **ret_name,
+                        int *ret_fd, uint64_t *ret_size);
+/* Removes what is too old or too much, or all. */
+void image_partials_trim(struct image_store *s, bool all);
 
 /* op.c: one run of the worker */
 struct worker_msg;

@@ -201,6 +201,7 @@ static int start_layer(struct image_op *op, struct op_layer *l)
 {
     char id[17];
     AUTOFD int out_fd = -EBADF, blob_fd = -EBADF;
+    uint64_t have = 0;
     int r;
 
     random_hex(id, 8);
@@ -218,15 +219,21 @@ static int start_layer(struct image_op *op, struct op_layer *l)
     if (!l->file) {
         /* Numbers of the worker's own files are small; these cannot meet them. */
         l->file = ((uint64_t)1 << 32) + l->request;
-        r = op_file_new(op, l->file, &blob_fd);
+        r = l->digest && !op->params->check
+                ? op_file_resume(op, l->file, l->digest, l->size, &blob_fd, &have)
+                : -ENOENT;
+        if (r == -ENOENT)
+            r = op_file_new(op, l->file, &blob_fd);
         if (r < 0)
             return r;
         fds[1] = blob_fd;
+        l->fetched = true;
     }
     l->state = LAYER_RUNNING;
     struct worker_msg m = {.type = (char *)"layer",
                            .id = l->request,
                            .state = (char *)"fetch",
+                           .current = have,
                            .form = l->form == IMAGE_LAYER_EROFS ? (char *)"erofs" : NULL};
     return op_reply(op, &m, fds, blob_fd >= 0 ? 2 : 1);
 }

@@ -32,6 +32,7 @@ struct op_layer {
     enum image_layer_form form;
     pid_t unpack; /* 0: not running */
     int report_fd;
+    bool fetched;     /* the worker writes its blob to `file` */
     bool read_whole;  /* the worker said layer-done */
     bool unpacked;    /* all is written: pouch-unpack, or the worker for a file, said so */
     uint64_t content; /* bytes of files, from the report */
@@ -87,6 +88,9 @@ void op_layers_cleanup(struct image_op *op);
 /* op.c */
 /* A file in blobs/tmp; *ret_fd is the caller's. */
 int op_file_new(struct image_op *op, uint64_t number, int *ret_fd);
+/* The same, with the beginning that an earlier operation left; -ENOENT: there is none. */
+int op_file_resume(struct image_op *op, uint64_t number, const char *digest, uint64_t size,
+                   int *ret_fd, uint64_t *ret_have) MUST_CHECK;
 struct op_file *op_file_find(struct image_op *op, uint64_t number);
 /* The temporary file becomes the blob of that digest. */
 int op_file_keep(struct image_op *op, struct op_file *f, const char *digest);

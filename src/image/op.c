@@ -85,6 +85,20 @@ int op_file_new(struct image_op *op, uint64_t number, int *ret_fd)
     return 0;
 }
 
+int op_file_resume(struct image_op *op, uint64_t number, const char *digest, uint64_t size,
+                   int *ret_fd, uint64_t *ret_have)
+{
+    char *name = NULL;
+
+    if (op_file_find(op, number) || op->files.len >= OP_FILES_MAX ||
+        !image_partial_take(op->store, digest, size, &name, ret_fd, ret_have))
+        return -ENOENT;
+    struct op_file *f = json_list_add(&op->files, sizeof(*f));
+    f->number = number;
+    f->name = name;
+    return 0;
+}
+
 struct op_file *op_file_find(struct image_op *op, uint64_t number)
 {
     struct op_file *f = op->files.items;
@@ -542,8 +556,25 @@ static void stop_gently(struct image_op *op)
     }
 }
 
-static void op_cleanup(struct image_op *op, bool failed)
+/* The network's failure or the user's wish: what came so far is worth keeping. */
+static void keep_partials(struct image_op *op, int status)
 {
+    bool network = op->e->code == ERR_UNAVAILABLE || op->e->code == ERR_TIMEOUT;
+
+    if (status != -ECANCELED && !network)
+        return;
+    for (size_t i = 0; i < op->nlayers; i++) {
+        const struct op_layer *l = op->layers[i];
+        struct op_file *f = op_file_find(op, l->file);
+        if (l->state == LAYER_RUNNING && l->fetched && !l->read_whole && l->digest && f &&
+            f->name && image_partial_keep(op->store, l->digest, l->size, f->name))
+            free(take_ptr(f->name));
+    }
+}
+
+static void op_cleanup(struct image_op *op, int status)
+{
+    bool failed = status < 0;
     struct op_file *f = op->files.items;
 
     if (op->sock >= 0 && op->worker > 0 && !op->done && op->params->ext &&
@@ -556,6 +587,8 @@ static void op_cleanup(struct image_op *op, bool failed)
             (void)kill(op->worker, SIGKILL);
         (void)!spawn_wait(op->worker);
     }
+    if (failed)
+        keep_partials(op, status);
     op_layers_cleanup(op);
     if (op->params->ext && op->params->ext->cleanup)
         op->params->ext->cleanup(op);
@@ -601,7 +634,7 @@ int image_op_run(struct image_store *s, const struct image_op_params *p,
     int r = start_worker(&op);
     if (r >= 0)
         r = op_loop(&op);
-    op_cleanup(&op, r < 0);
+    op_cleanup(&op, r);
     if (r < 0) {
         if (r == -ECANCELED && !own.message)
             (void)error_set_errno(&own, ECANCELED, "the operation was cancelled");

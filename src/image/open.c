@@ -157,6 +157,7 @@ static void *janitor_thread(void *data)
         bool swept = s->swept && !s->closing, gc = swept && s->gc.high > 0;
         pthread_mutex_unlock(&s->lock);
         janitor_round(s);
+        image_partials_trim(s, false);
         image_uses_flush(s);
         if (swept && s->has_old)
             image_old_layers_sweep(s);
@@ -352,6 +353,7 @@ int image_store_open(const struct image_store_params *p, struct image_store **re
     s->cache = map_new();
     s->flights = map_new();
     s->pins = map_new();
+    s->partials = map_new();
     s->uses = map_new();
     if (p->gc)
         json_copy(&image_gc_config_json, &s->gc, p->gc);
@@ -394,6 +396,9 @@ void image_store_close(struct image_store *s)
         image_uses_flush(s);
     }
     image_store_changed(s, NULL);
+    if (s->tmp_fd >= 0)
+        image_partials_trim(s, true);
+    map_free(s->partials, NULL);
     map_free(s->cache, NULL);
     map_free(s->flights, free);
     map_free(s->pins, free);

@@ -9,7 +9,8 @@
  *     opened  answer to `open`; fds: [file, read and write]
  *     layer   answer to `layer`: state "have", or "fetch" with fds: [out] or [out, file for
  *             the blob] when the request did not name a file that holds it already. out is the pipe
- *             of the entry stream, or with form "erofs" the empty file that becomes the layer
+ *             of the entry stream, or with form "erofs" the empty file that becomes the layer;
+ *             current: bytes of the blob that are in its file already, from an earlier pull
  *     given   answer to `want` (op push and its like; see push.c)
  *     cancel  tidy up at the registry and end
  *   worker → pouchd
@@ -104,8 +105,8 @@ struct worker_msg {
     uint64_t chunk;    /* push: bytes sent at once, 0 the default */
     char *compression; /* push: none, gzip or zstd */
     int64_t level;     /* of compression, 0: the default */
-    char *form; /* layer: what out is */
-    char *policy; /* struct policy_check as JSON: what signatures the image must have */
+    char *form;        /* layer: what out is */
+    char *policy;      /* struct policy_check as JSON: what signatures the image must have */
 };
 extern const struct json_desc worker_msg_json;
 

@@ -73,3 +73,37 @@ print(hashlib.sha256(random.Random(7).randbytes(16 << 20)).hexdigest())')"
     pouchd_stop
     pouchd_start
 }
+
+@test "a pull that was cancelled goes on where it was; what it left is gone after it" {
+    timeout 60 "$POUCH_BIN/pouch" -H "unix://$SOCK" pull "$FAULTY/thin/big:latest" >"$T/tmp/out" 2>&1 3>&- &
+    local pull=$! rest
+    within 30 sh -c "find '$T/root/blobs/tmp' -type f -size +3000k | grep -q ."
+    kill "$pull"
+    wait "$pull" || true
+    within 20 no_workers
+    is "$(find "$T/root/blobs/tmp" -type f | wc -l)" 1
+    curl -s -X POST "http://$FAULTY/_reset"
+    big ok
+    rest=$(seen | grep -o 'blobs/.*range=bytes=[0-9]*-' | grep -o '[0-9]*-$')
+    [ "${rest%-}" -ge 3000000 ]
+    is "$(find "$T/root/blobs/tmp" -type f | wc -l)" 0
+    rm "$T/tmp/out"
+}
+no_workers() { ! pgrep -x pouch-image >/dev/null; }
+
+@test "what was kept is not believed: wrong bytes are found by the digest, and not kept again" {
+    timeout 60 "$POUCH_BIN/pouch" -H "unix://$SOCK" pull "$FAULTY/thin/big:latest" >"$T/tmp/out" 2>&1 3>&- &
+    local pull=$! file
+    within 30 sh -c "find '$T/root/blobs/tmp' -type f -size +3000k | grep -q ."
+    kill "$pull"
+    wait "$pull" || true
+    within 20 no_workers
+    file=$(find "$T/root/blobs/tmp" -type f)
+    printf 'x' | dd of="$file" bs=1 seek=2000000 conv=notrunc 2>/dev/null
+    run pouch pull "$FAULTY/ok/big:latest"
+    is "$status" 1
+    has "$output" 'verification failed|digest'
+    is "$(find "$T/root/blobs/tmp" -type f | wc -l)" 0
+    big ok
+    rm "$T/tmp/out"
+}

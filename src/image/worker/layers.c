@@ -47,7 +47,7 @@ int layer_feed(struct layer *l, const void *data, size_t len, struct error *e)
                          (long long)l->size);
     if (digest_state_update(&l->hash, data, len) < 0)
         return error_set(e, ERR_INTERNAL, "cannot compute digests");
-    if (l->blob_fd >= 0 && (r = fs_write_all(l->blob_fd, data, len)) < 0)
+    if (l->blob_fd >= 0 && !l->replaying && (r = fs_write_all(l->blob_fd, data, len)) < 0)
         return error_set_errno(e, r, "cannot write it");
     l->done += len;
     progress(l, l->file ? "Loading layer" : "Downloading", false);
@@ -68,6 +68,25 @@ int layer_source_file(struct layer *l, struct error *e)
             return r;
     }
     return n < 0 ? error_set_errno(e, (int)n, "cannot read the layer's file") : 0;
+}
+
+/* The beginning of the blob that an earlier pull left in its file goes the same way as what comes. */
+static int replay(struct layer *l, struct error *e)
+{
+    AUTOFREE unsigned char *buf = xmalloc(CHUNK_SIZE);
+    int r = 0;
+
+    l->replaying = true;
+    while (r >= 0 && l->done < l->have) {
+        uint64_t left = l->have - l->done;
+        ssize_t n = fs_read_full(l->blob_fd, buf, left < CHUNK_SIZE ? (size_t)left : CHUNK_SIZE);
+        if (n <= 0)
+            r = error_set_errno(e, n < 0 ? (int)n : EIO, "cannot read what came of it before");
+        else
+            r = layer_feed(l, buf, (size_t)n, e);
+    }
+    l->replaying = false;
+    return r;
 }
 
 /* Compares both digests with what was promised; fills in what was not known. */
@@ -106,7 +125,9 @@ static int run_pipeline(struct layer *l, struct layer_sink *sink, struct error *
         return r;
     }
     l->done = 0;
-    status = l->source(l, &feed_error);
+    status = l->have > 0 ? replay(l, &feed_error) : 0;
+    if (status >= 0)
+        status = l->source(l, &feed_error);
     if (status >= 0 && l->size >= 0 && l->done != (uint64_t)l->size)
         status = error_set(&feed_error, ERR_INTERNAL, "it is short: %llu of %lld bytes came",
                            (unsigned long long)l->done, (long long)l->size);
@@ -158,6 +179,7 @@ static int run_layer(struct layer *l, struct error *e)
     size_t nfds = 0;
     int r = conn_call(&m, &reply, fds, &nfds, e);
     bool have = r >= 0 && reply.state && STREQ(reply.state, "have");
+    l->have = r >= 0 ? reply.current : 0;
 
     l->erofs = r >= 0 && reply.form && STREQ(reply.form, "erofs");
     worker_msg_done(&reply);

@@ -167,6 +167,8 @@ struct layer {
     struct digest_state hash;
     int out_fd; /* the entry stream, or the layer's EROFS file */
     bool erofs;
+    uint64_t have;  /* bytes of the blob that are in blob_fd already */
+    bool replaying; /* those are being read */
     uint64_t done;
     int64_t last_progress; /* ns */
     struct http_client *client;
