@@ -53,7 +53,7 @@ static const struct option_def pull_option_table[] = {
 };
 
 static int pull(struct cli *cli, const char *repository, const char *tag, const char *platform,
-                bool quiet, int fd, struct error *e)
+                bool quiet, int fd, char **ret_image, struct error *e)
 {
     struct url u CLEANUP(url_done) = URL_INIT;
     AUTOPTR(http_conn) struct http_conn *conn = NULL;
@@ -71,7 +71,7 @@ static int pull(struct cli *cli, const char *repository, const char *tag, const 
     cli->headers = NULL;
     if (r < 0)
         return r;
-    return progress_show(conn, fd, quiet, e);
+    return progress_show_image(conn, fd, quiet, ret_image, e);
 }
 
 int image_pull(struct cli *cli, const char *image, const char *platform, bool quiet, int fd,
@@ -79,9 +79,36 @@ int image_pull(struct cli *cli, const char *image, const char *platform, bool qu
 {
     AUTOFREE char *repository = NULL;
     AUTOFREE char *tag = NULL;
+    AUTOFREE char *came = NULL;
 
     image_split(image, &repository, &tag);
-    return pull(cli, repository, tag ? tag : "latest", platform, quiet, fd, e);
+    return pull(cli, repository, tag ? tag : "latest", platform, quiet, fd, &came, e);
+}
+
+int image_pull_newer(struct cli *cli, const char *image, const char *platform, bool quiet, int fd,
+                     struct error *e)
+{
+    struct url u CLEANUP(url_done) = URL_INIT;
+    AUTO(error) struct error own = ERROR_INIT;
+    AUTO(buf) struct buf unused = BUF_INIT(CLI_ANSWER_MAX);
+
+    url_set(&u, "/images/", image, "/json");
+    if (api_call(cli, "GET", &u, NULL, &unused, &own) < 0) {
+        if (own.code == ERR_NOT_FOUND)
+            return 0; /* creating finds that out, and pulls */
+        error_move(e, &own);
+        return -EIO;
+    }
+    int r = image_pull(cli, image, platform, quiet, fd, &own);
+    if (r >= 0)
+        return 0;
+    if (strstr(error_message(&own), "signature policy")) { /* no permission is no bad luck */
+        error_move(e, &own);
+        return r;
+    }
+    err_printf("WARNING: no newer image could be looked for, the one that is here is used: %s\n",
+               error_message(&own));
+    return 0;
 }
 
 /* "docker.io/library/busybox" of "busybox": what a short name stands for. */
@@ -103,6 +130,7 @@ static int run_pull(struct cli *cli, void *options, char **args, size_t n)
     const struct pull_options *o = options;
     AUTO(error) struct error e = ERROR_INIT;
     AUTOFREE char *repository = NULL, *tag = NULL, *canonical = NULL;
+    AUTOFREE char *came = NULL, *came_from = NULL, *came_tag = NULL;
     int r;
 
     image_split(args[0], &repository, &tag);
@@ -115,10 +143,12 @@ static int run_pull(struct cli *cli, void *options, char **args, size_t n)
         if (!o->quiet)
             out_printf("Using default tag: latest\n");
     }
-    r = pull(cli, repository, tag, o->platform, o->quiet, STDOUT_FILENO, &e);
+    r = pull(cli, repository, tag, o->platform, o->quiet, STDOUT_FILENO, &came, &e);
     if (r < 0)
         return cli_fail(&e);
-    canonical = image_canonical_repository(repository);
+    if (came) /* the daemon knows what a short name stands for */
+        image_split(came, &came_from, &came_tag);
+    canonical = image_canonical_repository(came_from ? came_from : repository);
     if (tag)
         out_printf("%s%s%s\n", canonical, strchr(tag, ':') ? "@" : ":", tag);
     else

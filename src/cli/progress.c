@@ -11,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "base/fs.h"
+#include "base/str.h"
 #include "base/time.h"
 #include "cli/image.h"
 #include "cli/units.h"
@@ -28,6 +29,7 @@ struct progress {
     unsigned columns;
     struct line *lines; /* in the order of appearance; on a terminal the last `count` lines shown */
     size_t count;
+    char *image; /* what the last "Status: … for IMAGE" named */
 };
 
 static void put(const struct progress *p, const struct buf *b)
@@ -145,6 +147,8 @@ static int show_message(struct progress *p, const struct json_value *m, struct e
         else
             show_plain(p, id, status);
     } else if (status) {
+        if (str_has_prefix(status, "Status: ") && strstr(status, " for "))
+            str_replace(&p->image, strstr(status, " for ") + 5);
         (void)buf_printf(&b, "%s%s\n", status, p->terminal ? "\r" : "");
         put(p, &b);
         if (p->terminal) /* text below the bars: those above are done with */
@@ -167,6 +171,14 @@ static int show_line(struct progress *p, const char *text, size_t len, struct er
 }
 
 int progress_show(struct http_conn *conn, int fd, bool quiet, struct error *e)
+{
+    AUTOFREE char *image = NULL;
+
+    return progress_show_image(conn, fd, quiet, &image, e);
+}
+
+int progress_show_image(struct http_conn *conn, int fd, bool quiet, char **ret_image,
+                        struct error *e)
 {
     struct progress p = {.fd = fd, .quiet = quiet, .terminal = isatty(fd) == 1, .columns = 80};
     AUTO(buf) struct buf b = BUF_INIT(MESSAGE_MAX);
@@ -199,5 +211,6 @@ int progress_show(struct http_conn *conn, int fd, bool quiet, struct error *e)
     if (r == 0)
         r = show_line(&p, buf_str(&b), b.len, e);
     forget_lines(&p);
+    *ret_image = p.image;
     return r;
 }

@@ -81,25 +81,28 @@ static int create_container(struct cli *cli, const struct create_options *o, con
     AUTO(buf) struct buf out = BUF_INIT(CLI_ANSWER_MAX);
     AUTO(error) struct error missing = ERROR_INIT;
     AUTOPTR(json_value) struct json_value *answer = NULL;
-    bool may_pull = STREQ(o->pull, "missing");
+    bool newer = STREQ(o->pull, "newer"), may_pull = newer || STREQ(o->pull, "missing");
     int r;
 
     if (!may_pull && !STREQ(o->pull, "always") && !STREQ(o->pull, "never"))
         return error_set(e, ERR_INVALID,
-                         "invalid pull option: '%s': must be one of \"always\", \"missing\" or "
-                         "\"never\"",
+                         "invalid pull option: '%s': must be one of \"always\", \"missing\", "
+                         "\"newer\" or \"never\"",
                          o->pull);
     r = check_cidfile(o->cidfile, e);
     if (r == 0)
         r = create_body(o, image, args, &body, e);
     if (r == 0 && STREQ(o->pull, "always"))
         r = image_pull(cli, image, o->platform, o->quiet, STDERR_FILENO, e);
+    if (r == 0 && newer)
+        r = image_pull_newer(cli, image, o->platform, o->quiet, STDERR_FILENO, e);
     if (r < 0)
         return r;
     r = post_create(cli, o, body.data, &out, &missing);
     if (r < 0 && may_pull && missing.code == ERR_NOT_FOUND &&
         (strcasestr(error_message(&missing), "no such image") ||
-         strcasestr(error_message(&missing), "image not known"))) {
+         strcasestr(error_message(&missing), "image not known") ||
+         strstr(error_message(&missing), "match the specified platform"))) {
         err_printf("Unable to find image '%s%s' locally\n", image,
                    strchr(image, '@') || (strrchr(image, ':') && !strchr(strrchr(image, ':'), '/'))
                        ? ""

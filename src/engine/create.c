@@ -251,13 +251,17 @@ static int resolve_image(struct engine *en, const struct container_config *confi
         return r;
     if (!str_is_empty(platform)) {
         const struct oci_image *doc = &(*ret)->doc;
-        AUTOFREE char *have = xasprintf("%s/%s", doc->os, doc->architecture);
+        AUTO(error) struct error own = ERROR_INIT;
 
-        if (!str_has_prefix(platform, have) && !STREQ(platform, doc->os)) {
+        r = image_check_platform(*ret, platform, config->image, &own);
+        if (r < 0 && own.code == ERR_NOT_FOUND) /* in Docker's words: clients pull then */
             r = error_set(e, ERR_NOT_FOUND,
                           "image with reference %s was found but does not match the specified "
-                          "platform: wanted %s, actual: %s",
-                          config->image, platform, have);
+                          "platform: wanted %s, actual: %s/%s",
+                          config->image, platform, doc->os, doc->architecture);
+        else
+            error_move(e, &own);
+        if (r < 0) {
             image_unref(*ret);
             *ret = NULL;
         }

@@ -129,6 +129,13 @@ int image_store_collect(struct image_store *s, char *const *layers, char *const 
 void image_gc_round(struct image_store *s);
 /* Writes the last uses into the tables. */
 void image_uses_flush(struct image_store *s);
+/* shortnames.c */
+/* "busybox", "team/app": no registry is in it. */
+bool image_name_is_short(const char *name);
+/* Full names that a short one may stand for, in order; NULL: Docker's rule holds. */
+int image_short_names(const struct image_store *s, const char *name, char ***ret,
+                      struct error *e) MUST_CHECK;
+
 /* pull.c */
 uint64_t image_stall_timeout(void); /* seconds */
 /* Whether plain HTTP and any certificate may be used with "host[:port]". */

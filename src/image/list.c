@@ -295,6 +295,25 @@ static int find_id(struct image_store *s, const char *text, char **ret_id, struc
     return 1;
 }
 
+/* A short name that is none of Docker Hub's here: what registries.conf makes of it. 1, 0, <0. */
+static int find_short(struct image_store *s, const char *text, char **ret_id, char **ret_name,
+                      struct error *e)
+{
+    AUTOPTR(strv) char **names = NULL;
+    int r = 0;
+
+    if (image_short_names(s, text, &names, NULL) < 0)
+        return 0; /* a pull says what is wrong with the file */
+    for (size_t i = 0; r == 0 && names && names[i]; i++) {
+        CLEANUP(oci_reference_done) struct oci_reference ref = {0};
+        if (oci_reference_parse(names[i], &ref, NULL) < 0)
+            continue;
+        oci_reference_default_tag(&ref);
+        r = find_name(s, &ref, ret_id, ret_name, e);
+    }
+    return r;
+}
+
 int image_store_find(struct image_store *s, const char *name_or_id, char **ret_id, char **ret_name,
                      struct error *e)
 {
@@ -320,6 +339,10 @@ int image_store_find(struct image_store *s, const char *name_or_id, char **ret_i
         error_move(e, &bad_name);
         return r;
     }
+    if (r == 0 && ref.path)
+        r = find_short(s, name_or_id, &id, &name, e);
+    if (r < 0)
+        return r;
     if (r == 0) {
         AUTOFREE char *shown = ref.path ? oci_reference_familiar(&ref) : xstrdup(name_or_id);
         return error_set(e, ERR_NOT_FOUND, "No such image: %s", shown);

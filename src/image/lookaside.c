@@ -78,6 +78,19 @@ static int emit(struct reader *r, const char *key, const char *value, struct err
     return error_set(e, ERR_INVALID, "\"%.100s\" stands at the wrong depth", key);
 }
 
+static int read_value(struct reader *r, const char *key, char *s, struct error *e)
+{
+    AUTOFREE char *value = STREQ(s, "{}") ? xstrdup(s) : NULL;
+
+    if (!value) {
+        value = take_scalar(&s, false);
+        s += strspn(s, " ");
+        if (!value || (*s && *s != '#'))
+            return error_set(e, ERR_INVALID, "the value of \"%.60s\" is not a plain text", key);
+    }
+    return emit(r, key, value, e);
+}
+
 static int read_line(struct reader *r, char *line, struct error *e)
 {
     size_t indent = strspn(line, " ");
@@ -96,18 +109,8 @@ static int read_line(struct reader *r, char *line, struct error *e)
     s++;
     s += strspn(s, " ");
     pop(r, indent);
-    if (r->depth > 0 && indent <= r->levels[r->depth - 1].indent)
-        return error_set(e, ERR_INVALID, "odd indentation");
-    if (*s && *s != '#') {
-        AUTOFREE char *value = STREQ(s, "{}") ? xstrdup(s) : NULL;
-        if (!value) {
-            value = take_scalar(&s, false);
-            s += strspn(s, " ");
-            if (!value || (*s && *s != '#'))
-                return error_set(e, ERR_INVALID, "the value of \"%.60s\" is not a plain text", key);
-        }
-        return emit(r, key, value, e);
-    }
+    if (*s && *s != '#')
+        return read_value(r, key, s, e);
     if (r->depth >= DEPTH_MAX - 1)
         return error_set(e, ERR_INVALID, "\"%.100s\" has no value", key);
     if (r->depth == 0 && !STREQ(key, "docker") && !STREQ(key, "default-docker"))

@@ -192,8 +192,9 @@ static int pull_all(struct image_store *s, const struct image_pull_params *p,
     return r;
 }
 
-int image_pull(struct image_store *s, const struct image_pull_params *p, char **ret_id,
-               struct error *e)
+/* One full name. */
+static int pull_name(struct image_store *s, const struct image_pull_params *p, char **ret_id,
+                     struct error *e)
 {
     CLEANUP(oci_reference_done) struct oci_reference ref = {0};
     CLEANUP(oci_platform_done) struct oci_platform platform = {0};
@@ -214,6 +215,83 @@ int image_pull(struct image_store *s, const struct image_pull_params *p, char **
     }
     if (r >= 0 && ret_id)
         *ret_id = take_ptr(id);
+    return r;
+}
+
+/* The first word of progress says what a short name was taken for; before it an error can still set
+ * the status of the answer. */
+struct resolved {
+    const struct image_pull_params *params;
+    char *text;
+    bool said;
+};
+
+static int resolved_progress(void *data, const struct image_progress *line)
+{
+    struct resolved *r = data;
+    const struct image_progress first = {.status = r->text};
+
+    if (!r->said && r->params->progress(r->params->progress_data, &first) < 0)
+        return -ECANCELED;
+    r->said = true;
+    return r->params->progress(r->params->progress_data, line);
+}
+
+/* Credentials of a short name are Docker Hub's unless they say otherwise: no other registry may see
+ * them. */
+static bool auth_is_for(const struct image_auth *a, const char *name)
+{
+    CLEANUP(oci_reference_done) struct oci_reference ref = {0};
+    AUTOFREE char *domain = NULL;
+
+    return oci_reference_parse(name, &ref, NULL) >= 0 &&
+           image_registry_of(a->server_address, &domain, NULL) >= 0 && STREQ(domain, ref.domain);
+}
+
+static int pull_candidate(struct image_store *s, const struct image_pull_params *p,
+                          const char *name, char **ret_id, struct error *e)
+{
+    struct resolved resolved = {.params = p};
+    struct image_pull_params q = *p;
+
+    resolved.text = xasprintf("Resolved \"%s\" as %s", p->reference, name);
+    q.reference = name;
+    if (p->auth && !auth_is_for(p->auth, name))
+        q.auth = NULL;
+    if (p->progress) {
+        q.progress = resolved_progress;
+        q.progress_data = &resolved;
+    }
+    int r = pull_name(s, &q, ret_id, e);
+    free(resolved.text);
+    return r;
+}
+
+int image_pull(struct image_store *s, const struct image_pull_params *p, char **ret_id,
+               struct error *e)
+{
+    AUTOPTR(strv) char **names = NULL;
+    AUTO(buf) struct buf tried = BUF_INIT(64u * 1024);
+    int r = image_short_names(s, p->reference, &names, e);
+
+    if (r < 0 || !names)
+        return r < 0 ? r : pull_name(s, p, ret_id, e);
+    for (size_t i = 0; names[i]; i++) {
+        AUTO(error) struct error own = ERROR_INIT;
+        r = pull_candidate(s, p, names[i], ret_id, &own);
+        if (r >= 0)
+            return r;
+        (void)buf_printf(&tried, "%s%s", i ? "; " : "", error_message(&own));
+        /* Only "it is not there" leads on: a registry that happens to be away must not mean that the
+         * name is another one's now. */
+        if (own.code != ERR_NOT_FOUND || !names[i + 1]) {
+            int errnum = own.errnum;
+            r = error_set(e, own.code, "short name \"%s\": %s", p->reference, buf_str(&tried));
+            if (e)
+                e->errnum = errnum;
+            return r == 0 ? -errnum : r;
+        }
+    }
     return r;
 }
 

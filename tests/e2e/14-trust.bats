@@ -59,7 +59,7 @@ EOF
 }
 teardown_file() { file_down; }
 
-gpg_key() { gpg --list-keys --with-colons "$1@example.com" | awk -F: '/^fpr/ {print $10; exit}'; }
+gpg_key() { gpg --list-keys --with-colons "$1@example.com" | grep -m1 '^fp[r]:' | cut -d: -f10; }
 
 # put NAME [SIGNING…]: busybox as REGISTRY/NAME:latest.
 put() {
@@ -330,12 +330,14 @@ EOF
     has "$output" 'refused by the signature policy'
     mkdir -p "$T/home/.config/containers"
     cp -r "$T/registries.d" "$T/home/.config/containers/"
-    local image podman="podman --root $T/podman --runroot $T/podman-run --storage-driver vfs"
+    local image theirs
+    local -a podman=(podman --root "$T/podman" --runroot "$T/podman-run" --storage-driver vfs)
     for image in gpg/alice plain gpg/bob; do
         no_images
-        run env -u DOCKER_CONFIG HOME="$T/home" $podman pull -q --tls-verify=false --signature-policy "$T/policy.json" "$REGISTRY/$image"
+        run env -u DOCKER_CONFIG HOME="$T/home" "${podman[@]}" pull -q --tls-verify=false \
+            --signature-policy "$T/policy.json" "$REGISTRY/$image"
         echo "$output"
-        local theirs=$status
+        theirs=$status
         run pouch pull -q "$REGISTRY/$image"
         is "$((status != 0))" "$((theirs != 0))"
         is "$((theirs != 0))" "$([ $image = gpg/alice ] && echo 0 || echo 1)"

@@ -64,7 +64,8 @@ void api_container_list(struct http_request *req, void *ctx)
  * network, another container) is a bad request. */
 static void reply_create_error(struct http_request *req, const struct error *e)
 {
-    if (e->code == ERR_NOT_FOUND && !str_has_prefix(error_message(e), "No such image"))
+    if (e->code == ERR_NOT_FOUND && !str_has_prefix(error_message(e), "No such image") &&
+        !strstr(error_message(e), "does not match the specified platform"))
         http_reply_message(req, 400, "%s", error_message(e));
     else
         http_reply_error(req, e);
