@@ -17,33 +17,43 @@
 #include "base/str.h"
 #include "image/worker/worker.h"
 
+/* What there is to do; one of the functions is set. */
+static const struct operation {
+    const char *name;
+    bool limited; /* what it inflates may be limited */
+    int (*alone)(const struct worker_msg *start, struct error *e);
+    int (*reads)(const struct worker_msg *start, int input, struct error *e);
+    int (*writes)(const struct worker_msg *start, int input, int extra, struct error *e);
+    bool may_lack_extra;
+} operations[] = {
+    {.name = "check", .reads = worker_check},
+    {.name = "commit", .writes = worker_commit, .may_lack_extra = true},
+    {.name = "compress", .writes = worker_compress},
+    {.name = "hash", .alone = worker_hash},
+    {.name = "import", .reads = worker_import, .limited = true},
+    {.name = "load", .reads = worker_load, .limited = true},
+    {.name = "login", .alone = worker_login},
+    {.name = "pull", .alone = worker_pull, .limited = true},
+    {.name = "push", .alone = worker_push},
+    {.name = "search", .alone = worker_search},
+    {.name = "tags", .alone = worker_tags},
+};
+
 static int run(const struct worker_msg *start, int input, int extra, struct error *e)
 {
-    if (start->op && STREQ(start->op, "commit") && input >= 0)
-        return worker_commit(start, input, extra, e);
-    if (start->op &&
-        (STREQ(start->op, "pull") || STREQ(start->op, "load") || STREQ(start->op, "import")))
-        inflate_limit(start->max_size);
-    if (start->op && STREQ(start->op, "compress") && extra >= 0)
-        return worker_compress(start, input, extra, e);
-    if (start->op && STREQ(start->op, "pull"))
-        return worker_pull(start, e);
-    if (start->op && STREQ(start->op, "push"))
-        return worker_push(start, e);
-    if (start->op && STREQ(start->op, "tags"))
-        return worker_tags(start, e);
-    if (start->op && STREQ(start->op, "login"))
-        return worker_login(start, e);
-    if (start->op && STREQ(start->op, "search"))
-        return worker_search(start, e);
-    if (start->op && STREQ(start->op, "load") && input >= 0)
-        return worker_load(start, input, e);
-    if (start->op && STREQ(start->op, "check") && input >= 0)
-        return worker_check(start, input, e);
-    if (start->op && STREQ(start->op, "hash"))
-        return worker_hash(start, e);
-    if (start->op && STREQ(start->op, "import") && input >= 0)
-        return worker_import(start, input, e);
+    for (size_t i = 0; i < ARRAY_SIZE(operations); i++) {
+        const struct operation *o = &operations[i];
+        if (!start->op || !STREQ(start->op, o->name))
+            continue;
+        if (o->limited)
+            inflate_limit(start->max_size);
+        if (o->alone)
+            return o->alone(start, e);
+        if (o->reads && input >= 0)
+            return o->reads(start, input, e);
+        if (o->writes && input >= 0 && (extra >= 0 || o->may_lack_extra))
+            return o->writes(start, input, extra, e);
+    }
     return error_set(e, ERR_INTERNAL, "the image worker got an unknown operation");
 }
 
