@@ -10,7 +10,7 @@ import threading
 import time
 
 KINDS = (("big", "one layer of 80 MB gzip, 220 MB in 8,900 files"), ("bigzstd", "the same by zstd"),
-         ("twenty", "the same in 20 layers"), ("many", "one layer of 60,000 small files"))
+         ("twenty", "the same in 20 layers"), ("manyfiles", "one layer of 60,000 small files"))
 
 
 def run(argv, **kwargs):
