@@ -159,6 +159,13 @@ const char *jstr(const struct json_value *obj, const char *key);
     X(login)                                                                                       \
     X(logout)                                                                                      \
     X(logs)                                                                                        \
+    X(manifest_add)                                                                                \
+    X(manifest_annotate)                                                                           \
+    X(manifest_create)                                                                             \
+    X(manifest_inspect)                                                                            \
+    X(manifest_ls)                                                                                 \
+    X(manifest_push)                                                                               \
+    X(manifest_rm)                                                                                 \
     X(man)                                                                                         \
     X(network_connect)                                                                             \
     X(network_disconnect)                                                                          \

@@ -379,6 +379,38 @@ struct image_push_params {
 int image_push(struct image_store *s, const struct image_push_params *p,
                struct error *e) MUST_CHECK;
 
+/* --- Manifest lists ------------------------------------------------------------------------ */
+
+struct image_manifest_params {
+    const char *list;              /* name of the list */
+    const struct image_auth *auth; /* or NULL */
+    bool insecure;                 /* this registry, this time, without TLS or a good certificate */
+    image_progress_fn *progress;   /* push; or NULL */
+    void *progress_data;
+    int cancel_fd;
+};
+/* Images are names of manifests at the list's registry; they are looked up there. ERR_CONFLICT when
+ * the list exists, unless amend: then they are added, or taken anew. */
+int image_manifest_create(struct image_store *s, const struct image_manifest_params *p,
+                          char *const *images, bool amend, struct error *e) MUST_CHECK;
+struct image_manifest_annotation {
+    const char *os, *architecture, *variant, *os_version; /* NULL: as it is */
+    char *const *os_features;
+};
+int image_manifest_annotate(struct image_store *s, const char *list, const char *image,
+                            const struct image_manifest_annotation *a, struct error *e) MUST_CHECK;
+/* The list's document, or when there is none here the manifest of that name at its registry; verbose:
+ * the members' manifests too. JSON is appended to out. */
+int image_manifest_inspect(struct image_store *s, const struct image_manifest_params *p,
+                           bool verbose, struct buf *out, struct error *e) MUST_CHECK;
+/* Brings the members into the list's repository, then the list. The last line of progress is its
+ * digest. purge: forgets the list afterwards. */
+int image_manifest_push(struct image_store *s, const struct image_manifest_params *p, bool purge,
+                        struct error *e) MUST_CHECK;
+int image_manifest_remove(struct image_store *s, const char *list, struct error *e) MUST_CHECK;
+/* Full names of all lists. */
+int image_manifest_names(struct image_store *s, char ***ret, struct error *e) MUST_CHECK;
+
 struct image_load_params {
     int fd; /* `docker save` or OCI layout archive as a stream, possibly compressed; borrowed */
     image_progress_fn *progress; /* or NULL */

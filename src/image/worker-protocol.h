@@ -27,7 +27,9 @@
  *     endpoint  the mirror `host` of the plan worked (state "ok") or failed ("failed", message)
  *     text      a line for the user (status)
  *     image     one image is complete: config digest, manifest digest, names, layers by index
- *     want      role says what: image, index, document, layer, upload
+ *     want      role says what: image, index, document, layer, upload, member
+ *     member    a manifest that was looked up (op manifest): state "manifest" or "index", digest,
+ *               media_type, size, platform; file: its text
  *     uploaded  digest is at the registry now; names: repositories that should have had it too
  *     compressed  `file` is the archive of layer diff_id as asked for: digest, size
  *     pushed    image `index` is there: manifest, size, tag

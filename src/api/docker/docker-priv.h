@@ -114,6 +114,14 @@ void api_image_history(struct http_request *req, void *ctx);
 void api_image_tag(struct http_request *req, void *ctx);
 void api_image_remove(struct http_request *req, void *ctx);
 
+/* manifest.c */
+void api_manifest_create(struct http_request *req, void *ctx);
+void api_manifest_annotate(struct http_request *req, void *ctx);
+void api_manifest_inspect(struct http_request *req, void *ctx);
+void api_manifest_list(struct http_request *req, void *ctx);
+void api_manifest_push(struct http_request *req, void *ctx);
+void api_manifest_remove(struct http_request *req, void *ctx);
+
 /* push.c */
 void api_image_push(struct http_request *req, void *ctx);
 

@@ -75,6 +75,13 @@ const struct http_route docker_routes[] = {
     {"POST", "/pouch/gc", api_store_gc, 0, 0},
     {"POST", "/pouch/protect", api_store_protect, 0, 0},
 
+    {"GET", "/pouch/manifests", api_manifest_list, 0, 0},
+    {"POST", "/pouch/manifests", api_manifest_create, 0, 0},
+    {"GET", "/pouch/manifests/{name*}/json", api_manifest_inspect, 0, 0},
+    {"POST", "/pouch/manifests/{name*}/annotate", api_manifest_annotate, 0, 0},
+    {"POST", "/pouch/manifests/{name*}/push", api_manifest_push, 0, 0},
+    {"DELETE", "/pouch/manifests/{name*}", api_manifest_remove, 0, 0},
+
     {"GET", "/networks", api_network_list, 0, 0},
     {"GET", "/networks/{id}", api_network_inspect, 0, 0},
     {"POST", "/networks/{id}/connect", api_network_connect, 0, 0},

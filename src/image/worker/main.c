@@ -33,6 +33,8 @@ static const struct operation {
     {.name = "import", .reads = worker_import, .limited = true},
     {.name = "load", .reads = worker_load, .limited = true},
     {.name = "login", .alone = worker_login},
+    {.name = "manifest", .alone = worker_manifest},
+    {.name = "manifest-push", .alone = worker_manifest_push},
     {.name = "pull", .alone = worker_pull, .limited = true},
     {.name = "push", .alone = worker_push},
     {.name = "search", .alone = worker_search},

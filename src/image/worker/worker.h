@@ -206,6 +206,9 @@ int worker_login(const struct worker_msg *start, struct error *e) MUST_CHECK;
 int worker_search(const struct worker_msg *start, struct error *e) MUST_CHECK;
 /* Images to a registry. */
 int worker_push(const struct worker_msg *start, struct error *e) MUST_CHECK;
+/* One manifest, looked up; a manifest list with its members. */
+int worker_manifest(const struct worker_msg *start, struct error *e) MUST_CHECK;
+int worker_manifest_push(const struct worker_msg *start, struct error *e) MUST_CHECK;
 int worker_load(const struct worker_msg *start, int input, struct error *e) MUST_CHECK;
 /* Digests of what pouchd hands over, one after the other. */
 int worker_hash(const struct worker_msg *start, struct error *e) MUST_CHECK;

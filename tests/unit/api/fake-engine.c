@@ -870,3 +870,51 @@ void engine_info(struct engine *en, struct engine_info *ret)
 }
 
 void engine_info_done(struct engine_info *i) {}
+
+/* --- Manifest lists --------------------------------------------------------------------------- */
+
+int image_manifest_create(struct image_store *s, const struct image_manifest_params *p,
+                          char *const *images, bool amend, struct error *e)
+{
+    SAID("manifest create %s %s amend=%d insecure=%d", p->list, images ? images[0] : "-", amend,
+         p->insecure);
+    return STREQ(p->list, "there") ? error_set(e, ERR_CONFLICT, "manifest list there exists") : 0;
+}
+
+int image_manifest_annotate(struct image_store *s, const char *list, const char *image,
+                            const struct image_manifest_annotation *a, struct error *e)
+{
+    SAID("manifest annotate %s %s %s/%s/%s version=%s feature=%s", list, image, TEXT(a->os),
+         TEXT(a->architecture), TEXT(a->variant), TEXT(a->os_version),
+         a->os_features ? a->os_features[0] : "-");
+    return 0;
+}
+
+int image_manifest_inspect(struct image_store *s, const struct image_manifest_params *p,
+                           bool verbose, struct buf *out, struct error *e)
+{
+    if (STREQ(p->list, "none"))
+        return error_set(e, ERR_NOT_FOUND, "No such manifest: none");
+    return buf_printf(out, "{\"list\":\"%s\",\"verbose\":%d}", p->list, verbose);
+}
+
+int image_manifest_push(struct image_store *s, const struct image_manifest_params *p, bool purge,
+                        struct error *e)
+{
+    const struct image_progress line = {.status = "sha256:00"};
+
+    SAID("manifest push %s purge=%d", p->list, purge);
+    return p->progress(p->progress_data, &line);
+}
+
+int image_manifest_remove(struct image_store *s, const char *list, struct error *e)
+{
+    SAID("manifest rm %s", list);
+    return 0;
+}
+
+int image_manifest_names(struct image_store *s, char ***ret, struct error *e)
+{
+    strv_push(ret, "docker.io/library/a:latest");
+    return 0;
+}
