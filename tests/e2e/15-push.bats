@@ -398,3 +398,74 @@ no_worker() { ! pgrep -P "$(pouchd_pid)" -f pouch-image >/dev/null; }
     pouch pull -q "$to:x" >/dev/null
     is "$(pouch inspect -f '{{.Architecture}}' "$to:x")" amd64
 }
+
+@test "manifest lists: create, annotate, add, inspect, push across repositories, rm" {
+    local a l=$REGISTRY/lists/all:x r=$REGISTRY/lists digest
+    "$POUCH_TOP/tools/make-images" push "$REGISTRY" platforms:latest busybox:v2s2
+    for a in amd64 arm64; do
+        pouch pull -q --platform "linux/$a" "$REGISTRY/platforms:latest" >/dev/null
+        pouch tag "$REGISTRY/platforms:latest" "$r/$a"
+        pouch push -q "$r/$a" >/dev/null
+    done
+    run pouch manifest create "$l" "$r/amd64" "$r/none"
+    is "$status" 1
+    one_line "manifest for $r/none:latest not found"
+    is "$(pouch manifest ls)" ''
+    run pouch manifest create "$l" "$r/amd64" other.example.com/x
+    one_line 'cannot have members of registry other.example.com'
+    run pouch manifest create "$l" "$REGISTRY/platforms:latest"
+    one_line 'is a manifest list itself'
+    is "$(pouch manifest create "$l" "$r/amd64")" "Created manifest list $l"
+    run pouch manifest create "$l" "$r/amd64"
+    one_line 'exists: use --amend'
+    pouch manifest create --amend "$l" "$r/arm64"
+    is "$(pouch manifest inspect "$l" | jq -r '[.manifests[].platform.architecture] | join(" ")')" 'amd64 arm64'
+    has "$(pouch manifest inspect "$l" | jq -r .mediaType)" 'oci.image.index'
+    pouch manifest annotate --variant v8 --os-features one --os-features two --os-version 6 "$l" "$r/arm64"
+    run pouch manifest annotate --arch x "$l" "$r/none"
+    one_line 'is no member of manifest list'
+    pouchd_kill # a list outlives the daemon
+    POUCH_PUSH_CHUNK_SIZE=262144 POUCH_PULL_STALL_TIMEOUT=4 pouchd_start
+    is "$(pouch manifest ls)" "$l"
+    is "$(pouch manifest inspect "$l" | jq -c '.manifests[1].platform')" \
+        '{"os":"linux","architecture":"arm64","variant":"v8","os.version":"6","os.features":["one","two"]}'
+    is "$(pouch manifest inspect "$l" "$r/arm64" | jq -c .)" "$(manifest_of "$r/arm64:latest" | jq -c . )" ||
+        is "$(pouch manifest inspect "$l" "$r/arm64" | jq -cS .)" "$(manifest_of "$r/arm64:latest" | jq -cS .)"
+    is "$(pouch manifest inspect -v "$l" | jq -r '.[0].Ref')" "$r/amd64:latest"
+    run pouch manifest push "$l"
+    is "$status" 0
+    digest=${lines[-1]}
+    is "sha256:$(manifest_of "$l" | sha256sum | cut -d' ' -f1)" "$digest"
+    # others understand it, and each platform is found
+    is "$(skopeo inspect --raw --tls-verify=false "docker://$l" | jq '.manifests | length')" 2
+    for a in amd64 arm64; do
+        pouch pull -q --platform "linux/$a" "$l" >/dev/null
+        is "$(pouch inspect -f '{{.Architecture}}' "$l")" "$a"
+        pouch rmi "$l" >/dev/null
+    done
+    # a member with Docker's types makes it Docker's list
+    pouch manifest add --os linux --arch s390x "$l" "$REGISTRY/busybox:v2s2"
+    has "$(pouch manifest inspect "$l" | jq -r .mediaType)" 'docker.distribution.manifest.list'
+    pouch manifest push --purge "$l" >/dev/null
+    has "$(manifest_of "$l" | jq -r '[.manifests[].platform.architecture] | join(" ")')" 'amd64 arm64 s390x'
+    run pouch manifest push "$l"
+    one_line 'No such manifest'
+    run pouch manifest rm "$l"
+    one_line 'No such manifest'
+    has "$(pouch manifest inspect "$l" | jq -r .mediaType)" 'docker.distribution.manifest.list'
+}
+
+@test "members of a list are copied where the registry does not mount" {
+    forget
+    pouch tag busybox "$(PUSHED)/ok/member:x"
+    pouch push -q "$(PUSHED)/ok/member:x" >/dev/null
+    pouch manifest create "$(PUSHED)/nomount/list:x" "$(PUSHED)/ok/member:x" >/dev/null
+    run pouch manifest push --purge "$(PUSHED)/nomount/list:x"
+    echo "$output"
+    is "$status" 0
+    is "$(state .open)" 0
+    has "$(asked)" 'PUT /v2/nomount/list/manifests/x - -> 201'
+    is "$(manifest_of "$(PUSHED)/nomount/list:x" | jq -r '.manifests[0].digest')" \
+        "sha256:$(manifest_of "$(PUSHED)/ok/member:x" | sha256sum | cut -d' ' -f1)"
+    pouch rmi "$(PUSHED)/ok/member:x" >/dev/null
+}

@@ -110,9 +110,9 @@ static int spool_sink(void *data, const void *bytes, size_t len)
 }
 
 /* Fetches a blob from the source and sends it to the target: there was no mounting it. */
-static int carry(struct copy *c, struct registry *source, const struct oci_descriptor *d,
-                 struct error *e)
+static int carry(struct copy *c, const char *from, const struct oci_descriptor *d, struct error *e)
 {
+    AUTOFREE char *path = xasprintf("/v2/%s/blobs/%s", from, d->digest);
     CLEANUP(uploaded_done) struct uploaded how = {0};
     char digest[DIGEST_MAX] = "";
     AUTOFD int fd = -EBADF;
@@ -124,7 +124,7 @@ static int carry(struct copy *c, struct registry *source, const struct oci_descr
     struct spool s = {.fd = fd, .e = e};
     if (digest_state_init(&s.hash, digest_algorithm(d->digest)) < 0)
         return error_set(e, ERR_INTERNAL, "cannot compute digests");
-    r = registry_get(source, c->client, "blobs", d->digest, NULL, (int64_t)d->size, spool_sink, &s,
+    r = registry_get(&c->target, c->client, NULL, path, NULL, (int64_t)d->size, spool_sink, &s,
                      NULL, NULL, e);
     if (r >= 0 && (digest_state_final(&s.hash, digest) < 0 || !STREQ(digest, d->digest)))
         r = error_set(e, ERR_INTERNAL, "blob %s is not what came: its content has digest %s",
@@ -137,8 +137,8 @@ static int carry(struct copy *c, struct registry *source, const struct oci_descr
     return r;
 }
 
-static int copy_blob(struct copy *c, struct registry *source, const char *from,
-                     const struct oci_descriptor *d, struct error *e)
+static int copy_blob(struct copy *c, const char *from, const struct oci_descriptor *d,
+                     struct error *e)
 {
     CLEANUP(uploaded_done) struct uploaded how = {0};
     AUTO(error) struct error no_mount = ERROR_INIT;
@@ -155,7 +155,7 @@ static int copy_blob(struct copy *c, struct registry *source, const char *from,
         return 0;
     if (http_cancelled())
         return error_set_errno(e, ECANCELED, "the push was cancelled");
-    return carry(c, source, d, e);
+    return carry(c, from, d, e);
 }
 
 /* One member: its blobs, then its manifest under its digest. */
@@ -163,8 +163,6 @@ static int copy_member(struct copy *c, const struct worker_msg *given, const cha
                        struct error *e)
 {
     CLEANUP(oci_manifest_done) struct oci_manifest m = {0};
-    struct worker_msg start = *c->start;
-    struct registry source;
 
     int r = upload_manifest_exists(&c->uploads, c->client, given->digest, ACCEPT_MANIFESTS, e);
     if (r != 0)
@@ -172,14 +170,11 @@ static int copy_member(struct copy *c, const struct worker_msg *given, const cha
     r = oci_manifest_parse(text, given->size, &m, e);
     if (r < 0)
         return r;
-    start.repository = given->repository;
-    registry_init(&source, &start);
     const struct oci_descriptor *d = m.layers.items;
     for (size_t i = 0; r >= 0 && i < m.layers.len; i++)
-        r = copy_blob(c, &source, given->repository, &d[i], e);
+        r = copy_blob(c, given->repository, &d[i], e);
     if (r >= 0)
-        r = copy_blob(c, &source, given->repository, &m.config, e);
-    registry_done(&source);
+        r = copy_blob(c, given->repository, &m.config, e);
     if (r < 0)
         return r;
     AUTOFREE char *line = xasprintf("Pushed ref %s/%s@%s", c->start->host, c->start->repository,
