@@ -531,6 +531,7 @@ void pending_attach_free(struct pending_attach *p); /* closes its socket */
  * is: *img is another object then (NULL after an error). Before anything of its layers is used. */
 int engine_image_usable(struct engine *en, struct image **img, struct error *e) MUST_CHECK;
 void engine_layer_going(void *data, const char *layer);
+void engine_layer_measure(void *data, const char *hex, char ret[80]);
 void engine_layer_gone(void *data, const char *layer);
 enum image_use engine_image_in_use(void *data, const char *image_id, char ret_container[65]);
 void engine_image_collected(void *data, const char *image_id, const char *name);

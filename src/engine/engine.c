@@ -155,6 +155,8 @@ static int open_parts(struct engine *en, const struct engine_params *p, bool *re
         .driver = p->rootfs_driver,
         .root = en->root,
         .state = en->state,
+        .measure = engine_layer_measure,
+        .measure_data = en,
     };
     int r = foreign_check(en, e);
 
@@ -180,6 +182,7 @@ static int open_parts(struct engine *en, const struct engine_params *p, bool *re
     ip.store = en->store;
     ip.layer_form = r == 0 && rootfs_makes_files(en->rootfs) ? IMAGE_LAYER_EROFS
                                                              : IMAGE_LAYER_FOLDER;
+    ip.verity = r == 0 && rootfs_has_verity(en->rootfs);
     if (r == 0)
         r = image_store_open(&ip, &en->images, e);
     if (r == 0)

@@ -80,6 +80,13 @@ void engine_layer_gone(void *data, const char *layer)
     rootfs_layer_gone(en->rootfs, layer);
 }
 
+void engine_layer_measure(void *data, const char *hex, char ret[80])
+{
+    struct engine *en = data;
+
+    image_layer_measure(en->images, hex, ret);
+}
+
 int engine_image_usable(struct engine *en, struct image **img, struct error *e)
 {
     AUTOFREE char *id = NULL;

@@ -389,6 +389,8 @@ static int swap_layer(struct fsck *f, const char *diff_id, const char *fresh, ch
         r = renameat2(s->layers_fd, fresh, s->layers_fd, name, RENAME_EXCHANGE);
     if (r < 0)
         r = error_set_errno(e, errno, "cannot put layer %s in its place", diff_id);
+    if (r >= 0)
+        r = image_store_layer_replaced(s, diff_id, name, e);
     if (r >= 0 && was && runs) {
         char id[17];
         random_hex(id, 8);
@@ -402,6 +404,7 @@ static int swap_layer(struct fsck *f, const char *diff_id, const char *fresh, ch
         store_rollback(s->db);
     else
         r = store_commit(s->db, e);
+    image_store_layer_replaced_done(s, name);
     image_store_empty_trash(s, &trash);
     image_store_changed(s, NULL);
     if (r >= 0)

@@ -40,6 +40,7 @@ struct image_store {
     image_in_use_fn *in_use;
     void *in_use_data;
     enum image_layer_form layer_form;
+    bool verity;
     image_layer_fn *layer_going, *layer_gone;
     int layers_fd, blobs_fd, tmp_fd; /* folders: layers, blobs, blobs/tmp */
     char boot_id[40];
@@ -76,6 +77,13 @@ int image_store_trash_layer(struct image_store *s, const char *name,
                             struct image_trash *trash) MUST_CHECK;
 /* Also forgets the list. */
 void image_store_empty_trash(struct image_store *s, struct image_trash *trash);
+/* layers/<name> is another file than before: what was mounted of it is used no more, and its measure
+ * is forgotten. In a transaction. _done: after it. */
+int image_store_layer_replaced(struct image_store *s, const char *diff_id, const char *name,
+                               struct error *e) MUST_CHECK;
+void image_store_layer_replaced_done(struct image_store *s, const char *name);
+/* verity.c: gives fs-verity to layer files that are on disk and have none (the janitor). */
+void image_verity_round(struct image_store *s);
 /* The name of a layer in layers/; the caller frees. */
 char *image_layer_name(const char *diff_id, enum image_layer_form form) MUST_CHECK;
 

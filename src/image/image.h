@@ -81,6 +81,7 @@ struct image_store_params {
     const struct image_gc_config *gc; /* copied; NULL: off */
     image_collected_fn *on_collected; /* with in_use_data, from the janitor's thread; or NULL */
     enum image_layer_form layer_form; /* of layers that are brought from now on */
+    bool verity; /* layer files get fs-verity when they are on disk */
     /* Both or none, with in_use_data. going: the layer will not be found any more; called inside of
      * a transaction, must not block. gone: after that, before the files are removed. */
     image_layer_fn *layer_going, *layer_gone;
@@ -154,6 +155,9 @@ struct image_list {
 int image_list(struct image_store *s, struct image_list *ret, struct error *e) MUST_CHECK;
 void image_list_done(struct image_list *l);
 size_t image_count(struct image_store *s);
+
+/* The fs-verity measure on record of the layer file ("sha256:…"), or "". */
+void image_layer_measure(struct image_store *s, const char *hex, char ret[80]);
 
 /* Layers of the image that have another form than new ones are made again out of their archives.
  * Takes as long as unpacking does; the caller gets the image anew. */

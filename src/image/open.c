@@ -158,6 +158,8 @@ static void *janitor_thread(void *data)
         pthread_mutex_unlock(&s->lock);
         janitor_round(s);
         image_partials_trim(s, false);
+        if (s->verity)
+            image_verity_round(s);
         image_uses_flush(s);
         if (swept && s->has_old)
             image_old_layers_sweep(s);
@@ -345,6 +347,7 @@ int image_store_open(const struct image_store_params *p, struct image_store **re
     s->in_use = p->in_use;
     s->in_use_data = p->in_use_data;
     s->layer_form = p->layer_form;
+    s->verity = p->verity;
     s->layer_going = p->layer_going;
     s->layer_gone = p->layer_gone;
     s->layers_fd = s->blobs_fd = s->tmp_fd = -EBADF;

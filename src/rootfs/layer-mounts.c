@@ -33,6 +33,7 @@
 #include "base/str.h"
 #include "base/strv.h"
 #include "rootfs/rootfs-priv.h"
+#include "sys/verity.h"
 
 #define SUFFIX ".erofs"
 
@@ -48,6 +49,8 @@ struct layer_mounts {
     char *base;   /* <state>/layers */
     char *layers; /* <root>/layers */
     enum sys_erofs_way way;
+    void (*measure)(void *data, const char *hex, char ret[VERITY_MEASURE_MAX]);
+    void *measure_data;
     pthread_mutex_t mutex; /* of all below */
     pthread_cond_t changed;
     struct map *by_hex; /* of struct layer_mount */
@@ -136,6 +139,30 @@ static int need_base(struct layer_mounts *lm, struct error *e)
     return r;
 }
 
+/* What is on record of the file, if anything, must be what the kernel holds it to. */
+static int check_measure(struct layer_mounts *lm, const char *path, struct error *e)
+{
+    AUTOFREE char *hex = hex_of(path);
+    char want[VERITY_MEASURE_MAX] = "", have[VERITY_MEASURE_MAX] = "";
+    AUTOFD int fd = -EBADF;
+    int r;
+
+    if (lm->measure)
+        lm->measure(lm->measure_data, hex, want);
+    if (!*want)
+        return 0;
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return error_set_errno(e, errno, "open %s", path);
+    r = verity_measure(fd, have);
+    if (r == 0 && STREQ(want, have))
+        return 0;
+    return error_set(e, ERR_INTERNAL,
+                     "layer %s is not the file that was made: its fs-verity measure is %s, on record "
+                     "is %s; `pouch fsck --repair` makes it anew",
+                     path, r < 0 ? "missing" : have, want);
+}
+
 static int mount_layer(struct layer_mounts *lm, const char *path, const char *place,
                        struct layer_mount *ret, struct error *e)
 {
@@ -143,6 +170,8 @@ static int mount_layer(struct layer_mounts *lm, const char *path, const char *pl
     uint64_t id = 0;
     int r = need_base(lm, e);
 
+    if (r == 0)
+        r = check_measure(lm, path, e);
     if (r == 0)
         r = sys_erofs_open(path, lm->way, &fd, e);
     if (r < 0)
@@ -362,16 +391,18 @@ static int adopt_all(struct layer_mounts *lm, struct error *e)
     return 0;
 }
 
-int rootfs_layers_open(const char *root, const char *state, enum sys_erofs_way way,
+int rootfs_layers_open(const struct rootfs_params *p, enum sys_erofs_way way,
                        struct layer_mounts **ret, struct error *e)
 {
     struct layer_mounts *lm = xcalloc(1, sizeof(*lm));
-    AUTOFREE char *real = realpath(state, NULL); /* as mountinfo has it */
+    AUTOFREE char *real = realpath(p->state, NULL); /* as mountinfo has it */
     int r;
 
-    lm->base = xasprintf("%s/layers", real ? real : state);
-    lm->layers = xasprintf("%s/layers", root);
+    lm->base = xasprintf("%s/layers", real ? real : p->state);
+    lm->layers = xasprintf("%s/layers", p->root);
     lm->way = way;
+    lm->measure = p->measure;
+    lm->measure_data = p->measure_data;
     lm->by_hex = map_new();
     (void)pthread_mutex_init(&lm->mutex, NULL);
     (void)pthread_cond_init(&lm->changed, NULL);

@@ -53,7 +53,7 @@ bool rootfs_layer_is_file(const char *path);
 
 /* Finds the mounts of an earlier life; takes those away whose layer is gone. way SYS_EROFS_NONE: no
  * new mounts are made. */
-int rootfs_layers_open(const char *root, const char *state, enum sys_erofs_way way,
+int rootfs_layers_open(const struct rootfs_params *p, enum sys_erofs_way way,
                        struct layer_mounts **ret, struct error *e) MUST_CHECK;
 /* Unmounts all but the layers in `keep` (paths of files). */
 void rootfs_layers_close(struct layer_mounts *lm, char *const *keep);

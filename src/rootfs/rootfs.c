@@ -17,6 +17,7 @@
 #include "base/strv.h"
 #include "rootfs/rootfs-priv.h"
 #include "sys/overlay.h"
+#include "sys/verity.h"
 
 /* The first that works is "auto". */
 static const struct rootfs_driver *const drivers[] = {
@@ -29,6 +30,7 @@ struct rootfs {
     struct layer_mounts *layers;
     enum sys_erofs_way way;
     char *no_erofs; /* with SYS_EROFS_NONE: why */
+    bool verity;
 };
 
 static const struct json_field mount_fields[] = {
@@ -104,6 +106,7 @@ static int choose(struct rootfs *rf, const struct rootfs_params *p, struct error
     for (size_t i = 0; !rf->drv && i < ARRAY_SIZE(drivers); i++)
         if (!drivers[i]->needs_erofs || rf->way != SYS_EROFS_NONE)
             rf->drv = drivers[i];
+    rf->verity = rf->drv->makes_files && verity_works_in(p->root);
     return 0;
 }
 
@@ -113,7 +116,7 @@ int rootfs_open(const struct rootfs_params *p, struct rootfs **ret, struct error
     int r = choose(rf, p, e);
 
     if (r == 0)
-        r = rootfs_layers_open(p->root, p->state, rf->way, &rf->layers, e);
+        r = rootfs_layers_open(p, rf->way, &rf->layers, e);
     if (r < 0) {
         rootfs_close(rf, NULL);
         return r;
@@ -141,6 +144,11 @@ bool rootfs_makes_files(const struct rootfs *rf)
     return rf->drv->makes_files;
 }
 
+bool rootfs_has_verity(const struct rootfs *rf)
+{
+    return rf->verity;
+}
+
 bool rootfs_can_use(const struct rootfs *rf, const char *layer)
 {
     return !rootfs_layer_is_file(layer) || rf->way != SYS_EROFS_NONE;
@@ -155,6 +163,8 @@ char **rootfs_status(struct rootfs *rf)
     if (rf->drv->needs_erofs) {
         strv_push(&out, "EROFS Mounts");
         strv_push(&out, rf->way == SYS_EROFS_FILE ? "file-backed" : "loop devices");
+        strv_push(&out, "fs-verity");
+        strv_push(&out, rf->verity ? "on" : "off: not a feature of this file system or kernel");
     } else if (rf->no_erofs) {
         strv_push(&out, "EROFS");
         strv_push(&out, rf->no_erofs);

@@ -29,6 +29,10 @@ struct rootfs_params {
     const char *driver;
     const char *root; /* both absolute, and there */
     const char *state;
+    /* The fs-verity measure on record for a layer file (its diff id's hex): ret is "sha256:…", or
+     * "" when there is none. Called before a file is mounted. NULL: none has one. */
+    void (*measure)(void *data, const char *hex, char ret[80]);
+    void *measure_data;
 };
 
 /* Is it the name of a driver (or auto)? ERR_INVALID lists those that exist. */
@@ -44,6 +48,8 @@ void rootfs_close(struct rootfs *rf, char *const *keep);
 const char *rootfs_driver_name(const struct rootfs *rf);
 /* New layers become EROFS files (else folders). */
 bool rootfs_makes_files(const struct rootfs *rf);
+/* The file system of root has fs-verity: layer files should get it. */
+bool rootfs_has_verity(const struct rootfs *rf);
 /* Can this layer (a path as in layer_dirs) be used as it is? Else it must be converted. */
 bool rootfs_can_use(const struct rootfs *rf, const char *layer);
 

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fs-verity for layer files, where the file system has it: the kernel then checks every block of a
+ * layer as it is read. It is switched on by the janitor, when the file is on disk anyway, as that
+ * waits for the disk: no pull does. The measure goes on record, and is looked at before each mount.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/strv.h"
+#include "image/image-priv.h"
+#include "sys/verity.h"
+
+void image_layer_measure(struct image_store *s, const char *hex, char ret[VERITY_MEASURE_MAX])
+{
+    CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
+    AUTOFREE char *like = xasprintf("%%:%s", hex);
+
+    *ret = 0;
+    if (store_query(s->db, &rows, NULL,
+                    "SELECT verity FROM layers WHERE diff_id LIKE ? AND form = 'erofs'", "s",
+                    like) >= 0 &&
+        store_rows_next(&rows, NULL) == 1)
+        (void)snprintf(ret, VERITY_MEASURE_MAX, "%s", store_col_str(&rows, 0));
+}
+
+/* Measured here and now, not believed later: the row says what was written by this pouchd. */
+static int enable(struct image_store *s, const char *diff_id, char measure[VERITY_MEASURE_MAX])
+{
+    AUTOFREE char *name = image_layer_name(diff_id, IMAGE_LAYER_EROFS);
+    AUTOFD int fd = openat(s->layers_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int r = fd < 0 ? -errno : verity_enable(fd);
+
+    return r < 0 ? r : verity_measure(fd, measure);
+}
+
+void image_verity_round(struct image_store *s)
+{
+    CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
+    AUTOPTR(strv) char **ids = NULL;
+
+    if (store_query(s->db, &rows, NULL,
+                    "SELECT diff_id FROM layers WHERE form = 'erofs' AND verity = '' AND boot = ''",
+                    "") < 0)
+        return;
+    while (store_rows_next(&rows, NULL) == 1)
+        strv_push(&ids, store_col_str(&rows, 0));
+    store_rows_done(&rows);
+    for (size_t i = 0; ids && ids[i]; i++) {
+        char measure[VERITY_MEASURE_MAX] = "";
+        char *one[] = {ids[i], NULL}, *none[] = {NULL};
+        /* Not removed, and not made anew by another, while it gets it. */
+        image_store_pin(s, ids[i]);
+        int r = enable(s, ids[i], measure);
+        if (r >= 0)
+            (void)!store_exec(s->db, NULL, "UPDATE layers SET verity = ? WHERE diff_id = ?", "ss",
+                              measure, ids[i]);
+        image_store_unpin(s, ids[i]);
+        (void)!image_store_collect(s, one, none, NULL, NULL); /* what was removed meanwhile */
+        if (r < 0 && r != -ENOENT)
+            log_warn("cannot give fs-verity to a layer", "layer=%s error=\"%s\"", ids[i],
+                     strerror(-r));
+    }
+}
+
+int image_store_layer_replaced(struct image_store *s, const char *diff_id, const char *name,
+                               struct error *e)
+{
+    AUTOFREE char *path = xasprintf("%s/layers/%s", s->root, name);
+    int r = store_exec(s->db, e, "UPDATE layers SET verity = '' WHERE diff_id = ?", "s", diff_id);
+
+    if (r >= 0 && s->layer_going)
+        s->layer_going(s->in_use_data, path);
+    return r < 0 ? r : 0;
+}
+
+void image_store_layer_replaced_done(struct image_store *s, const char *name)
+{
+    AUTOFREE char *path = xasprintf("%s/layers/%s", s->root, name);
+
+    if (s->layer_gone)
+        s->layer_gone(s->in_use_data, path);
+}
