@@ -164,8 +164,8 @@ struct container {
     struct source *restart_timer;
     bool remove_volumes; /* with an automatic removal */
 
-    unsigned holds; /* commits under way that want it to stand still */
-    bool held;      /* one of them paused it */
+    unsigned holds;              /* commits under way that want it to stand still */
+    bool held;                   /* one of them paused it */
     struct hooks_due *hooks_due; /* poststop hooks that are owed, or NULL: hooks.c */
     unsigned hook_phase;         /* enum hook_phase: hooks that run now */
     int hook_cancel;             /* eventfd that cuts them short, or -EBADF */

@@ -81,7 +81,7 @@ struct image_store_params {
     const struct image_gc_config *gc; /* copied; NULL: off */
     image_collected_fn *on_collected; /* with in_use_data, from the janitor's thread; or NULL */
     enum image_layer_form layer_form; /* of layers that are brought from now on */
-    bool verity; /* layer files get fs-verity when they are on disk */
+    bool verity;                      /* layer files get fs-verity when they are on disk */
     /* Both or none, with in_use_data. going: the layer will not be found any more; called inside of
      * a transaction, must not block. gone: after that, before the files are removed. */
     image_layer_fn *layer_going, *layer_gone;

@@ -157,10 +157,11 @@ static int check_measure(struct layer_mounts *lm, const char *path, struct error
     r = verity_measure(fd, have);
     if (r == 0 && STREQ(want, have))
         return 0;
-    return error_set(e, ERR_INTERNAL,
-                     "layer %s is not the file that was made: its fs-verity measure is %s, on record "
-                     "is %s; `pouch fsck --repair` makes it anew",
-                     path, r < 0 ? "missing" : have, want);
+    return error_set(
+        e, ERR_INTERNAL,
+        "layer %s is not the file that was made: its fs-verity measure is %s, on record "
+        "is %s; `pouch fsck --repair` makes it anew",
+        path, r < 0 ? "missing" : have, want);
 }
 
 static int mount_layer(struct layer_mounts *lm, const char *path, const char *place,

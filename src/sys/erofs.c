@@ -49,8 +49,8 @@ static int mount_source(const char *source, const char *path, int *ret_fd, struc
     int fd;
 
     if (fs < 0)
-        return error_set_errno(e, errno == ENODEV ? EOPNOTSUPP : errno,
-                               errno == ENODEV ? "this kernel has no EROFS" : "mount EROFS");
+        return errno == ENODEV ? error_set(e, ERR_NOT_SUPPORTED, "this kernel has no EROFS")
+                               : error_set_errno(e, errno, "mount EROFS");
     if (fsconfig(fs, FSCONFIG_SET_STRING, "source", source, 0) < 0 ||
         fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0 ||
         fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0) < 0)
@@ -161,14 +161,17 @@ int sys_erofs_probe(const char *dir, enum sys_erofs_way *ret, struct error *e)
         return error_set_errno(e, errno, "make a file in %s", dir);
     fill_image(image);
     r = fs_write_all(fd, image, PROBE_SIZE);
-    if (r < 0)
+    if (r < 0) {
         (void)error_set_errno(e, r, "write %s", path);
-    else if (works(path, SYS_EROFS_FILE, &file_error))
+    } else if (works(path, SYS_EROFS_FILE, &file_error)) {
         *ret = SYS_EROFS_FILE;
-    else if (works(path, SYS_EROFS_LOOP, e))
-        *ret = SYS_EROFS_LOOP;
-    else
+    } else if (file_error.code == ERR_NOT_SUPPORTED && !file_error.errnum) {
+        /* No EROFS at all: our own word, not an errno of the mount. */
         *ret = SYS_EROFS_NONE;
+        error_move(e, &file_error);
+    } else {
+        *ret = works(path, SYS_EROFS_LOOP, e) ? SYS_EROFS_LOOP : SYS_EROFS_NONE;
+    }
     (void)unlink(path);
     return r;
 }
