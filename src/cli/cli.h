@@ -151,9 +151,11 @@ const char *jstr(const struct json_value *obj, const char *key);
     X(container_prune)                                                                             \
     X(container_rm)                                                                                \
     X(image_ls)                                                                                    \
+    X(image_mount)                                                                                 \
     X(image_prune)                                                                                 \
     X(image_protect)                                                                               \
     X(image_rm)                                                                                    \
+    X(image_umount)                                                                                \
     X(kill)                                                                                        \
     X(load)                                                                                        \
     X(login)                                                                                       \

@@ -56,6 +56,7 @@ struct engine {
     bool debug;
 
     struct store *store;
+    struct image_mount *image_mounts; /* under mutex */
     struct image_store *images;
     struct rootfs *rootfs;
     struct volume_store *volumes;
@@ -245,6 +246,15 @@ void name_unreserve(struct engine *en, const char *name);
 char *name_generate(struct engine *en);
 void registry_add(struct engine *en, struct container *c); /* takes over the reference */
 void registry_remove(struct engine *en, struct container *c);
+
+/* --- image-mounts.c ------------------------------------------------------------------------------- */
+
+int image_mounts_open(struct engine *en, struct error *e) MUST_CHECK;
+void image_mounts_done(struct engine *en);
+/* en->mutex is held. */
+bool image_mounts_use(struct engine *en, const char *image_id);
+/* ERR_CONFLICT when removing `ref` would take a mounted image away. */
+int image_mounts_check_remove(struct engine *en, const char *ref, struct error *e) MUST_CHECK;
 
 /* --- record.c: the database ----------------------------------------------------------------------- */
 

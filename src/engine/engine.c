@@ -170,6 +170,8 @@ static int open_parts(struct engine *en, const struct engine_params *p, bool *re
     if (r == 0)
         r = record_migrate(en->store, e);
     if (r == 0)
+        r = image_mounts_open(en, e);
+    if (r == 0)
         r = userns_migrate(en->store, e);
     if (r == 0)
         r = userns_open(en, e);
@@ -447,6 +449,7 @@ static void free_engine(struct engine *en)
     free(en->userns);
     strv_free(en->userns_pool);
     free(en->monitor_program);
+    image_mounts_done(en);
     (void)pthread_mutex_destroy(&en->mutex);
     free(en);
 }

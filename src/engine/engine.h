@@ -358,6 +358,25 @@ int engine_image_tag(struct engine *en, const char *source, const char *repo, co
 int engine_image_remove(struct engine *en, const char *ref, bool force, bool prune,
                         struct image_removed *ret, struct error *e) MUST_CHECK;
 
+/* --- Images mounted on the host ------------------------------------------------------------------ */
+
+struct image_mount {
+    struct image_mount *next;
+    char *path;
+    char *image_id;
+};
+/* Copies; image_mount_list_free() frees them. */
+struct image_mount *engine_image_mounts(struct engine *en) MUST_CHECK;
+void image_mount_list_free(struct image_mount *list);
+DEFINE_AUTOPTR(struct image_mount, image_mount_list)
+/* Read-only, on an existing folder, or (target NULL) on one below the engine's root that goes with the
+ * mount. *ret_path is the caller's. */
+int engine_image_mount(struct engine *en, const char *ref, const char *target, char **ret_path,
+                       struct error *e) MUST_CHECK;
+/* what: a folder (absolute) or an image, then all its mounts. force: also one in use. */
+int engine_image_umount(struct engine *en, const char *what, bool force, char ***ret_paths,
+                        struct error *e) MUST_CHECK;
+
 /* --- Disk usage, and giving back what nobody uses ------------------------------------------------ */
 
 enum { USAGE_IMAGES = 1, USAGE_CONTAINERS = 2, USAGE_VOLUMES = 4, USAGE_ALL = 7 };

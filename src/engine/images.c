@@ -54,6 +54,10 @@ enum image_use engine_image_in_use(void *data, const char *image_id, char ret_co
         }
         (void)pthread_mutex_unlock(&c->mutex);
     }
+    if (use != IMAGE_USED_RUNNING && image_mounts_use(en, image_id)) {
+        use = IMAGE_USED_RUNNING;
+        ret_container[0] = '\0';
+    }
     (void)pthread_mutex_unlock(&en->mutex);
     return use;
 }
@@ -190,8 +194,10 @@ int engine_image_remove(struct engine *en, const char *ref, bool force, bool pru
                         struct image_removed *ret, struct error *e)
 {
     const struct image_removed_item *items;
-    int r = image_remove(en->images, ref, force, prune, ret, e);
+    int r = image_mounts_check_remove(en, ref, e);
 
+    if (r >= 0)
+        r = image_remove(en->images, ref, force, prune, ret, e);
     items = ret->items.items;
     for (size_t i = 0; r == 0 && i < ret->items.len; i++)
         image_event(en, items[i].untagged ? "untag" : "delete",

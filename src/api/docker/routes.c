@@ -73,6 +73,9 @@ const struct http_route docker_routes[] = {
 
     {"POST", "/pouch/fsck", api_store_fsck, 0, 0},
     {"POST", "/pouch/gc", api_store_gc, 0, 0},
+    {"GET", "/pouch/image-mounts", api_image_mounts, 0, 0},
+    {"POST", "/pouch/image-mounts", api_image_mount, 0, 0},
+    {"DELETE", "/pouch/image-mounts", api_image_umount, 0, 0},
     {"POST", "/pouch/protect", api_store_protect, 0, 0},
 
     {"GET", "/pouch/manifests", api_manifest_list, 0, 0},
