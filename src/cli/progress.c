@@ -18,6 +18,7 @@
 
 #define MESSAGE_MAX ((size_t)4 << 20)
 #define IDS_MAX     1024
+#define TOTAL       "Total"
 
 struct line {
     char *id, *status;
@@ -79,16 +80,36 @@ static void put_bar(struct buf *b, const struct json_value *detail, unsigned col
         return;
     }
     if (columns > 110) {
-        int done = current >= total ? 50 : (int)(current * 50 / total);
+        int width = columns > 132 ? 50 : 25; /* rate and time left stand behind it */
+        int done = current >= total ? width : (int)((double)current * width / (double)total);
 
         (void)buf_puts(b, " [");
         for (int i = 0; i < done; i++)
             (void)buf_putc(b, '=');
-        (void)buf_puts(b, done < 50 ? ">" : "");
-        (void)buf_printf(b, "%*s]", done < 50 ? 49 - done : 0, "");
+        (void)buf_puts(b, done < width ? ">" : "");
+        (void)buf_printf(b, "%*s]", done < width ? width - 1 - done : 0, "");
     }
     (void)buf_printf(b, " %8s/%s", units_size4(current < total ? current : total, now),
                      units_size4(total, all));
+}
+
+/* "  5.1MB/s  3s left": of one layer, or of all. */
+static void put_rate(struct buf *b, const struct json_value *amount)
+{
+    int64_t rate = json_value_int(json_value_get(amount, "rate"));
+    int64_t left = json_value_int(json_value_get(amount, "left"));
+    char text[UNITS_MAX];
+
+    if (rate <= 0)
+        return;
+    (void)buf_printf(b, "  %s/s", units_size4(rate, text));
+    if (left >= 3600)
+        (void)buf_printf(b, "  %lldh%02lldm left", (long long)left / 3600,
+                         (long long)left / 60 % 60);
+    else if (left >= 60)
+        (void)buf_printf(b, "  %lldm%02llds left", (long long)left / 60, (long long)left % 60);
+    else if (left > 0)
+        (void)buf_printf(b, "  %llds left", (long long)left);
 }
 
 static void show_in_place(struct progress *p, const char *id, const char *status,
@@ -106,6 +127,7 @@ static void show_in_place(struct progress *p, const char *id, const char *status
         (void)buf_printf(&b, "\033[%zuA", up);
     (void)buf_printf(&b, "\033[2K\r%s: %s", id, status);
     put_bar(&b, detail, p->columns);
+    put_rate(&b, detail);
     (void)buf_puts(&b, "\r\n");
     if (up > 1)
         (void)buf_printf(&b, "\033[%zuB", up - 1);
@@ -125,6 +147,15 @@ static void show_plain(struct progress *p, const char *id, const char *status)
     put(p, &b);
 }
 
+/* One line below the layers', which are all there when the first bytes come. */
+static const char *total_status(const struct json_value *overall)
+{
+    return json_value_int(json_value_get(overall, "current")) <
+                   json_value_int(json_value_get(overall, "total"))
+               ? "Downloading"
+               : "Downloaded";
+}
+
 /* 0, or the error that the message carries. */
 static int show_message(struct progress *p, const struct json_value *m, struct error *e)
 {
@@ -142,9 +173,13 @@ static int show_message(struct progress *p, const struct json_value *m, struct e
         (void)buf_puts(&b, stream);
         put(p, &b);
     } else if (id && *id && status) {
+        const struct json_value *overall = json_value_get(m, "overall");
+
         if (p->terminal)
             show_in_place(p, id, status, json_value_get(m, "progressDetail"));
-        else
+        if (p->terminal && overall)
+            show_in_place(p, TOTAL, total_status(overall), overall);
+        if (!p->terminal)
             show_plain(p, id, status);
     } else if (status) {
         if (str_has_prefix(status, "Status: ") && strstr(status, " for "))

@@ -160,6 +160,16 @@ int image_layers_compare(int dirfd, const char *a, const char *b, int64_t since,
 /* Damaged layers that were replaced go when no container runs on them any more. */
 void image_old_layers_sweep(struct image_store *s);
 
+/* progress.c: the speed of something that grows, smoothed over some seconds */
+struct rate_meter {
+    int64_t at; /* ns, 0: nothing was measured yet */
+    uint64_t bytes;
+    double rate; /* bytes a second, 0: not known */
+};
+void rate_meter_update(struct rate_meter *m, int64_t now, uint64_t bytes);
+/* Seconds until total is reached, rounded up; -1: not known. */
+int64_t rate_meter_left(const struct rate_meter *m, uint64_t current, uint64_t total);
+
 /* partial.c */
 /* Keeps blobs/tmp/<name> as the beginning of a blob of `want` bytes; false: it stays the caller's. */
 bool image_partial_keep(struct image_store *s, const char *digest, uint64_t want, const char *name);

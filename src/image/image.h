@@ -269,6 +269,13 @@ int image_fsck(struct image_store *s, const struct image_fsck_params *p,
 
 /* --- Bringing images in -------------------------------------------------------------------- */
 
+/* How far something is: beside what Docker says, rate and time left. */
+struct image_amount {
+    uint64_t current, total; /* bytes; total 0: not known */
+    uint64_t rate;           /* bytes a second, 0: not known yet */
+    int64_t left;            /* seconds, negative: not known */
+};
+
 /* One line of Docker's progress stream; NULL and 0 fields are absent. */
 struct image_progress {
     const char *id;     /* short layer id, or the tag */
@@ -276,8 +283,11 @@ struct image_progress {
     const char *status; /* "Pulling from library/busybox", "Downloading", "Pull complete" … */
     bool has_detail;    /* progressDetail is there (it may be {}) */
     uint64_t current;
-    uint64_t total;     /* 0: not known */
-    const char *stream; /* load: "Loaded image: busybox:latest\n" */
+    uint64_t total;              /* 0: not known */
+    const char *stream;          /* load: "Loaded image: busybox:latest\n" */
+    uint64_t rate;               /* of this id, 0: not known */
+    int64_t left;                /* seconds; counts only with rate */
+    struct image_amount overall; /* of all layers of the pull; total 0: absent */
 };
 /* Prints it as a JSON object and "\r\n", with the "progress" bar text of older clients. */
 void image_progress_print(const struct image_progress *p, struct buf *out);

@@ -230,6 +230,7 @@ static int start_layer(struct image_op *op, struct op_layer *l)
         l->fetched = true;
     }
     l->state = LAYER_RUNNING;
+    l->counts = true;
     struct worker_msg m = {.type = (char *)"layer",
                            .id = l->request,
                            .state = (char *)"fetch",
@@ -269,6 +270,7 @@ static int try_layer(struct image_op *op, struct op_layer *l)
         return have_layer(op, l, "Pull complete");
     if (!flight_begin(op, l)) {
         l->state = LAYER_WAITING;
+        l->counts = true;
         return waited ? 0 : op_progress(op, l->short_id, "Waiting", 0, 0);
     }
     if (again || !is_there(op, l))

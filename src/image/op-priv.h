@@ -32,6 +32,9 @@ struct op_layer {
     enum image_layer_form form;
     pid_t unpack; /* 0: not running */
     int report_fd;
+    bool counts;   /* in the sum: it was not there from the beginning */
+    uint64_t came; /* bytes of its blob */
+    struct rate_meter meter;
     bool fetched;     /* the worker writes its blob to `file` */
     bool read_whole;  /* the worker said layer-done */
     bool unpacked;    /* all is written: pouch-unpack, or the worker for a file, said so */
@@ -56,6 +59,7 @@ struct image_op {
     size_t nlayers;
     struct json_list files; /* of struct op_file */
     char **pins;
+    struct rate_meter meter;   /* of all layers */
     struct registry_plan plan; /* where the worker may ask */
     bool done;                 /* the worker said so */
     bool unpack_stopped;       /* the worker only saw a broken pipe: pouch-unpack knows why */

@@ -55,17 +55,57 @@ static int call_progress(struct image_op *op, const struct image_progress *p)
     return op->params->progress(op->params->progress_data, p) < 0 ? -ECANCELED : 0;
 }
 
+/* All layers of a pull together, but those that were there before. */
+static void sum_up(struct image_op *op, struct image_amount *ret)
+{
+    if (!STREQ(op->params->start->op, "pull"))
+        return;
+    for (size_t i = 0; i < op->nlayers; i++) {
+        const struct op_layer *l = op->layers[i];
+        if (l->state == LAYER_READY && !l->counts)
+            continue;
+        ret->total += l->size;
+        ret->current += l->state == LAYER_READY ? l->size : l->came;
+    }
+    if (ret->current == 0) /* it is not known yet which layers must come */
+        ret->total = 0;
+    rate_meter_update(&op->meter, time_monotonic_ns(), ret->current);
+    ret->rate = (uint64_t)op->meter.rate;
+    ret->left = rate_meter_left(&op->meter, ret->current, ret->total);
+}
+
 int op_progress(struct image_op *op, const char *id, const char *status, uint64_t current,
                 uint64_t total)
 {
-    const struct image_progress p = {
+    struct image_progress p = {
         .id = id, .status = status, .has_detail = true, .current = current, .total = total};
 
     if (op->params->quiet || !id)
         return 0;
     if (STREQ(op->params->start->op, "load") && total == 0)
         return 0; /* Docker's load only shows layers that move */
+    sum_up(op, &p.overall);
     return call_progress(op, &p);
+}
+
+/* Bytes of a layer came. */
+static int layer_progress(struct image_op *op, struct op_layer *l, const struct worker_msg *m)
+{
+    int64_t now = time_monotonic_ns();
+    struct image_progress p = {.id = l->short_id,
+                               .status = m->status,
+                               .has_detail = true,
+                               .current = m->current,
+                               .total = m->total};
+
+    if (!l->counts || !l->size || !m->current)
+        return op_progress(op, l->short_id, m->status, m->current, m->total);
+    l->came = m->current < l->size ? m->current : l->size;
+    rate_meter_update(&l->meter, now, l->came);
+    p.rate = (uint64_t)l->meter.rate;
+    p.left = rate_meter_left(&l->meter, l->came, l->size);
+    sum_up(op, &p.overall);
+    return op->params->quiet || !p.id ? 0 : call_progress(op, &p);
 }
 
 int op_file_new(struct image_op *op, uint64_t number, int *ret_fd)
@@ -158,9 +198,8 @@ static int on_progress(struct image_op *op, const struct worker_msg *m)
 {
     if (m->index >= op->nlayers || !m->status)
         return 0;
-    const char *id = op->layers[m->index]->short_id;
     op_layer_alive(op, m->index);
-    return op_progress(op, id, m->status, m->current, m->total);
+    return layer_progress(op, op->layers[m->index], m);
 }
 
 /* How it went with a mirror; only those of the plan are believed. */

@@ -13,6 +13,7 @@
 
 #include "base/alloc.h"
 #include "base/strv.h"
+#include "base/time.h"
 #include "image/image-priv.h"
 #include "image/worker/worker.h"
 
@@ -144,6 +145,22 @@ static void test_challenges(void **state)
     assert_int_equal(challenge_parse("Bearer realm=\"unterminated", &c), -EINVAL);
 }
 
+static void test_rate(void **state)
+{
+    struct rate_meter m = {0};
+
+    rate_meter_update(&m, NSEC_PER_SEC, 1000); /* where it begins is no speed */
+    assert_int_equal(rate_meter_left(&m, 1000, 2000), -1);
+    rate_meter_update(&m, 2 * NSEC_PER_SEC, 2000);
+    assert_int_equal((int)m.rate, 1000);
+    assert_int_equal(rate_meter_left(&m, 2000, 4500), 3);
+    for (int i = 3; i < 60; i++)
+        rate_meter_update(&m, i * NSEC_PER_SEC, 2000 + (uint64_t)(i - 2) * 5000);
+    assert_in_range((int)m.rate, 4990, 5000);
+    rate_meter_update(&m, 60 * NSEC_PER_SEC, 10); /* it began anew */
+    assert_int_equal((int)m.rate, 0);
+}
+
 static void expect_line(struct image_progress p, const char *want)
 {
     AUTO(buf) struct buf b = BUF_INIT(4096);
@@ -166,6 +183,16 @@ static void test_progress(void **state)
                 "{\"status\":\"Downloading\",\"progressDetail\":{\"current\":500000,\"total\":"
                 "1000000},\"progress\":\"[=========================>                         ]  "
                 "500kB/1MB\",\"id\":\"a\"}\r\n");
+    expect_line(
+        (struct image_progress){.id = "a",
+                                .status = "Downloading",
+                                .has_detail = true,
+                                .total = 100,
+                                .rate = 7,
+                                .left = 3,
+                                .overall = {.current = 5, .total = 200}},
+        "{\"status\":\"Downloading\",\"progressDetail\":{\"total\":100,\"rate\":7,\"left\":3},"
+        "\"id\":\"a\",\"overall\":{\"current\":5,\"total\":200}}\r\n");
     expect_line((struct image_progress){.stream = "Loaded image: x\n"},
                 "{\"stream\":\"Loaded image: x\\n\"}\r\n");
 }
@@ -202,7 +229,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_auth),     cmocka_unit_test(test_registry_of),
         cmocka_unit_test(test_changes),  cmocka_unit_test(test_challenges),
-        cmocka_unit_test(test_progress), cmocka_unit_test(test_messages),
+        cmocka_unit_test(test_progress), cmocka_unit_test(test_rate),
+        cmocka_unit_test(test_messages),
     };
 
     return cmocka_run_group_tests_name("image-parse", tests, NULL, NULL);
