@@ -192,6 +192,8 @@ const char *jstr(const struct json_value *obj, const char *key);
     X(system_gc)                                                                                   \
     X(tag)                                                                                         \
     X(top)                                                                                         \
+    X(trust_set)                                                                                   \
+    X(trust_show)                                                                                  \
     X(upgrade)                                                                                     \
     X(update)                                                                                      \
     X(unpause)                                                                                     \

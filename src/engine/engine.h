@@ -502,6 +502,7 @@ struct engine_info {
     char *root;
     char *name; /* host name */
     char **insecure_registries;
+    char *signature_policy; /* file */
     char **registry_mirrors;                   /* of Docker Hub */
     char *http_proxy, *https_proxy, *no_proxy; /* without passwords */
     char **labels;

@@ -113,6 +113,8 @@ void engine_info(struct engine *en, struct engine_info *ret)
     (void)gethostname(host, sizeof(host) - 1);
     ret->name = xstrdup(host);
     ret->insecure_registries = strv_copy(en->insecure_registries);
+    ret->signature_policy = xstrdup(en->signature_policy ? en->signature_policy
+                                                         : "/etc/containers/policy.json");
     image_registry_settings(en->images, &ret->registry_mirrors, &ret->http_proxy, &ret->https_proxy,
                             &ret->no_proxy);
     ret->labels = strv_copy(en->labels);
@@ -156,6 +158,7 @@ void engine_info_done(struct engine_info *i)
     free(i->root);
     free(i->name);
     strv_free(i->insecure_registries);
+    free(i->signature_policy);
     strv_free(i->registry_mirrors);
     free(i->http_proxy);
     free(i->https_proxy);

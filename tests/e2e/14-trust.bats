@@ -363,3 +363,54 @@ EOF
     wait "$server" || true
     mv "$T/registries.d/test.yaml.keep" "$T/registries.d/test.yaml"
 }
+
+@test "trust set and show: what they write is what pulls go by" {
+    local own=$T/own.json name
+    accept_all
+    pouch trust set -t reject default
+    pouch trust set -f "$T/keys/alice.gpg" "$REGISTRY/gpg"
+    pouch trust set -t sigstoreSigned -f "$T/keys/one.pub" "$REGISTRY/sig"
+    pouch trust set -t accept "$REGISTRY/plain"
+    run pouch trust show
+    is "$status" 0
+    has "$output" '^TRANSPORT +NAME +TYPE +ID +IDENTITY'
+    has "$output" '^all +default +reject'
+    has "$output" "^repository +$REGISTRY/gpg +signed +$T/keys/alice.gpg +matchRepoDigestOrExact"
+    has "$output" "^repository +$REGISTRY/sig +sigstoreSigned +$T/keys/one.pub +matchRepository"
+    is "$(pouch trust show --format '{{.Name}} {{.Type}}' "$REGISTRY/gpg/alice:latest")" "$REGISTRY/gpg signed"
+    is "$(pouch trust show --format '{{.Type}}' busybox)" reject
+    takes gpg/alice
+    takes plain
+    refuses gpg/bob 'made by another key'
+    ALONE=1 takes sig/one
+    ALONE=1 refuses sig/two 'made by another key'
+    # Again for the same scope: the old one is gone, the others are kept.
+    pouch image trust set -t reject "$REGISTRY/gpg"
+    refuses gpg/alice reject
+    takes plain
+    jq -e . "$T/policy.json" >/dev/null
+    # Podman's command reads it too.
+    has "$(podman image trust show --policypath "$T/policy.json" 2>/dev/null)" "$REGISTRY/plain +accept"
+    # A file of one's own, made when it is missing.
+    pouch trust set --policypath "$own" -t reject 'quay.io/team'
+    is "$(jq -c '.default[0].type, .transports.docker["quay.io/team"][0].type' "$own" | tr '\n' ' ')" \
+        '"insecureAcceptAnything" "reject" '
+    for name in 'busybox/x' 'a b' '' 'http://x.y/z'; do
+        run pouch trust set --policypath "$own" -t reject "$name"
+        is "$status" 1
+    done
+    run pouch trust set --policypath "$own" quay.io
+    is "$status" 1
+    one_line 'needs a key'
+    run pouch trust set --policypath "$own" -t reject -f "$T/keys/alice.gpg" quay.io
+    is "$status" 1
+    run pouch trust set --policypath "$own" -f /no/such/key quay.io
+    is "$status" 1
+    one_line 'No such file'
+    echo '{"default":[]}' >"$own"
+    run pouch trust set --policypath "$own" -t reject quay.io
+    is "$status" 1
+    one_line 'own.json .*default: expected a list'
+    is "$(cat "$own")" '{"default":[]}'
+    rm -f "$own"
+}

@@ -139,6 +139,7 @@ static void info_host(struct jsonw *w, const struct engine_info *i)
     jsonw_str(w, "OSType", "linux");
     jsonw_str(w, "Architecture", i->architecture);
     jsonw_str(w, "IndexServerAddress", "https://index.docker.io/v1/");
+    jsonw_str(w, "SignaturePolicy", i->signature_policy); /* ours */
     jsonw_int(w, "NCPU", i->ncpu);
     jsonw_int(w, "MemTotal", i->mem_total);
     jsonw_null(w, "GenericResources");
