@@ -191,7 +191,7 @@ static void test_progress(void **state)
                                 .rate = 7,
                                 .left = 3,
                                 .overall = {.current = 5, .total = 200}},
-        "{\"status\":\"Downloading\",\"progressDetail\":{\"total\":100,\"rate\":7,\"left\":3},"
+        "{\"status\":\"Downloading\",\"progressDetail\":{\"current\":0,\"total\":100,\"rate\":7,\"left\":3},"
         "\"id\":\"a\",\"overall\":{\"current\":5,\"total\":200}}\r\n");
     expect_line((struct image_progress){.stream = "Loaded image: x\n"},
                 "{\"stream\":\"Loaded image: x\\n\"}\r\n");
