@@ -60,6 +60,8 @@ static const struct setting settings[] = {
      "what signatures images must have (default /etc/containers/policy.json, if it is there)"},
     {"registries-d", 0, NULL, "FOLDER",
      "where signatures are found (default /etc/containers/registries.d)"},
+    {"keep-blobs", 0, NULL, NULL,
+     "keep compressed layers, also those that can be made again (default true)"},
     {"label", 0, "labels", "KEY=VALUE", "label of this engine, shown by info; several times"},
     {"no-new-privileges", 0, NULL, NULL, "containers get no new privileges by default"},
     {"userns", 0, NULL, "MODE",
@@ -134,6 +136,7 @@ static const struct json_field fields[] = {
     JSON_FIELD_SUB(struct daemon_config, image_gc, "image-gc", JSON_OBJ, 0, &image_gc_config_json),
     F(signature_policy, "signature-policy", JSON_STR),
     F(registries_d, "registries-d", JSON_STR),
+    F(keep_blobs, "keep-blobs", JSON_BOOL),
     F(labels, "labels", JSON_STRV),
     F(no_new_privileges, "no-new-privileges", JSON_BOOL),
     F(userns, "userns", JSON_STR),
@@ -207,6 +210,7 @@ static void set_defaults(struct daemon_config *c)
         .nftables = true,
         .ip_masq = true,
         .ip_forward = true,
+        .keep_blobs = true,
     };
 }
 

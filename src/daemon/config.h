@@ -40,6 +40,7 @@ struct daemon_config {
     char *signature_policy;
     char *registries_d;
     struct image_gc_config image_gc;
+    bool keep_blobs;
     char **labels;
     bool no_new_privileges;
     char *userns;

@@ -147,6 +147,7 @@ static int open_parts(struct engine *en, const struct engine_params *p, bool *re
         .in_use = engine_image_in_use,
         .in_use_data = en,
         .gc = p->image_gc,
+        .drop_blobs = p->drop_blobs,
         .on_collected = engine_image_collected,
         .layer_going = engine_layer_going,
         .layer_gone = engine_layer_gone,

@@ -42,6 +42,7 @@ struct engine_params {
     char **insecure_registries;                   /* host[:port] or CIDR */
     const struct image_registry_params *registry; /* NULL: all defaults */
     const struct image_gc_config *image_gc;       /* NULL: off */
+    bool drop_blobs;                              /* of layers, where they can be made again */
     char **dns;                                   /* defaults for containers, or NULL */
     const char *signature_policy; /* file, NULL: /etc/containers/policy.json if it is there */
     const char *registries_d;     /* NULL: /etc/containers/registries.d */

@@ -28,6 +28,12 @@ int image_blob_open(struct image_store *s, const char *digest, int *ret_fd, uint
         return error_set(e, ERR_INVALID, "\"%.150s\" is not a digest", digest ? digest : "");
     AUTOFREE char *path = image_blob_path(digest);
     AUTOFD int fd = openat(s->blobs_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 && errno == ENOENT) {
+        int r = image_blob_rebuild(s, digest, ret_fd, ret_size, e);
+        if (r != -ENOENT)
+            return r;
+        errno = ENOENT;
+    }
     if (fd < 0 && errno == ENOENT)
         return error_set(e, ERR_NOT_FOUND,
                          "blob %s is not in the image store: pull or load its image again", digest);

@@ -290,6 +290,8 @@ static int feed_next(struct fsck *f, int *ret_fd, const char **ret_digest)
             *ret_digest = digest;
             return 1;
         }
+        if (errno == ENOENT && image_blob_has_journal(f->s, digest))
+            continue; /* dropped: made again when the layer is looked at */
         blob_is_bad(f, digest, xasprintf("cannot be opened: %s", strerror(errno)));
     }
     f->hash_next = -1;
@@ -369,6 +371,37 @@ struct check {
     struct error *e;
 };
 
+/* Gives what was made aside the layer's name, in a transaction; the old one has its name then. */
+static int exchange(struct image_store *s, const char *diff_id, const char *fresh, const char *name,
+                    bool was, enum image_layer_form form, struct error *e)
+{
+    int r = was ? renameat2(s->layers_fd, fresh, s->layers_fd, name, RENAME_EXCHANGE)
+                : renameat(s->layers_fd, fresh, s->layers_fd, name);
+
+    if (r < 0)
+        return error_set_errno(e, errno, "cannot put layer %s in its place", diff_id);
+    if (was)
+        return 0;
+    return store_exec(s->db, e, "UPDATE layers SET form = ? WHERE diff_id = ?", "ss",
+                      form == IMAGE_LAYER_EROFS ? "erofs" : "folder", diff_id);
+}
+
+/* The old one goes, or waits for who runs on it (an EROFS file that is mounted needs no name). */
+static void retire(struct image_store *s, const char *diff_id, const char *old_name, bool runs,
+                   enum image_layer_form form, struct image_trash *trash)
+{
+    char id[17];
+
+    if (!runs || form == IMAGE_LAYER_EROFS) {
+        (void)!image_store_trash_layer(s, old_name, trash);
+        return;
+    }
+    random_hex(id, 8);
+    AUTOFREE char *old = xasprintf("old.%s.%s", digest_hex(diff_id), id);
+    (void)renameat(s->layers_fd, old_name, s->layers_fd, old);
+    s->has_old = true;
+}
+
 /* What was made aside takes the layer's name; the old one goes, or waits for who runs on it. */
 static int swap_layer(struct fsck *f, const char *diff_id, const char *fresh, char **ret_how,
                       struct error *e)
@@ -377,29 +410,20 @@ static int swap_layer(struct fsck *f, const char *diff_id, const char *fresh, ch
     enum image_layer_form form = IMAGE_LAYER_FOLDER;
     struct image_trash trash = {0};
     bool runs = layer_runs(s, diff_id);
+    struct stat st;
     int r = store_begin(s->db, e);
 
     if (r < 0)
         return r;
     bool was = image_store_layer_form(s, diff_id, &form) == 0;
+    if (!was && fstatat(s->layers_fd, fresh, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        form = S_ISDIR(st.st_mode) ? IMAGE_LAYER_FOLDER : IMAGE_LAYER_EROFS;
     AUTOFREE char *name = image_layer_name(diff_id, form);
-    if (!was)
-        r = renameat(s->layers_fd, fresh, s->layers_fd, name);
-    else
-        r = renameat2(s->layers_fd, fresh, s->layers_fd, name, RENAME_EXCHANGE);
-    if (r < 0)
-        r = error_set_errno(e, errno, "cannot put layer %s in its place", diff_id);
-    if (r >= 0)
+    r = exchange(s, diff_id, fresh, name, was, form, e);
+    if (r >= 0) /* nobody gets the mount of the old file any more; who has it keeps it */
         r = image_store_layer_replaced(s, diff_id, name, e);
-    if (r >= 0 && was && runs) {
-        char id[17];
-        random_hex(id, 8);
-        AUTOFREE char *old = xasprintf("old.%s.%s", digest_hex(diff_id), id);
-        (void)renameat(s->layers_fd, fresh, s->layers_fd, old);
-        s->has_old = true;
-    } else if (r >= 0 && was) {
-        (void)!image_store_trash_layer(s, fresh, &trash);
-    }
+    if (r >= 0 && was)
+        retire(s, diff_id, fresh, runs, form, &trash);
     if (r < 0)
         store_rollback(s->db);
     else
@@ -459,11 +483,17 @@ static int check_layer(struct fsck *f, const char *diff_id, struct error *e)
         return 0; /* removed meanwhile, or found missing by its image */
     if (r >= 0 && (!blob || strv_contains(f->bad_blobs, blob)))
         return 0; /* what it is made of is bad itself: after that one's repair */
-    if (r >= 0)
-        r = image_blob_open(f->s, blob, &fd, &size, &why);
     if (r < 0) {
         error_move(e, &why);
         return r;
+    }
+    if (image_blob_open(f->s, blob, &fd, &size, &why) < 0) {
+        if (!find_problem(f, diff_id))
+            (void)add_problem(f, "layer", diff_id, xstrdup(error_message(&why)));
+        strv_push(&f->bad_layers, diff_id);
+        if (f->p->repair) /* else the blob that comes would be dropped again for it */
+            image_journal_remove(f->s, diff_id);
+        return 0;
     }
     struct worker_msg start = {.type = (char *)"start",
                                .op = (char *)"check",
@@ -624,9 +654,12 @@ static int repair(struct fsck *f, struct error *e)
     }
     for (size_t i = 0; f->bad_layers && f->bad_layers[i]; i++) {
         AUTOFREE char *why = NULL;
-        AUTOFREE char *from = pull_again(f, f->bad_layers[i], NULL, &why);
+        char *refetch[] = {f->bad_layers[i], NULL};
+        AUTOFREE char *from = pull_again(f, f->bad_layers[i], refetch, &why);
         struct image_fsck_problem *x = find_problem(f, f->bad_layers[i]);
         bool good = from && image_store_has_layer(f->s, f->bad_layers[i]);
+        if (good)
+            strv_push(&layers, f->bad_layers[i]);
         set_repair(f, x, good,
                    good ? xasprintf("pulled again from %s", from)
                         : xasprintf("not repaired: %s", why ? why : "the image changed"));

@@ -88,6 +88,7 @@ static int collect_layer(struct image_store *s, const char *diff_id, struct imag
     AUTOFREE char *name = image_layer_name(diff_id, form);
     if (there && image_store_trash_layer(s, name, trash) == 0)
         ++*count;
+    image_journal_remove(s, diff_id);
     return 0;
 }
 
@@ -255,6 +256,7 @@ int image_sweep(struct image_store *s, struct error *e)
     s->swept = true;
     pthread_mutex_unlock(&s->lock);
     image_old_layers_sweep(s);
+    image_journals_sweep(s);
     unsigned things = 0;
     if (r >= 0)
         r = image_store_collect(s, NULL, NULL, &things, e);

@@ -65,6 +65,7 @@ struct image_store {
     struct map *uses; /* image id → int64_t *: last uses that are not in the tables yet */
     struct image_gc_config gc;
     image_collected_fn *on_collected;
+    bool drop_blobs;
     bool has_old; /* layers/old.* are there */
     bool swept;   /* the engine knows its containers: in_use may be asked */
 };
@@ -178,6 +179,18 @@ bool image_partial_take(struct image_store *s, const char *digest, uint64_t want
                         int *ret_fd, uint64_t *ret_size);
 /* Removes what is too old or too much, or all. */
 void image_partials_trim(struct image_store *s, bool all);
+
+/* journal.c */
+/* Whether the blob was dropped and can be made again. */
+bool image_blob_has_journal(struct image_store *s, const char *digest);
+/* A blob that was dropped: a file without a name; -ENOENT without a message: it was not dropped. */
+int image_blob_rebuild(struct image_store *s, const char *digest, int *ret_fd, uint64_t *ret_size,
+                       struct error *e) MUST_CHECK;
+/* The janitor's: drops blobs of durable layers. */
+void image_journal_round(struct image_store *s);
+void image_journal_remove(struct image_store *s, const char *diff_id);
+/* Journals without a layer go. */
+void image_journals_sweep(struct image_store *s);
 
 /* op.c: one run of the worker */
 struct worker_msg;

@@ -78,6 +78,7 @@ struct image_store_params {
     const char *worker_user; /* NULL: "pouch-image" if there is such a user, else 65534 */
     image_in_use_fn *in_use; /* NULL: nothing is in use */
     void *in_use_data;
+    bool drop_blobs;                  /* blobs of layers go where they can be made again */
     const struct image_gc_config *gc; /* copied; NULL: off */
     image_collected_fn *on_collected; /* with in_use_data, from the janitor's thread; or NULL */
     enum image_layer_form layer_form; /* of layers that are brought from now on */

@@ -613,7 +613,6 @@ static void keep_partials(struct image_op *op, int status)
 
 static void op_cleanup(struct image_op *op, int status)
 {
-    bool failed = status < 0;
     struct op_file *f = op->files.items;
 
     if (op->sock >= 0 && op->worker > 0 && !op->done && op->params->ext &&
@@ -626,7 +625,7 @@ static void op_cleanup(struct image_op *op, int status)
             (void)kill(op->worker, SIGKILL);
         (void)!spawn_wait(op->worker);
     }
-    if (failed)
+    if (status < 0)
         keep_partials(op, status);
     op_layers_cleanup(op);
     if (op->params->ext && op->params->ext->cleanup)
@@ -641,7 +640,7 @@ static void op_cleanup(struct image_op *op, int status)
     /* With the pins goes what a failed operation brought and nobody else wants, whole or not. */
     for (size_t i = 0; op->pins && op->pins[i]; i++)
         image_store_unpin(op->store, op->pins[i]);
-    if (failed && op->pins)
+    if (op->pins) /* a removal meanwhile may have left things to us, too */
         (void)!image_store_collect(op->store, op->pins, op->pins, NULL, NULL);
     strv_free(op->pins);
     error_done(&op->pending);

@@ -68,6 +68,8 @@ static const char *const MIGRATIONS[] = {
     /* verity: the measure of the layer's file, "sha256:…"; '': it has none. */
     "ALTER TABLE layers ADD COLUMN form TEXT NOT NULL DEFAULT 'folder';"
     "ALTER TABLE layers ADD COLUMN verity TEXT NOT NULL DEFAULT '';",
+    /* Why the blob of a layer is kept although blobs are dropped; '': not tried. */
+    "ALTER TABLE layers ADD COLUMN journal TEXT NOT NULL DEFAULT '';",
     NULL,
 };
 
@@ -163,6 +165,8 @@ static void *janitor_thread(void *data)
         image_uses_flush(s);
         if (swept && s->has_old)
             image_old_layers_sweep(s);
+        if (swept && s->drop_blobs)
+            image_journal_round(s);
         if (gc)
             image_gc_round(s);
         pthread_mutex_lock(&s->lock);
@@ -361,6 +365,7 @@ int image_store_open(const struct image_store_params *p, struct image_store **re
     if (p->gc)
         json_copy(&image_gc_config_json, &s->gc, p->gc);
     s->on_collected = p->on_collected;
+    s->drop_blobs = p->drop_blobs;
     find_worker_user(s, p->worker_user);
     if ((r = registries_new(p->registry, p->insecure_registries, &s->registries, e)) < 0 ||
         (r = open_dir(s, "layers", &s->layers_fd, e)) < 0 ||

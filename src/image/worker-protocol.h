@@ -25,6 +25,10 @@
  *     next      op hash: the next file is wanted; answer `file` with [file] and its digest, or none
  *     hashed    op hash: the digest of that file; none: it cannot be read (errnum)
  *     endpoint  the mirror `host` of the plan worked (state "ok") or failed ("failed", message)
+ *     content   op journal, rebuild: a file of the layer is wanted (message: its path); answer
+ *               `content` with [file], or without when there is none
+ *     journal   op journal: `file` holds a proven journal; 0: there can be none (message: why)
+ *     rebuilt   op rebuild: `file` holds the blob of that digest
  *     text      a line for the user (status)
  *     image     one image is complete: config digest, manifest digest, names, layers by index
  *     want      role says what: image, index, document, layer, upload, member

@@ -212,6 +212,11 @@ int worker_manifest_push(const struct worker_msg *start, struct error *e) MUST_C
 int worker_load(const struct worker_msg *start, int input, struct error *e) MUST_CHECK;
 /* Digests of what pouchd hands over, one after the other. */
 int worker_hash(const struct worker_msg *start, struct error *e) MUST_CHECK;
+/* A journal of the layer, from which its blob (input) can be made again; layer: its EROFS file, or
+ * negative. */
+int worker_journal(const struct worker_msg *start, int blob, int layer, struct error *e) MUST_CHECK;
+int worker_rebuild(const struct worker_msg *start, int journal, int layer,
+                   struct error *e) MUST_CHECK;
 /* One known layer from its blob (input), once more. */
 int worker_check(const struct worker_msg *start, int input, struct error *e) MUST_CHECK;
 int worker_import(const struct worker_msg *start, int input, struct error *e) MUST_CHECK;

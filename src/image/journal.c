@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Layers without their blob (keep-blobs=false). Once a layer is durable, the worker takes its blob
+ * apart into a journal (worker/journal.h) and proves that journal and layer give the blob again,
+ * byte by byte. Only then the blob goes; where that cannot be proven it stays. Who opens the blob
+ * afterwards gets a file made again that minute, its digest right.
+ *
+ * blobs/journal/<hex of the diff id> is there or not: no row says so, so that no crash can leave
+ * row and file at odds. The journal is on disk before the blob goes.
+ */
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/alloc.h"
+#include "base/log.h"
+#include "base/str.h"
+#include "base/strv.h"
+#include "image/op-priv.h"
+#include "oci/digest.h"
+
+static char *journal_path(const char *diff_id)
+{
+    return xasprintf("journal/%s", digest_hex(diff_id));
+}
+
+struct rebuild {
+    struct image_store *s;
+    const char *diff_id, *digest;
+    int layer_fd;  /* the folder, negative: an EROFS file */
+    bool answered; /* journal, rebuilt came */
+    char *why;     /* there is no journal for this reason */
+    int fd;        /* op rebuild: the file */
+    uint64_t size;
+};
+
+/* A file of the layer, for the worker: regular, below the layer's folder, no link followed. */
+static int on_content(struct image_op *op, const struct rebuild *b, const struct worker_msg *m)
+{
+    static const struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK |
+                                                 O_NOCTTY,
+                                        .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS |
+                                                   RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV};
+    const struct worker_msg reply = {.type = (char *)"content", .id = m->id};
+    AUTOFD int fd = -EBADF;
+    struct stat st;
+
+    if (b->layer_fd >= 0 && m->message)
+        fd = (int)syscall(SYS_openat2, b->layer_fd, m->message, &how, sizeof(how));
+    if (fd >= 0 && (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)))
+        close(take_fd(fd));
+    return op_reply(op, &reply, &fd, fd >= 0 ? 1 : 0);
+}
+
+static int rule_broken(struct image_op *op)
+{
+    return error_set(op->e, ERR_INTERNAL, "the image worker broke its rules: journal");
+}
+
+/* The journal is proven: it gets its name, the blob goes. */
+static int on_journal(struct image_op *op, struct rebuild *b, const struct worker_msg *m)
+{
+    struct image_store *s = b->s;
+    struct op_file *f = m->file ? op_file_find(op, m->file) : NULL;
+    AUTOFREE char *to = journal_path(b->diff_id);
+
+    if (b->answered || (m->file && (!f || !f->name)))
+        return rule_broken(op);
+    b->answered = true;
+    if (!f) {
+        b->why = xstrdup(m->message ? m->message : "no reason was given");
+        return 1;
+    }
+    AUTOFD int fd = openat(s->tmp_fd, f->name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    AUTOFD int dir = -EBADF;
+    if (mkdirat(s->blobs_fd, "journal", 0700) < 0 && errno != EEXIST)
+        return error_set_errno(op->e, errno, "cannot make a folder for journals");
+    dir = openat(s->blobs_fd, "journal", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0 || dir < 0 || fsync(fd) < 0 || renameat(s->tmp_fd, f->name, s->blobs_fd, to) < 0 ||
+        fsync(dir) < 0)
+        return error_set_errno(op->e, errno, "cannot keep the journal of layer %s", b->diff_id);
+    free(take_ptr(f->name));
+    return 1;
+}
+
+static int on_rebuilt(struct image_op *op, struct rebuild *b, const struct worker_msg *m)
+{
+    struct op_file *f = op_file_find(op, m->file);
+    struct stat st;
+
+    if (b->answered || !f || !f->name || !m->digest || !STREQ(m->digest, b->digest))
+        return rule_broken(op);
+    b->answered = true;
+    b->fd = openat(b->s->tmp_fd, f->name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (b->fd < 0 || fstat(b->fd, &st) < 0)
+        return error_set_errno(op->e, errno, "cannot open the blob that was made again");
+    b->size = (uint64_t)st.st_size;
+    return 1; /* its name goes with the operation's temporary files */
+}
+
+static int rebuild_message(struct image_op *op, struct worker_msg *m)
+{
+    struct rebuild *b = op->params->ext_data;
+    bool journal = STREQ(op->params->start->op, "journal");
+
+    if (STREQ(m->type, "content"))
+        return on_content(op, b, m) < 0 ? -EIO : 1;
+    if (STREQ(m->type, "journal") && journal)
+        return on_journal(op, b, m);
+    if (STREQ(m->type, "rebuilt") && !journal)
+        return on_rebuilt(op, b, m);
+    return 0;
+}
+
+/* Runs the worker on the layer; input: the blob or the journal. */
+static int rebuild_run(struct rebuild *b, const char *what, int input, struct error *e)
+{
+    static const struct image_op_ext ext = {.message = rebuild_message};
+    CLEANUP(image_op_results_done) struct image_op_results results = {0};
+    struct worker_msg start = {.type = (char *)"start",
+                               .op = (char *)what,
+                               .digest = (char *)b->digest,
+                               .diff_id = (char *)b->diff_id};
+    enum image_layer_form form;
+    int r = image_store_layer_form(b->s, b->diff_id, &form);
+
+    if (r < 0)
+        return error_set(e, ERR_NOT_FOUND, "layer %s is not in the image store", b->diff_id);
+    AUTOFREE char *name = image_layer_name(b->diff_id, form);
+    AUTOFD int fd = openat(b->s->layers_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return error_set_errno(e, errno, "cannot open layer %s", b->diff_id);
+    b->layer_fd = form == IMAGE_LAYER_FOLDER ? fd : -EBADF;
+    const struct image_op_params op = {.start = &start,
+                                       .input_fd = input,
+                                       .extra_fd = form == IMAGE_LAYER_EROFS ? fd : -EBADF,
+                                       .cancel_fd = -EBADF,
+                                       .quiet = true,
+                                       .ext = &ext,
+                                       .ext_data = b};
+    r = image_op_run(b->s, &op, &results, e);
+    if (r >= 0 && !b->answered)
+        r = error_set(e, ERR_INTERNAL, "the image worker ended without an answer");
+    return r;
+}
+
+/* Unpins; what was removed meanwhile and stayed for us goes. */
+static void let_go(struct image_store *s, const char *diff_id, const char *digest)
+{
+    char *layers[] = {(char *)diff_id, NULL}, *blobs[] = {(char *)digest, NULL};
+
+    image_store_unpin(s, diff_id);
+    (void)!image_store_collect(s, layers, blobs, NULL, NULL);
+}
+
+/* --- Opening what was dropped -------------------------------------------------------------------------- */
+
+/* The layer that has this blob and a journal; the caller frees. */
+static char *journal_of_blob(struct image_store *s, const char *digest)
+{
+    CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
+    int r = store_query(s->db, &rows, NULL, "SELECT diff_id FROM layers WHERE blob = ?", "s",
+                        digest);
+
+    while (r >= 0 && (r = store_rows_next(&rows, NULL)) > 0) {
+        AUTOFREE char *path = journal_path(store_col_str(&rows, 0));
+        if (faccessat(s->blobs_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+            return xstrdup(store_col_str(&rows, 0));
+    }
+    return NULL;
+}
+
+bool image_blob_has_journal(struct image_store *s, const char *digest)
+{
+    AUTOFREE char *diff_id = journal_of_blob(s, digest);
+
+    return diff_id != NULL;
+}
+
+int image_blob_rebuild(struct image_store *s, const char *digest, int *ret_fd, uint64_t *ret_size,
+                       struct error *e)
+{
+    AUTOFREE char *diff_id = journal_of_blob(s, digest);
+    struct rebuild b = {.s = s, .digest = digest, .diff_id = diff_id, .fd = -EBADF};
+
+    if (!diff_id)
+        return -ENOENT;
+    AUTOFREE char *path = journal_path(diff_id);
+    AUTOFD int journal = openat(s->blobs_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    if (journal < 0)
+        return -ENOENT;
+    image_store_pin(s, diff_id);
+    int r = rebuild_run(&b, "rebuild", journal, e);
+    let_go(s, diff_id, digest);
+    if (r < 0) {
+        if (b.fd >= 0)
+            close(b.fd);
+        error_add(e, "blob %s was dropped and cannot be made again (pull its image, or see fsck)",
+                  digest);
+        return r;
+    }
+    *ret_fd = b.fd;
+    *ret_size = b.size;
+    return 0;
+}
+
+/* --- Dropping -------------------------------------------------------------------------------------------- */
+
+/* The blob is not needed any more: in a transaction, as nobody may be between pin and row. */
+static int drop_blob(struct image_store *s, const char *digest, struct error *e)
+{
+    AUTOFREE char *path = image_blob_path(digest);
+    int r = store_begin(s->db, e);
+
+    if (r < 0)
+        return r;
+    /* Whoever has pinned it may have looked already whether it is there. */
+    if (!image_store_is_pinned(s, digest))
+        (void)unlinkat(s->blobs_fd, path, 0);
+    return store_commit(s->db, e);
+}
+
+static int journal_layer(struct image_store *s, const char *diff_id, const char *digest,
+                         struct error *e)
+{
+    struct rebuild b = {.s = s, .digest = digest, .diff_id = diff_id, .fd = -EBADF};
+    AUTOFREE char *path = image_blob_path(digest), *journal = journal_path(diff_id);
+    AUTOFD int fd = openat(s->blobs_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int r;
+
+    if (fd < 0)
+        return 0;
+    if (faccessat(s->blobs_fd, journal, F_OK, AT_SYMLINK_NOFOLLOW) < 0) {
+        image_store_pin(s, diff_id); /* not the blob: that is what goes */
+        r = rebuild_run(&b, "journal", fd, e);
+        let_go(s, diff_id, digest);
+        AUTOFREE char *why = b.why;
+        if (r < 0)
+            return r;
+        if (why) {
+            log_debug("a layer's blob is kept", "layer=%s why=\"%s\"", diff_id, why);
+            r = store_exec(s->db, e, "UPDATE layers SET journal = ? WHERE diff_id = ?", "ss", why,
+                           diff_id);
+            return r < 0 ? r : 0;
+        }
+    }
+    r = drop_blob(s, digest, e);
+    if (r >= 0)
+        log_debug("a layer's blob was dropped", "layer=%s", diff_id);
+    return r;
+}
+
+struct wanted {
+    char **diff_ids, **blobs;
+};
+
+/* Durable layers whose blob is there and was not tried yet. */
+static void find_wanted(struct image_store *s, struct wanted *ret)
+{
+    CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
+    int r = store_query(s->db, &rows, NULL,
+                        "SELECT diff_id, blob FROM layers WHERE boot = '' AND blob IS NOT NULL AND "
+                        "journal = '' AND diff_id IN (SELECT diff_id FROM image_layers)",
+                        "");
+
+    while (r >= 0 && (r = store_rows_next(&rows, NULL)) > 0) {
+        AUTOFREE char *path = image_blob_path(store_col_str(&rows, 1));
+        if (faccessat(s->blobs_fd, path, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+            continue;
+        strv_push(&ret->diff_ids, store_col_str(&rows, 0));
+        strv_push(&ret->blobs, store_col_str(&rows, 1));
+    }
+}
+
+void image_journal_round(struct image_store *s)
+{
+    struct wanted w = {0};
+
+    find_wanted(s, &w);
+    for (size_t i = 0; w.diff_ids && w.diff_ids[i]; i++) {
+        AUTO(error) struct error e = ERROR_INIT;
+        pthread_mutex_lock(&s->lock);
+        bool closing = s->closing;
+        pthread_mutex_unlock(&s->lock);
+        if (closing)
+            break;
+        if (journal_layer(s, w.diff_ids[i], w.blobs[i], &e) < 0)
+            log_warn("cannot drop a layer's blob", "layer=%s error=\"%s\"", w.diff_ids[i],
+                     error_message(&e));
+    }
+    strv_free(w.diff_ids);
+    strv_free(w.blobs);
+}
+
+void image_journal_remove(struct image_store *s, const char *diff_id)
+{
+    AUTOFREE char *path = journal_path(diff_id);
+
+    (void)unlinkat(s->blobs_fd, path, 0);
+}
+
+void image_journals_sweep(struct image_store *s)
+{
+    int fd = openat(s->blobs_fd, "journal", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+    AUTOPTR(strv) char **names = NULL;
+    const struct dirent *de;
+
+    while (d && (de = readdir(d)))
+        if (de->d_name[0] != '.')
+            strv_push(&names, de->d_name);
+    if (d)
+        closedir(d);
+    for (size_t i = 0; names && names[i]; i++) {
+        CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
+        AUTOFREE char *path = xasprintf("journal/%s", names[i]);
+        if (store_query(s->db, &rows, NULL,
+                        "SELECT 1 FROM layers WHERE substr(diff_id, instr(diff_id, ':') + 1) = ?",
+                        "s", names[i]) >= 0 &&
+            store_rows_next(&rows, NULL) == 0)
+            (void)unlinkat(s->blobs_fd, path, 0);
+    }
+}

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Journals of layers: what is needed, beside a layer's files, to make its blob again bit by bit.
+ *
+ *     "pouch-journal 1\n", struct journal_recipe (how the tar became the blob), then compressed by
+ *     zstd: records 'R' u32 bytes (a piece of the tar as it is), 'F' u64 size u16 length path (the
+ *     content of that file of the layer), 'E' u64 size of the tar.
+ *
+ * A journal is written by a worker and read by a worker: what is read is as little trusted as an
+ * archive. pouchd only opens the files that are asked for, below the layer's folder.
+ */
+#pragma once
+
+#include "image/worker/worker.h"
+
+#define JOURNAL_HEADER_MAX 1024
+
+enum journal_codec { JOURNAL_TAR, JOURNAL_ZLIB, JOURNAL_ISAL, JOURNAL_ZSTD, JOURNAL_CODEC_MAX };
+
+struct journal_recipe {
+    uint8_t codec; /* enum journal_codec */
+    int8_t level;
+    uint8_t mem;     /* zlib: memory level; zstd: workers */
+    uint8_t sum;     /* zstd: with a checksum */
+    uint64_t pledge; /* zstd: the content size its frame says, UINT64_MAX: none */
+    uint32_t header_len;
+    unsigned char header[JOURNAL_HEADER_MAX]; /* gzip's, as it is */
+} __attribute__((packed));
+
+/* --- codec.c: compressing again just as somebody did ------------------------------------------- */
+
+typedef int journal_sink(void *data, const void *bytes, size_t len, struct error *e);
+
+struct codec;
+int codec_new(const struct journal_recipe *r, journal_sink *sink, void *data, struct codec **ret,
+              struct error *e) MUST_CHECK;
+int codec_push(struct codec *c, const void *bytes, size_t len, struct error *e) MUST_CHECK;
+int codec_finish(struct codec *c, struct error *e) MUST_CHECK;
+void codec_free(struct codec *c);
+DEFINE_AUTOPTR(struct codec, codec)
+
+/*
+ * Which recipe makes the beginning of this blob (raw) from the beginning of its tar (plain)?
+ * whole: the beginnings are all there is. 1 with the recipe, 0: none that is known.
+ */
+int codec_guess(const unsigned char *raw, size_t raw_len, const unsigned char *plain,
+                size_t plain_len, bool whole, struct journal_recipe *ret,
+                struct error *e) MUST_CHECK;
+
+/* --- journal.c ------------------------------------------------------------------------------------ */
+
+/* Gives the content of a file of the layer, `size` bytes, to the sink. */
+typedef int journal_content(void *data, const char *path, uint64_t size, journal_sink *sink,
+                            void *sink_data, struct error *e);
+
+/* Reads a tar from the queue, writes its journal to fd. ERR_NOT_SUPPORTED: an archive of a kind that
+ * is not taken apart. */
+int journal_write(struct chunkq *tar, const struct journal_recipe *recipe, int fd,
+                  struct error *e) MUST_CHECK;
+/* Reads the head of a journal. */
+int journal_read_recipe(int fd, struct journal_recipe *ret, struct error *e) MUST_CHECK;
+int journal_change_recipe(int fd, const struct journal_recipe *r, struct error *e) MUST_CHECK;
+/* Makes the tar again, after journal_read_recipe(). */
+int journal_replay(int fd, journal_content *content, void *content_data, journal_sink *sink,
+                   void *sink_data, struct error *e) MUST_CHECK;

@@ -1,0 +1,115 @@
+# keep-blobs=false: compressed layers go where they can be made again, bit by bit.
+load helpers
+
+setup_file() {
+    pouchd_start --keep-blobs=false
+    registry_start busybox:latest
+}
+teardown_file() { file_down; }
+
+no_images() {
+    local id
+    for id in $(pouch images -aq | sort -u); do pouch rmi -f "$id" >/dev/null; done
+}
+layer_blobs() { find "$T/root/blobs/sha256" -type f -size +8k | wc -l; }
+journals() { find "$T/root/blobs/journal" -type f 2>/dev/null | wc -l; }
+dropped() { [ "$(layer_blobs)" = 0 ] && [ "$(journals)" -ge 1 ]; }
+
+# image_of DIGESTABLE COMPRESSION...: an archive whose layer was compressed by this command.
+image_of() {
+    local name=$1 dir=$T/make
+    shift
+    rm -rf "$dir"
+    mkdir -p "$dir/root/etc" "$dir/a"
+    cp /bin/busybox "$dir/root/busybox"
+    ln "$dir/root/busybox" "$dir/root/busybox2"
+    ln -s busybox "$dir/root/sh"
+    echo small >"$dir/root/etc/small"
+    head -c 300000 /dev/zero >"$dir/root/$(printf 'long%.0s' $(seq 40))"
+    truncate -s 200000 "$dir/root/sparse"
+    head -c 5000 /dev/urandom >"$dir/root/etc/grüß"
+    tar --format="${TAR_FORMAT:-gnu}" -C "$dir/root" -cf "$dir/layer.tar" .
+    "$@" <"$dir/layer.tar" >"$dir/blob"
+    python3 - "$dir" "$POUCH_TOP/tools" "$name" <<'PY'
+import os, sys
+directory, tools, name = sys.argv[1:]
+sys.path.insert(0, tools)
+import ocilib
+blob = open(directory + "/blob", "rb").read()
+plain = open(directory + "/layer.tar", "rb").read()
+how = "gzip" if blob[:2] == b"\x1f\x8b" else "zstd" if blob[:4] == b"\x28\xb5\x2f\xfd" else "none"
+one = {"digest": ocilib.sha256(blob), "diff_id": ocilib.sha256(plain), "size": len(blob),
+       "how": how, "data": blob}
+ocilib.write_oci_archive(directory + "/image.tar", name + ":latest", ocilib.image([one]), directory + "/scratch")
+print(one["digest"].split(":")[1])
+PY
+}
+py_gzip() { python3 -c 'import gzip,sys; sys.stdout.buffer.write(gzip.compress(sys.stdin.buffer.read(), '"$1"'))'; }
+
+# exact NAME COMMAND...: the blob goes, and a save gives it back as it was.
+exact() {
+    local name=$1 digest
+    no_images
+    digest=$(image_of "$@")
+    pouch load -q -i "$T/make/image.tar" >/dev/null
+    within 20 dropped
+    pouch save -o "$T/make/saved.tar" "$name" 2>/dev/null
+    tar -C "$T/make/a" -xf "$T/make/saved.tar"
+    cmp "$T/make/a/blobs/sha256/$digest" "$T/make/blob"
+    is "$(find "$T/root/blobs/tmp" -type f)" ''
+    run pouch fsck
+    is "$status" 0
+    has "$output" ' 0 problems'
+}
+
+@test "layers as plain tar, by zlib at any level, by zstd are dropped and come back bit by bit" {
+    exact plain cat
+    local TAR_FORMAT=posix
+    exact posix py_gzip 6
+    TAR_FORMAT=gnu
+    exact zlib9 py_gzip 9
+    exact zstd3 zstd -q -c -3
+    exact zstd1 zstd -q -c -1 --single-thread
+}
+
+@test "what cannot be made again exactly is kept" {
+    local digest
+    no_images
+    digest=$(image_of kept gzip -c)
+    pouch load -q -i "$T/make/image.tar" >/dev/null
+    sleep 2
+    is "$(layer_blobs)" 1
+    is "$(journals)" 0
+    pouch save -o "$T/make/saved.tar" kept 2>/dev/null
+    tar -C "$T/make/a" -xf "$T/make/saved.tar"
+    cmp "$T/make/a/blobs/sha256/$digest" "$T/make/blob"
+    no_images
+}
+
+@test "a pulled image is dropped, runs, and is pushed elsewhere with the same digest" {
+    local digest
+    no_images
+    pouch pull -q "$REGISTRY/busybox:latest" >/dev/null
+    within 20 dropped
+    is "$(pouch run --rm --network none "$REGISTRY/busybox:latest" echo runs)" runs
+    digest=$(pouch inspect -f '{{index .RepoDigests 0}}' "$REGISTRY/busybox:latest")
+    pouch tag "$REGISTRY/busybox:latest" "$REGISTRY/elsewhere/copy:1"
+    pouch push -q "$REGISTRY/elsewhere/copy:1"
+    run skopeo inspect --tls-verify=false --format '{{.Digest}}' "docker://$REGISTRY/elsewhere/copy:1"
+    is "$output" "${digest#*@}"
+    # A journal that is damaged: fsck says so and pulls again.
+    local journal
+    journal=$(find "$T/root/blobs/journal" -type f)
+    truncate -s -100 "$journal"
+    run pouch fsck
+    is "$status" 1
+    has "$output" 'was dropped and cannot be made again'
+    run pouch fsck --repair
+    is "$status" 0
+    has "$output" 'pulled again from'
+    run pouch fsck
+    is "$status" 0
+    no_images
+    within 20 nothing_left # the blob that was pulled again may just be taken apart
+}
+nothing_left() { [ "$(journals)" = 0 ] && [ "$(layer_blobs)" = 0 ]; }
