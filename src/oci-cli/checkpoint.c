@@ -353,7 +353,7 @@ static int cgroup_mode(const char *name, uint64_t *ret, struct error *e)
     static const struct {
         const char *name;
         uint64_t number;
-    } modes[] = {{"ignore", 0}, {"soft", 3}, {"full", 4}, {"strict", 5}};
+    } modes[] = {{"ignore", 0}, {"soft", 3}, {"full", 4}, {"strict", 4}}; /* see check_cgroup() */
 
     for (size_t i = 0; i < ARRAY_SIZE(modes); i++)
         if (STREQ(name ? name : "soft", modes[i].name)) {
@@ -362,6 +362,22 @@ static int cgroup_mode(const char *name, uint64_t *ret, struct error *e)
         }
     return error_set(e, ERR_INVALID,
                      "--manage-cgroups-mode: \"%s\" is none of soft, full, strict, ignore", name);
+}
+
+/* The checkpoint before this one: what has not changed since is not written again. */
+static int parent_of_images(const struct options *o, struct job *j, struct error *e)
+{
+    struct stat st;
+
+    if (o->parent_path &&
+        (fstatat(j->images_fd, o->parent_path, &st, 0) < 0 || !S_ISDIR(st.st_mode)))
+        return error_set(e, ERR_NOT_FOUND, "--parent-path: %s/%s is no folder", j->images,
+                         o->parent_path);
+    if (o->parent_path)
+        criu_put_str(&j->opts, CRIU_PARENT_IMG, o->parent_path);
+    if (o->parent_path || o->pre_dump)
+        criu_put_int(&j->opts, CRIU_TRACK_MEM, true);
+    return 0;
 }
 
 /* What dump and restore have in common. */
@@ -376,11 +392,10 @@ static int job_begin(const struct options *o, struct job *j, bool dump, struct e
         if (!STREQ(o->empty_ns[i], "network"))
             r = error_set(e, ERR_INVALID, "--empty-ns: \"%s\": only network can be left empty",
                           o->empty_ns[i]);
-    if (r == 0 && (o->pre_dump || o->parent_path))
-        r = error_set(e, ERR_NOT_SUPPORTED,
-                      "--%s: checkpoints in several steps are not supported; take one whole "
-                      "checkpoint",
-                      o->pre_dump ? "pre-dump" : "parent-path");
+    if (r == 0 && o->parent_path && o->parent_path[0] == '/')
+        r = error_set(e, ERR_INVALID,
+                      "--parent-path: \"%s\" is not relative to the folder of --image-path",
+                      o->parent_path);
     if (r == 0 && geteuid() != 0)
         r = error_set(e, ERR_FORBIDDEN, "checkpoint and restore need root: criu does");
     if (r == 0)
@@ -395,6 +410,9 @@ static int job_begin(const struct options *o, struct job *j, bool dump, struct e
     j->work = realpath(o->work_path ? o->work_path : images, NULL);
     if (!j->images || !j->work)
         return error_set_errno(e, errno, "folder %s", j->images ? o->work_path : images);
+    r = parent_of_images(o, j, e);
+    if (r < 0)
+        return r;
     j->log = xasprintf("%s/%s", j->work, log);
     (void)unlinkat(j->work_fd, log, 0); /* what an older one says would be taken for this one's */
     criu_put_int(&j->opts, CRIU_IMAGES_DIR_FD, (uint64_t)j->images_fd);
@@ -526,7 +544,7 @@ static int prepare_dump(const struct options *o, const struct state *s, struct j
             if (access(freezer, F_OK) == 0)
                 criu_put_str(&j->opts, CRIU_FREEZE_CGROUP, freezer);
         }
-        r = image_write(j->images_fd, &img, e);
+        r = o->pre_dump ? 0 : image_write(j->images_fd, &img, e);
     }
     json_free(&oci_spec_json, &spec);
     return r;
@@ -585,9 +603,12 @@ int cmd_checkpoint(struct options *o, struct error *e)
     if (r == 0)
         r = prepare_dump(o, &s, &j, e);
     if (r == 0) {
-        struct criu_call call = {.type = CRIU_DUMP, .opts = &j.opts, .log = j.log};
+        struct criu_call call = {.type = o->pre_dump ? CRIU_PRE_DUMP : CRIU_DUMP,
+                                 .opts = &j.opts,
+                                 .log = j.log};
 
-        warn_of_execs(o, &s);
+        if (!o->pre_dump)
+            warn_of_execs(o, &s);
         r = criu_run(&call, &a, e);
         /* It thaws by itself, if it comes to that. */
         if (r < 0 && STREQ(status, "running") && cgroup_is_frozen(s.cgroup_path))
@@ -598,7 +619,8 @@ int cmd_checkpoint(struct options *o, struct error *e)
         return r;
     }
     /* Whoever made it reaps it: until then it may still be seen. */
-    for (int i = 0; !o->leave_running && i < 500 && !STREQ(state_status(&s), "stopped"); i++)
+    for (int i = 0;
+         !o->leave_running && !o->pre_dump && i < 500 && !STREQ(state_status(&s), "stopped"); i++)
         (void)nanosleep(&(struct timespec){0, 10000000}, NULL);
     return 0;
 }
@@ -893,11 +915,35 @@ static int make_room(struct options *o, struct error *e)
     return remove_container(o, &old, e);
 }
 
+/* A restore that fails kills what is in its cgroup: that must be nobody else's. criu's strict would find the one that is
+ * made here for the limits. */
+static int check_cgroup(const struct options *o, struct restore *t, struct error *e)
+{
+    bool strict = o->manage_cgroups_mode && STREQ(o->manage_cgroups_mode, "strict");
+    AUTOFREE char *path = xstrdup(t->state.cgroup_path);
+    AUTOFREE pid_t *pids = NULL;
+    size_t n = 0;
+    int r = 0;
+
+    if (!cgroup_exists(path))
+        return 0;
+    r = strict ? 0 : cgroup_pids(path, &pids, &n, e);
+    if (r == 0 && !strict && n == 0)
+        return 0;
+    free(take_ptr(t->state.cgroup_path));
+    return r < 0 ? r
+                 : error_set(e, ERR_CONFLICT, "cgroup %s is there already%s", path,
+                             n ? " and has processes" : "");
+}
+
 static int prepare_restore(struct options *o, struct restore *t, struct job *j, struct error *e)
 {
     AUTOPTR(strv) char **warnings = NULL;
     uint64_t mode = 0;
-    int r = runtime_cgroup_make(&t->spec, t->state.cgroup_path, &warnings, e);
+    int r = check_cgroup(o, t, e);
+
+    if (r == 0)
+        r = runtime_cgroup_make(&t->spec, t->state.cgroup_path, &warnings, e);
 
     for (size_t i = 0; warnings && warnings[i]; i++)
         warn_user(o, "%s", warnings[i]);

@@ -13,7 +13,13 @@
 #include "base/error.h"
 #include "base/macros.h"
 
-enum criu_type { CRIU_DUMP = 1, CRIU_RESTORE = 2, CRIU_NOTIFY = 6, CRIU_VERSION = 10 };
+enum criu_type {
+    CRIU_DUMP = 1,
+    CRIU_RESTORE = 2,
+    CRIU_PRE_DUMP = 4,
+    CRIU_NOTIFY = 6,
+    CRIU_VERSION = 10
+};
 
 /* Fields of criu_opts. */
 enum criu_field {
@@ -28,6 +34,8 @@ enum criu_field {
     CRIU_LOG_FILE = 10,
     CRIU_NOTIFY_SCRIPTS = 12,
     CRIU_ROOT = 13,
+    CRIU_PARENT_IMG = 14,
+    CRIU_TRACK_MEM = 15,
     CRIU_WORK_DIR_FD = 17,
     CRIU_EXT_MNT = 23,
     CRIU_MANAGE_CGROUPS = 24,

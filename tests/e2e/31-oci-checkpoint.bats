@@ -26,10 +26,8 @@ still_runs() { [[ "$(oci state "$1")" == *'"status":"running"'* ]]; }
     run -1 oci checkpoint nobody
     [[ "$output" == *'"nobody" does not exist'* ]]
     start_sleeper a
-    run -1 oci checkpoint --pre-dump a
-    [[ "$output" == *"--pre-dump: checkpoints in several steps are not supported"* ]]
-    run -1 oci checkpoint --parent-path x a
-    [[ "$output" == *"--parent-path: checkpoints in several steps"* ]]
+    run -1 oci checkpoint --parent-path /x a
+    [[ "$output" == *'--parent-path: "/x" is not relative to the folder of --image-path'* ]]
     run -1 oci checkpoint --manage-cgroups-mode props a
     [[ "$output" == *'"props" is none of soft, full, strict, ignore'* ]]
     run -1 oci checkpoint --empty-ns mount a
