@@ -417,29 +417,41 @@ static void set_string(struct node *n, const char *s, size_t len)
     n->json = buf_take(&b);
 }
 
+/* The characters of a word, a date with its time behind a space among them. */
+static size_t word_length(struct parser *p)
+{
+    const char *s = p->p;
+
+    while (p->p < p->end && *p->p && (isalnum((unsigned char)*p->p) || strchr("+-_.:", *p->p)))
+        p->p++;
+    if (p->p - s == 10 && is_date(s, 10) && p->end - p->p > 1 && *p->p == ' ' &&
+        isdigit((unsigned char)p->p[1])) {
+        p->p++;
+        while (p->p < p->end && *p->p && (isalnum((unsigned char)*p->p) || strchr("+-.:", *p->p)))
+            p->p++;
+    }
+    return (size_t)(p->p - s);
+}
+
+static bool word_is(const char *s, size_t len, const char *word)
+{
+    return len == strlen(word) && memcmp(s, word, len) == 0;
+}
+
 /* true, false, numbers, dates. */
 static int take_word(struct parser *p, struct node *n)
 {
     const char *s = p->p;
+    size_t len = word_length(p);
+    size_t sign = len > 0 && (*s == '+' || *s == '-') ? 1 : 0;
 
-    while (p->p < p->end && (isalnum((unsigned char)*p->p) || strchr("+-_.:", *p->p)) && *p->p)
-        p->p++;
-    size_t len = (size_t)(p->p - s);
-    if (len == 10 && is_date(s, len) && p->end - p->p > 1 && *p->p == ' ' &&
-        isdigit((unsigned char)p->p[1])) { /* a space between date and time */
-        p->p++;
-        while (p->p < p->end && *p->p && (isalnum((unsigned char)*p->p) || strchr("+-.:", *p->p)))
-            p->p++;
-        len = (size_t)(p->p - s);
-    }
     if (len == 0)
         return bad(p, "expected a value");
-    if ((len == 4 && memcmp(s, "true", 4) == 0) || (len == 5 && memcmp(s, "false", 5) == 0)) {
+    if (word_is(s, len, "true") || word_is(s, len, "false")) {
         n->json = xstrndup(s, len);
         return 0;
     }
-    const char *plain = *s == '+' || *s == '-' ? s + 1 : s;
-    if (p->p - plain == 3 && (memcmp(plain, "inf", 3) == 0 || memcmp(plain, "nan", 3) == 0))
+    if (word_is(s + sign, len - sign, "inf") || word_is(s + sign, len - sign, "nan"))
         return bad(p, "inf and nan are not supported");
     if (is_date(s, len)) {
         set_string(n, s, len);

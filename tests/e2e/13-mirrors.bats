@@ -177,3 +177,32 @@ CONF
     is "$status" 1
     has "$output" 'registry-mirrors: "m1" is no URL'
 }
+
+@test "the examples of docs/registries.md are taken" {
+    local file count=0
+    python3 - "$POUCH_TOP/docs/registries.md" "$T/etc" <<'PY'
+import os
+import re
+import sys
+
+text = open(sys.argv[1], encoding="utf-8").read()
+for body in re.findall(r"^```toml\n(.*?)^```", text, re.S | re.M):
+    path = os.path.join(sys.argv[2], body.splitlines()[0].removeprefix("# "))
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    open(path, "w", encoding="utf-8").write(body)
+    if path.endswith("hosts.toml"):
+        for name in re.findall(r'"([a-z]+\.(?:crt|cert|key))"', body):
+            with open(os.path.join(os.path.dirname(path), name), "w", encoding="utf-8") as pem:
+                pem.write("-----BEGIN CERTIFICATE-----\n")
+PY
+    for file in $(find "$T/etc" -name '*.toml' -o -name '*.conf'); do count=$((count + 1)); done
+    is "$count" 2
+    run pouch pull busybox:latest
+    has "$output" 'registry-1.docker.io: no such host .others: .*mirror.example.com:5000'
+    run pouch pull registry.example.com/x
+    has "$output" 'registry.example.com: no such host .others: .*mirror-a.example.com'
+    run pouch pull old.example.com/team/x
+    has "$output" 'cannot reach registry registry.example.com'
+    run pouch pull very.bad.example.com/x
+    has "$output" 'is blocked in'
+}
