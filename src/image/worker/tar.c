@@ -153,6 +153,11 @@ static int read_numbers(struct layer_entry *out, struct archive_entry *entry)
     out->size = (uint64_t)size;
     out->mtime_sec = archive_entry_mtime(entry);
     out->mtime_nsec = nsec < 0 || nsec > 999999999 ? 0 : (uint32_t)nsec;
+    /* libarchive (3.6) reads "-1.25" of a pax header as -1 s and then 0.25 s. */
+    if (out->mtime_sec < 0 && out->mtime_nsec > 0) {
+        out->mtime_sec--;
+        out->mtime_nsec = 1000000000 - out->mtime_nsec;
+    }
     return 0;
 }
 
