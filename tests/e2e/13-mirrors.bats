@@ -1,3 +1,4 @@
+# sanitizers: yes
 # Mirrors of any registry: hosts.toml, registries.conf, registry-mirrors; their order, health, and how a
 # pull goes on when one of them fails.
 load helpers
@@ -25,7 +26,7 @@ again() {
 }
 
 teardown() {
-    rm -rf "$T/etc"
+    rm -rf "${T:?}/etc"
     mkdir "$T/etc"
     no_image
     curl -s -X POST "http://$FAULTY/_reset"
@@ -179,7 +180,6 @@ CONF
 }
 
 @test "the examples of docs/registries.md are taken" {
-    local file count=0
     python3 - "$POUCH_TOP/docs/registries.md" "$T/etc" <<'PY'
 import os
 import re
@@ -195,8 +195,7 @@ for body in re.findall(r"^```toml\n(.*?)^```", text, re.S | re.M):
             with open(os.path.join(os.path.dirname(path), name), "w", encoding="utf-8") as pem:
                 pem.write("-----BEGIN CERTIFICATE-----\n")
 PY
-    for file in $(find "$T/etc" -name '*.toml' -o -name '*.conf'); do count=$((count + 1)); done
-    is "$count" 2
+    is "$(find "$T/etc" -name '*.toml' -o -name '*.conf' | wc -l)" 2
     run pouch pull busybox:latest
     has "$output" 'registry-1.docker.io: no such host .others: .*mirror.example.com:5000'
     run pouch pull registry.example.com/x

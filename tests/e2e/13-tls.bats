@@ -27,7 +27,7 @@ teardown_file() {
     file_down
 }
 teardown() {
-    rm -rf "$T/etc"
+    rm -rf "${T:?}/etc"
     mkdir "$T/etc"
     no_image
     remove_all
