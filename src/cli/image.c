@@ -472,18 +472,12 @@ static int run_import(struct cli *cli, void *options, char **args, size_t n)
     AUTOPTR(http_conn) struct http_conn *conn = NULL;
     AUTOFREE char *repository = NULL, *tag = NULL;
     AUTOFD int file = -EBADF;
-    bool from_stdin = STREQ(args[0], "-");
+    bool from_stdin = STREQ(args[0], "-"), from_url = strstr(args[0], "://") != NULL;
 
-    if (strstr(args[0], "://")) {
-        err_printf("Error: importing from a URL is not supported: fetch it first, and pipe it in: "
-                   "pouch import - %s\n",
-                   n > 1 ? args[1] : "");
-        return 1;
-    }
-    if (!from_stdin && open_input(args[0], &file, &e) < 0)
+    if (!from_stdin && !from_url && open_input(args[0], &file, &e) < 0)
         return cli_fail(&e);
     url_set(&u, "/images/create", NULL, NULL);
-    url_add(&u, "fromSrc", "-");
+    url_add(&u, "fromSrc", from_url ? args[0] : "-");
     if (n > 1) {
         image_split(args[1], &repository, &tag);
         url_add(&u, "repo", repository);
@@ -493,9 +487,11 @@ static int run_import(struct cli *cli, void *options, char **args, size_t n)
     url_add(&u, "platform", o->platform);
     for (char **c = o->changes; c && *c; c++)
         url_add(&u, "changes", *c);
-    if (api_upload(cli, "POST", &u, "application/x-tar", from_stdin ? STDIN_FILENO : file, &conn,
-                   &e) < 0 ||
-        progress_show(conn, STDOUT_FILENO, false, &e) < 0)
+    struct http_response res CLEANUP(http_response_done) = {0};
+    int r = from_url ? api_open(cli, "POST", &u, NULL, false, &conn, &res, &e)
+                     : api_upload(cli, "POST", &u, "application/x-tar",
+                                  from_stdin ? STDIN_FILENO : file, &conn, &e);
+    if (r < 0 || progress_show(conn, STDOUT_FILENO, false, &e) < 0)
         return cli_fail(&e);
     return 0;
 }
@@ -545,7 +541,7 @@ const struct command command_load = {
 };
 const struct command command_import = {
     .name = "import",
-    .args = "file|- [REPOSITORY[:TAG]]",
+    .args = "file|URL|- [REPOSITORY[:TAG]]",
     .summary = "Import the contents from a tarball to create a filesystem image",
     .options = import_option_table,
     .options_size = sizeof(struct import_options),

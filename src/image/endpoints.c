@@ -155,6 +155,13 @@ const char *registries_folder(const struct registries *r)
     return r->folder;
 }
 
+void registries_proxies(const struct registries *r, char *ret[3])
+{
+    ret[0] = r->http_proxy ? r->http_proxy : (char *)"";
+    ret[1] = r->https_proxy ? r->https_proxy : (char *)"";
+    ret[2] = r->no_proxy ? r->no_proxy : (char *)"";
+}
+
 /* "http://user:xxxxx@host": as Docker shows it. */
 static char *without_password(const char *url)
 {

@@ -457,6 +457,7 @@ int image_config_change(struct oci_image_config *c, char *const *changes,
 
 struct image_import_params {
     int fd;               /* a root file system as tar, possibly compressed; borrowed */
+    const char *url;      /* "http://…", "https://…" to fetch it from, then fd is -1; or NULL */
     const char *repo;     /* "name[:tag]" or NULL */
     const char *tag;      /* overrides; or NULL */
     const char *message;  /* or NULL */

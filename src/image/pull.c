@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Pull, load, import: what the caller asks becomes a start message; what came becomes a result. */
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -355,7 +356,8 @@ static int import_config(const struct image_import_params *p, struct buf *out, s
     img.os = take_ptr(platform.os);
     img.architecture = take_ptr(platform.architecture);
     img.variant = take_ptr(platform.variant);
-    img.comment = xstrdup(p->message ? p->message : "Imported from -");
+    img.comment = p->message ? xstrdup(p->message)
+                             : xasprintf("Imported from %s", p->url ? p->url : "-");
     img.rootfs.type = xstrdup("layers");
     struct oci_history *h = json_list_add(&img.history, sizeof(*h));
     h->created = img.created;
@@ -376,13 +378,25 @@ int image_import(struct image_store *s, const struct image_import_params *p, cha
         r = image_new_name(p->repo, p->tag, &name, e);
     if (r < 0)
         return r;
+    AUTOFD int nothing = p->url ? open("/dev/null", O_RDONLY | O_CLOEXEC) : -EBADF;
+    char *proxies[4] = {NULL};
+
+    registries_proxies(s->registries, proxies);
+    if (p->url) {
+        AUTOFREE char *status = xasprintf("Downloading from %s", p->url);
+
+        if ((r = say(p->progress, p->progress_data, NULL, status, e)) < 0)
+            return r;
+    }
     struct worker_msg start = {.type = (char *)"start",
                                .op = (char *)"import",
                                .config = config.data,
+                               .reference = (char *)p->url,
+                               .names = p->url ? proxies : NULL,
                                .parallel = 1,
                                .stall_timeout = image_stall_timeout()};
     const struct image_op_params op = {.start = &start,
-                                       .input_fd = p->fd,
+                                       .input_fd = p->url ? nothing : p->fd,
                                        .progress = p->progress,
                                        .progress_data = p->progress_data,
                                        .cancel_fd = p->cancel_fd,

@@ -90,6 +90,8 @@ void registries_free(struct registries *r);
 unsigned registries_parallel(const struct registries *r); /* layers at once */
 uint64_t registries_max_image_size(const struct registries *r);
 /* The folder of registries.conf (borrowed). */
+/* For http, for https, and who needs none; "" where there is none. Borrowed. */
+void registries_proxies(const struct registries *r, char *ret[3]);
 const char *registries_folder(const struct registries *r);
 /* Where the host, repository and tag of a start message may be asked for, in order. Any thread. */
 int registries_plan(struct registries *r, const struct worker_msg *start, struct registry_plan *ret,

@@ -202,3 +202,31 @@ plain_commit() {
     pouch rm -f uu >/dev/null
     pouch rmi user:1 >/dev/null
 }
+
+imports() {
+    ctl import -m 'from the web' -c 'CMD ["cat", "/etc/passwd"]' "http://127.0.0.1:$(cat "$T/port")/busybox-root.tar.gz" web:1 >/dev/null
+    has "$(ctl run --rm --network none web:1)" '^root:'
+    is "$(ctl inspect -f '{{.Comment}}' web:1)" 'from the web'
+    pouch rmi web:1 >/dev/null
+    run ctl import "http://127.0.0.1:$(cat "$T/port")/none.tar" web:2
+    is "$status" 1
+    has "$output" 'is answered with 404'
+    run ctl import "http://127.0.0.1:1/x.tar" web:2
+    is "$status" 1
+    has "$output" 'cannot fetch http://127.0.0.1:1/x.tar'
+    run ctl import "http://127.0.0.1:$(cat "$T/port")/busybox.docker.tar/" web:2
+    is "$status" 1
+    is "$(ctl images -q web)" ''
+    ctl import --platform linux/arm64 - web:3 <"$POUCH_IMAGES/busybox-root.tar" >/dev/null
+    is "$(pouch inspect -f '{{.Architecture}}' web:3)" arm64
+    pouch rmi web:3 >/dev/null
+}
+@test "import: of a web server, fetched by the worker; from stdin for a platform" {
+    free_port >"$T/port"
+    (cd "$POUCH_IMAGES" && exec python3 -m http.server --bind 127.0.0.1 "$(cat "$T/port")" >/dev/null 2>&1 3>&-) &
+    local server=$!
+    within 20 curl -s "http://127.0.0.1:$(cat "$T/port")/" -o "$A/index"
+    each_cli imports
+    kill "$server"
+    wait "$server" || true
+}

@@ -265,13 +265,17 @@ static void image_pull_stream(struct http_request *req, struct engine *en, const
     image_auth_done(&auth);
 }
 
-static void image_import_stream(struct http_request *req, struct engine *en)
+static void image_import_stream(struct http_request *req, struct engine *en, const char *source)
 {
     AUTO(error) struct error e = ERROR_INIT;
     AUTOPTR(strv) char **changes = http_query_all(req, "changes");
-    AUTOFREE char *id = NULL;
+    AUTOFREE char *id = NULL, *url = NULL;
+
+    if (!STREQ(source, "-"))
+        url = strstr(source, "://") ? xstrdup(source) : xasprintf("http://%s", source);
     struct image_import_params p = {
-        .fd = http_body_fd(req),
+        .fd = url ? -EBADF : http_body_fd(req),
+        .url = url,
         .repo = query_or_null(req, "repo"),
         .tag = query_or_null(req, "tag"),
         .message = query_or_null(req, "message"),
@@ -281,7 +285,9 @@ static void image_import_stream(struct http_request *req, struct engine *en)
         .progress_data = req,
         .cancel_fd = http_client_fd(req),
     };
-    int r = engine_image_import(en, &p, &id, &e);
+    int r = url && !str_has_prefix(url, "http://") && !str_has_prefix(url, "https://")
+                ? error_set(&e, ERR_INVALID, "cannot import from %.300s: http or https only", url)
+                : engine_image_import(en, &p, &id, &e);
 
     api_progress_end(req, r, &e);
 }
@@ -292,12 +298,8 @@ void api_image_create(struct http_request *req, void *ctx)
 
     if (from)
         image_pull_stream(req, api_engine(ctx), from);
-    else if (source && STREQ(source, "-"))
-        image_import_stream(req, api_engine(ctx));
     else if (source)
-        http_reply_message(req, 501,
-                           "importing from a URL is not supported: send the archive "
-                           "itself with fromSrc=-");
+        image_import_stream(req, api_engine(ctx), source);
     else
         http_reply_message(req, 400, "fromImage or fromSrc is needed");
 }

@@ -6,6 +6,8 @@
 #include "base/alloc.h"
 #include "base/fs.h"
 #include "base/str.h"
+#include "base/strv.h"
+#include "image/worker/http.h"
 #include "image/worker/worker.h"
 
 int layer_source_stream(struct layer *l, struct error *e)
@@ -22,6 +24,50 @@ int layer_source_stream(struct layer *l, struct error *e)
     }
     if (n < 0)
         return error_set_errno(e, (int)n, "cannot read the archive");
+    if (l->done == 0)
+        return error_set(e, ERR_INVALID, "the archive is empty");
+    return 0;
+}
+
+static int feed_sink(void *data, const void *bytes, size_t len)
+{
+    struct layer *l = data;
+    AUTO(error) struct error e = ERROR_INIT;
+    int r = layer_feed(l, bytes, len, &e);
+
+    /* -EPIPE without a message: the pipeline stopped, and tells why. */
+    return r;
+}
+
+/* The archive of a web server. start->names: proxies for http and https, and who needs none. */
+static int source_url(struct layer *l, struct error *e)
+{
+    const struct worker_msg *start = l->source_data;
+    const struct http_setup setup = {
+        .insecure = str_has_prefix(start->reference, "http://"),
+        .http_proxy = strv_len(start->names) > 2 ? start->names[0] : NULL,
+        .https_proxy = strv_len(start->names) > 2 ? start->names[1] : NULL,
+        .no_proxy = strv_len(start->names) > 2 ? start->names[2] : NULL,
+        .stall_timeout = start->stall_timeout,
+    };
+    const struct http_request req = {.url = start->reference,
+                                     .setup = &setup,
+                                     .sink = feed_sink,
+                                     .sink_data = l};
+    CLEANUP(http_response_done) struct http_response resp = {0};
+    AUTO(error) struct error why = ERROR_INIT;
+    int r = http_perform(l->client, &req, &resp, &why);
+
+    if (resp.sink_status < 0)
+        return resp.sink_status; /* the pipeline knows why */
+    if (r < 0) {
+        error_move(e, &why);
+        error_add(e, "cannot fetch %.300s", start->reference);
+        return r;
+    }
+    if (resp.status < 200 || resp.status > 299)
+        return error_set(e, ERR_UNAVAILABLE, "cannot fetch %.300s: it is answered with %ld",
+                         start->reference, resp.status);
     if (l->done == 0)
         return error_set(e, ERR_INVALID, "the archive is empty");
     return 0;
@@ -52,6 +98,10 @@ int worker_import(const struct worker_msg *start, int input, struct error *e)
     struct worker_msg plan = {.type = (char *)"plan", .media_type = (char *)OCI_MT_LAYER};
     char config[DIGEST_MAX];
 
+    if (!str_is_empty(start->reference)) {
+        l.source = source_url;
+        l.source_data = (void *)(uintptr_t)start;
+    }
     int r = conn_send(&plan, e);
     if (r >= 0)
         r = layers_run(&l, 1, 1, e);

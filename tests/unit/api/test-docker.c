@@ -448,7 +448,7 @@ static void test_images(void **state)
         {"POST", "/images/create?fromImage=broken", 200, NULL,
          "{\"errorDetail\":{\"message\":\"wrong digest\"},\"error\":\"wrong digest\"}"},
         {"POST", "/images/create", 400, "", "fromImage or fromSrc is needed"},
-        {"POST", "/images/create?fromSrc=http://x", 501, "", "not supported"},
+        {"POST", "/images/create?fromSrc=ftp://x", 400, "", "http or https only"},
         {"GET", "/images/search?term=x&limit=7", 200, "search x limit=7",
          "[{\"star_count\":1,\"is_official\":false,\"name\":\"few\",\"is_automated\":false,"
          "\"description\":\"\"},{\"star_count\":9,\"is_official\":true,\"name\":\"many\","},
