@@ -451,6 +451,10 @@ static int on_made(void *data, const char *fresh)
     (void)!image_store_layer_form(f->s, c->diff_id, &form);
     AUTOFREE char *name = image_layer_name(c->diff_id, form);
     int r = image_layers_compare(f->s->layers_fd, name, fresh, c->begun, &difference, c->e);
+    if (r == 0 && !image_verity_is_good(f->s, c->diff_id)) {
+        difference = xstrdup("its fs-verity measure is not the one on record");
+        r = 1;
+    }
     if (r > 0) {
         struct image_fsck_problem *x = find_problem(f, c->diff_id);
         if (!x)

@@ -74,20 +74,20 @@ static bool query_any(struct image_store *s, const char *sql, const char *arg)
 static int collect_layer(struct image_store *s, const char *diff_id, struct image_trash *trash,
                          unsigned *count, struct error *e)
 {
-    enum image_layer_form form = IMAGE_LAYER_FOLDER;
-
     if (image_store_is_pinned(s, diff_id) ||
         query_any(s, "SELECT 1 FROM image_layers WHERE diff_id = ? LIMIT 1", diff_id))
         return 0;
-    bool there = image_store_layer_form(s, diff_id, &form) == 0;
     int r = store_exec(s->db, e, "DELETE FROM layers WHERE diff_id = ?", "s", diff_id);
     if (r >= 0)
         r = store_exec(s->db, e, "DELETE FROM layer_blobs WHERE diff_id = ?", "s", diff_id);
     if (r < 0)
         return r;
-    AUTOFREE char *name = image_layer_name(diff_id, form);
-    if (there && image_store_trash_layer(s, name, trash) == 0)
-        ++*count;
+    /* Both: one that never got its row, as the disk was full, goes too. */
+    for (int form = IMAGE_LAYER_FOLDER; form <= IMAGE_LAYER_EROFS; form++) {
+        AUTOFREE char *name = image_layer_name(diff_id, (enum image_layer_form)form);
+        if (image_store_trash_layer(s, name, trash) == 0)
+            ++*count;
+    }
     image_journal_remove(s, diff_id);
     return 0;
 }

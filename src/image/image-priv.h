@@ -85,6 +85,8 @@ int image_store_layer_replaced(struct image_store *s, const char *diff_id, const
 void image_store_layer_replaced_done(struct image_store *s, const char *name);
 /* verity.c: gives fs-verity to layer files that are on disk and have none (the janitor). */
 void image_verity_round(struct image_store *s);
+/* The layer file has the measure that is on record, or none is. */
+bool image_verity_is_good(struct image_store *s, const char *diff_id);
 /* The name of a layer in layers/; the caller frees. */
 char *image_layer_name(const char *diff_id, enum image_layer_form form) MUST_CHECK;
 

@@ -15,6 +15,7 @@
 #include "base/str.h"
 #include "base/strv.h"
 #include "image/image-priv.h"
+#include "oci/digest.h"
 #include "sys/verity.h"
 
 void image_layer_measure(struct image_store *s, const char *hex, char ret[VERITY_MEASURE_MAX])
@@ -38,6 +39,19 @@ static int enable(struct image_store *s, const char *diff_id, char measure[VERIT
     int r = fd < 0 ? -errno : verity_enable(fd);
 
     return r < 0 ? r : verity_measure(fd, measure);
+}
+
+bool image_verity_is_good(struct image_store *s, const char *diff_id)
+{
+    AUTOFREE char *name = image_layer_name(diff_id, IMAGE_LAYER_EROFS);
+    char want[VERITY_MEASURE_MAX] = "", have[VERITY_MEASURE_MAX] = "";
+    AUTOFD int fd = -EBADF;
+
+    image_layer_measure(s, digest_hex(diff_id), want);
+    if (!*want)
+        return true;
+    fd = openat(s->layers_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    return fd >= 0 && verity_measure(fd, have) == 0 && STREQ(want, have);
 }
 
 void image_verity_round(struct image_store *s)

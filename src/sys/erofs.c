@@ -20,6 +20,8 @@
 /* fsconfig(2) takes strings of up to 255 bytes. */
 #define FSCONFIG_STRING_MAX 255
 
+#define NO_EROFS "this kernel has no EROFS"
+
 #define PROBE_SIZE 4096
 
 const char *sys_erofs_way_name(enum sys_erofs_way way)
@@ -49,7 +51,7 @@ static int mount_source(const char *source, const char *path, int *ret_fd, struc
     int fd;
 
     if (fs < 0)
-        return errno == ENODEV ? error_set(e, ERR_NOT_SUPPORTED, "this kernel has no EROFS")
+        return errno == ENODEV ? error_set(e, ERR_NOT_SUPPORTED, NO_EROFS)
                                : error_set_errno(e, errno, "mount EROFS");
     if (fsconfig(fs, FSCONFIG_SET_STRING, "source", source, 0) < 0 ||
         fsconfig(fs, FSCONFIG_SET_FLAG, "ro", NULL, 0) < 0 ||
@@ -154,9 +156,16 @@ int sys_erofs_probe(const char *dir, enum sys_erofs_way *ret, struct error *e)
     AUTOFREE char *path = xasprintf("%s/.probe-erofs-XXXXXX", dir);
     AUTOFREE unsigned char *image = xmalloc(PROBE_SIZE);
     AUTO(error) struct error file_error = ERROR_INIT;
-    AUTOFD int fd = mkostemp(path, O_CLOEXEC);
+    AUTOFD int fs = fsopen("erofs", FSOPEN_CLOEXEC);
+    AUTOFD int fd = -EBADF;
     int r;
 
+    if (fs < 0 && errno == ENODEV) {
+        *ret = SYS_EROFS_NONE;
+        (void)error_set(e, ERR_NOT_SUPPORTED, NO_EROFS);
+        return 0;
+    }
+    fd = mkostemp(path, O_CLOEXEC);
     if (fd < 0)
         return error_set_errno(e, errno, "make a file in %s", dir);
     fill_image(image);
@@ -165,10 +174,6 @@ int sys_erofs_probe(const char *dir, enum sys_erofs_way *ret, struct error *e)
         (void)error_set_errno(e, r, "write %s", path);
     } else if (works(path, SYS_EROFS_FILE, &file_error)) {
         *ret = SYS_EROFS_FILE;
-    } else if (file_error.code == ERR_NOT_SUPPORTED && !file_error.errnum) {
-        /* No EROFS at all: our own word, not an errno of the mount. */
-        *ret = SYS_EROFS_NONE;
-        error_move(e, &file_error);
     } else {
         *ret = works(path, SYS_EROFS_LOOP, e) ? SYS_EROFS_LOOP : SYS_EROFS_NONE;
     }
