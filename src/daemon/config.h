@@ -39,6 +39,7 @@ struct daemon_config {
     struct image_registry_params registry; /* made of these */
     char *signature_policy;
     char *registries_d;
+    char *auth_file;
     struct image_gc_config image_gc;
     bool keep_blobs;
     char **labels;

@@ -40,7 +40,7 @@ struct engine {
     char *default_log_driver;
     struct json_map log_opts;
     char **insecure_registries;
-    char *signature_policy, *registries_d;
+    char *signature_policy, *registries_d, *auth_file;
     char **dns;
     char **dns_search;
     char **dns_options;

@@ -112,6 +112,7 @@ static void copy_params(struct engine *en, const struct engine_params *p)
     en->insecure_registries = strv_copy(p->insecure_registries);
     en->signature_policy = xstrdup_or_null(p->signature_policy);
     en->registries_d = xstrdup_or_null(p->registries_d);
+    en->auth_file = xstrdup_or_null(p->auth_file);
     en->dns = strv_copy(p->dns);
     en->dns_search = strv_copy(p->dns_search);
     en->dns_options = strv_copy(p->dns_options);
@@ -144,6 +145,7 @@ static int open_parts(struct engine *en, const struct engine_params *p, bool *re
         .registry = p->registry,
         .signature_policy = en->signature_policy,
         .registries_d = en->registries_d,
+        .auth_file = en->auth_file,
         .in_use = engine_image_in_use,
         .in_use_data = en,
         .gc = p->image_gc,
@@ -443,6 +445,7 @@ static void free_engine(struct engine *en)
     strv_free(en->insecure_registries);
     free(en->signature_policy);
     free(en->registries_d);
+    free(en->auth_file);
     strv_free(en->dns);
     strv_free(en->dns_search);
     strv_free(en->dns_options);

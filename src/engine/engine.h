@@ -46,6 +46,7 @@ struct engine_params {
     char **dns;                                   /* defaults for containers, or NULL */
     const char *signature_policy; /* file, NULL: /etc/containers/policy.json if it is there */
     const char *registries_d;     /* NULL: /etc/containers/registries.d */
+    const char *auth_file;        /* credentials for pulls that come without any, or NULL */
     char **dns_search;
     char **dns_options;
     struct json_list default_ulimits; /* of struct ulimit */
@@ -503,7 +504,7 @@ struct engine_info {
     char *root;
     char *name; /* host name */
     char **insecure_registries;
-    char *signature_policy; /* file */
+    char *signature_policy;                    /* file */
     char **registry_mirrors;                   /* of Docker Hub */
     char *http_proxy, *https_proxy, *no_proxy; /* without passwords */
     char **labels;

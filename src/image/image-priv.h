@@ -35,6 +35,7 @@ struct image_store {
     struct registries *registries;
     char *signature_policy; /* file, NULL: the usual one if it is there */
     char *registries_d;     /* folder, NULL: the usual one */
+    char *auth_file;        /* credentials for pulls without any, or NULL */
     uid_t worker_uid;
     gid_t worker_gid;
     image_in_use_fn *in_use;
@@ -140,6 +141,12 @@ int image_store_collect(struct image_store *s, char *const *layers, char *const 
 void image_gc_round(struct image_store *s);
 /* Writes the last uses into the tables. */
 void image_uses_flush(struct image_store *s);
+/* auth-file.c */
+/* Credentials for the image's registry; an empty one when the file has none. */
+struct oci_reference;
+int image_auth_from_file(const char *path, const struct oci_reference *image,
+                         struct image_auth *ret, struct error *e) MUST_CHECK;
+
 /* shortnames.c */
 /* "busybox", "team/app": no registry is in it. */
 bool image_name_is_short(const char *name);

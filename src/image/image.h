@@ -74,6 +74,7 @@ struct image_store_params {
     char *const *insecure_registries; /* HOST[:PORT] or CIDR: plain HTTP and any certificate */
     const char *signature_policy;     /* file; NULL: /etc/containers/policy.json if it is there */
     const char *registries_d;         /* NULL: /etc/containers/registries.d */
+    const char *auth_file;            /* credentials for pulls without any, NULL: none */
     const struct image_registry_params *registry; /* NULL: all defaults */
     const char *worker_user; /* NULL: "pouch-image" if there is such a user, else 65534 */
     image_in_use_fn *in_use; /* NULL: nothing is in use */

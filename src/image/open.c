@@ -348,6 +348,7 @@ int image_store_open(const struct image_store_params *p, struct image_store **re
     s->insecure_registries = strv_copy(p->insecure_registries);
     s->signature_policy = xstrdup_or_null(p->signature_policy);
     s->registries_d = xstrdup_or_null(p->registries_d);
+    s->auth_file = xstrdup_or_null(p->auth_file);
     s->in_use = p->in_use;
     s->in_use_data = p->in_use_data;
     s->layer_form = p->layer_form;
@@ -423,6 +424,7 @@ void image_store_close(struct image_store *s)
     registries_free(s->registries);
     free(s->signature_policy);
     free(s->registries_d);
+    free(s->auth_file);
     strv_free(s->old_trash.names);
     strv_free(s->old_trash.layers);
     free(s->root);

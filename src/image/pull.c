@@ -193,17 +193,30 @@ static int pull_all(struct image_store *s, const struct image_pull_params *p,
     return r;
 }
 
+static bool auth_is_empty(const struct image_auth *a)
+{
+    return !a || (str_is_empty(a->username) && str_is_empty(a->identity_token) &&
+                  str_is_empty(a->registry_token));
+}
+
 /* One full name. */
 static int pull_name(struct image_store *s, const struct image_pull_params *p, char **ret_id,
                      struct error *e)
 {
     CLEANUP(oci_reference_done) struct oci_reference ref = {0};
     CLEANUP(oci_platform_done) struct oci_platform platform = {0};
+    CLEANUP(image_auth_done) struct image_auth own = {0};
+    struct image_pull_params with_own = *p;
     AUTOFREE char *id = NULL;
 
     int r = oci_reference_parse(p->reference, &ref, e);
     if (r >= 0)
         r = oci_platform_parse(p->platform, &platform, e); /* malformed ones are found here */
+    if (r >= 0 && s->auth_file && auth_is_empty(p->auth)) {
+        r = image_auth_from_file(s->auth_file, &ref, &own, e);
+        with_own.auth = &own;
+        p = &with_own;
+    }
     if (r < 0)
         return r;
     if (STREQ(ref.path, "library/scratch"))

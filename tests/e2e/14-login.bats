@@ -243,6 +243,32 @@ refused_login() {
     no_images
 }
 
+@test "pouchd's own credentials are for pulls that come without any" {
+    REGISTRY_AUTH_FILE=$T/own.json podman login --tls-verify=false -u app -p secret "$BASIC" >/dev/null
+    pouchd_stop
+    pouchd_start --auth-file "$T/own.json"
+    pouch pull -q "$BASIC/private/busybox"
+    no_images
+    /usr/bin/docker -H "unix://$SOCK" pull -q "$BASIC/private/busybox"
+    no_images
+    # Those of the client come first.
+    run env REGISTRY_AUTH_FILE=<(echo "{\"auths\":{\"$BASIC\":{\"auth\":\"YTpi\"}}}") \
+        "$POUCH_BIN/pouch" -H "unix://$SOCK" pull -q "$BASIC/private/busybox"
+    is "$status" 1
+    one_line 'incorrect username or password'
+    chmod 644 "$T/own.json"
+    run pouch pull -q "$BASIC/private/busybox"
+    is "$status" 1
+    one_line 'others may read or change the file'
+    chmod 600 "$T/own.json"
+    echo "{\"auths\":{\"$BASIC\":{\"auth\":\"!\"}}}" >"$T/own.json"
+    run pouch pull -q "$BASIC/private/busybox"
+    is "$status" 1
+    one_line 'own.json: the entry of .* is malformed'
+    pouchd_stop
+    pouchd_start
+}
+
 @test "login on a terminal asks; without one it says what to do" {
     CLI=pouch
     run tty login "$BASIC" <<'EOF'
