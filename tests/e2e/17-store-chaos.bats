@@ -1,0 +1,126 @@
+# The image store against bad luck: killed at every step, the power cut, the disk full at any byte.
+# After each, `pouch fsck` must have nothing to say.
+load helpers
+
+setup_file() {
+    mkdir -p "$T/root"
+    truncate -s 96M "$T/disk"
+    mkfs.ext4 -q -F "$T/disk"
+    mount -o loop "$T/disk" "$T/root"
+    fault_registry_start
+    pouchd_start --keep-blobs=false
+}
+teardown_file() {
+    remove_all
+    pouchd_stop
+    fault_registry_stop
+    umount "$T/root"
+    umount /proc/sys/kernel/random/boot_id 2>/dev/null || true
+    ended_clean
+}
+
+IMAGE() { echo "$(cat "$T/faulty.host")/ok/many:latest"; }
+no_images() {
+    local id
+    for id in $(pouch images -aq | sort -u); do pouch rmi -f "$id" >/dev/null; done
+}
+well() {
+    run pouch fsck
+    echo "$output"
+    is "$status" 0
+    has "$output" ' 0 problems'
+}
+at_random() { sleep "0.$(printf '%03d' $(((RANDOM * 32768 + RANDOM) % $1)))"; }
+# whole_or_absent: if the image is there, it is whole.
+whole_or_absent() {
+    if pouch inspect "$(IMAGE)" >/dev/null 2>&1; then
+        is "$(pouch run --rm --network none "$(IMAGE)" sh -c 'cat /part/* | wc -c')" 4800000
+    fi
+}
+nothing_left() {
+    no_images
+    within 20 empty
+}
+empty() { [ "$(find "$T/root/layers" "$T/root/blobs" -mindepth 1 ! -type d ! -path '*/partial/*' | wc -l)" = 0 ]; }
+
+@test "killed while pulling, loading, removing, collecting, checking and dropping blobs" {
+    local i job
+    RANDOM=${KILL_SEED:-$(date +%N | sed 's/^0*//')}
+    echo "KILL_SEED=$RANDOM"
+    for i in $(seq "${CHAOS_KILLS:-18}"); do
+        job=$((i % 6))
+        [ $job = 0 ] || [ $job = 1 ] || pouch pull -q "$(IMAGE)" >/dev/null 2>&1 || true
+        case $job in
+        0) pouch pull -q "$(IMAGE)" >/dev/null 2>&1 3>&- & ;;
+        1) pouch load -q -i "$POUCH_IMAGES/busybox.docker.tar" >/dev/null 2>&1 3>&- & ;;
+        2) pouch rmi -f "$(IMAGE)" >/dev/null 2>&1 3>&- & ;;
+        3) pouch system gc --low 1 --min-age 0s >/dev/null 2>&1 3>&- & ;;
+        4) pouch fsck --repair >/dev/null 2>&1 3>&- & ;;
+        5) pouch save -o /dev/null "$(IMAGE)" >/dev/null 2>&1 3>&- & ;;
+        esac
+        at_random 300
+        pouchd_kill
+        pouchd_start --keep-blobs=false
+        wait $! || true
+        whole_or_absent
+        well
+    done
+    nothing_left
+}
+
+@test "the power cut: what the disk has at a random moment is a store that is well" {
+    local i bad=0
+    pouchd_stop
+    mkdir -p "$T/cut"
+    for i in $(seq "${CHAOS_CUTS:-6}"); do
+        rm -rf "$T/root"/* && mkdir -p "$T/root"
+        pouchd_start --keep-blobs=false
+        pouch pull -q "$(IMAGE)" >/dev/null
+        pouch load -q -i "$POUCH_IMAGES/busybox.docker.tar" >/dev/null 3>&- &
+        at_random 600
+        cp --sparse=always "$T/disk" "$T/disk.cut" # what was written so far; the rest is lost
+        wait $!
+        pouchd_stop
+        # Another boot, the disk as it was.
+        cat /proc/sys/kernel/random/uuid >"$T/boot"
+        mount --bind "$T/boot" /proc/sys/kernel/random/boot_id
+        umount "$T/root"
+        e2fsck -fp "$T/disk.cut" >/dev/null || bad=$((bad + 1))
+        mount -o loop "$T/disk.cut" "$T/root"
+        pouchd_start --keep-blobs=false
+        whole_or_absent
+        well
+        nothing_left
+        pouchd_stop
+        umount "$T/root"
+        umount /proc/sys/kernel/random/boot_id
+        mount -o loop "$T/disk" "$T/root"
+    done
+    echo "file systems that needed more than their journal: $bad"
+    rm -f "$T/disk.cut" "$T/boot"
+    pouchd_start --keep-blobs=false
+}
+
+@test "the disk full at any byte: one line, nothing left, and with room it works" {
+    local size
+    pouchd_stop
+    umount "$T/root"
+    mount -t tmpfs -o size=4m,mode=711 tmpfs "$T/root"
+    pouchd_start --keep-blobs=false
+    for size in $(seq "${FULL_FROM:-500}" "${FULL_STEP:-900}" 12000); do
+        mount -o "remount,size=$(($(df --output=used "$T/root" | tail -n 1) + size))k" "$T/root"
+        run timeout 60 "$POUCH_BIN/pouch" -H "unix://$SOCK" pull -q "$(IMAGE)"
+        if [ "$status" -ne 0 ]; then
+            one_line '[Nn]o space left|full'
+            is "$(pouch images -aq)" ''
+        fi
+        mount -o remount,size=64m "$T/root"
+        whole_or_absent
+        well
+        nothing_left
+    done
+    pouchd_stop
+    umount "$T/root"
+    mount -o loop "$T/disk" "$T/root"
+    pouchd_start --keep-blobs=false
+}
