@@ -345,6 +345,20 @@ static int hand_over(struct image_op *op, struct op_layer *l)
     return r < 0 ? error_set(op->e, ERR_INTERNAL, "the layer cannot be compared") : 0;
 }
 
+/* The layer got its name, but its row could not be written (a full disk). */
+static void take_back(struct image_op *op, const struct op_layer *l, struct image_trash *trash)
+{
+    struct image_store *s = op->store;
+    AUTOFREE char *name = image_layer_name(l->diff_id, l->form);
+    enum image_layer_form there;
+
+    if (store_begin(s->db, NULL) < 0)
+        return; /* the next start does it */
+    if (image_store_layer_form(s, l->diff_id, &there) != 0 || there != l->form)
+        (void)!image_store_trash_layer(s, name, trash);
+    store_rollback(s->db);
+}
+
 /* Both halves are done: the layer gets its name, the row is written. */
 static int finish_layer(struct image_op *op, struct op_layer *l)
 {
@@ -379,6 +393,8 @@ static int finish_layer(struct image_op *op, struct op_layer *l)
         store_rollback(s->db);
     else
         r = store_commit(s->db, op->e);
+    if (r < 0 && !l->tmp_dir)
+        take_back(op, l, &trash);
     if (r >= 0 && op->params->convert)
         (void)syncfs(s->layers_fd); /* the name, and the database's log */
     if (r >= 0 && old) {

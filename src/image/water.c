@@ -135,8 +135,7 @@ void image_uses_flush(struct image_store *s)
         while (map_next(uses, &pos, &id, &value) == 1)
             (void)!store_exec(s->db, NULL, "UPDATE images SET used = ? WHERE id = ? AND used < ?",
                               "isi", *(int64_t *)value, id, *(int64_t *)value);
-        if (store_commit(s->db, NULL) < 0)
-            store_rollback(s->db); /* a full disk: only the order of the queue suffers */
+        (void)!store_commit(s->db, NULL); /* a full disk: only the order of the queue suffers */
     }
     map_free(uses, free);
 }
