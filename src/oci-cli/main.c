@@ -90,7 +90,7 @@ static bool enters_containers(const struct command *c)
 
 /*
  * /proc/<pid>/exe of a process on its way into a container is this program: it runs from a
- * read-only mount of its own, so that nobody in there can write to it (CVE-2019-5736). seal.c does it first.
+ * read-only mount of its own, so that nobody in there can write to it (CVE-2019-5736).
  */
 static void run_sealed(char **argv)
 {
