@@ -990,6 +990,7 @@ static int restore(struct options *o, struct restore *t, struct job *j, struct e
                              .before = before_criu,
                              .notify = on_notify,
                              .data = t};
+    const struct oci_namespace *net;
     struct criu_answer a = {0};
     int r = prepare_restore(o, t, j, e);
 
@@ -1011,6 +1012,12 @@ static int restore(struct options *o, struct restore *t, struct job *j, struct e
         return r;
     if (a.pid <= 0)
         return error_set(e, ERR_INTERNAL, "criu does not tell the process it has restored");
+    net = oci_spec_namespace(&t->spec, "network");
+    if (net && str_is_empty(net->path)) {
+        r = criu_unlock_network(a.pid, e);
+        if (r < 0)
+            return r;
+    }
     t->state.start_time = state_start_time(a.pid);
     t->state.created = time_now_ns();
     t->state.started = true;

@@ -83,5 +83,7 @@ struct criu_call {
 };
 /* Runs criu for one request; waits for its end. Errors name criu and tell its own last words. */
 int criu_run(const struct criu_call *c, struct criu_answer *ret, struct error *e) MUST_CHECK;
+/* Takes away what criu may have left in the network namespace of a restored process (criu-net.c). */
+int criu_unlock_network(pid_t pid, struct error *e) MUST_CHECK;
 /* Is criu there, and new enough? */
 int criu_check(struct error *e) MUST_CHECK;
