@@ -241,6 +241,15 @@ static int load_file(const char *path, bool must, struct daemon_config *c, struc
         if (key && !field_of(key))
             r = error_set(e, ERR_INVALID, "unknown setting \"%s\"", key);
     }
+    const struct json_value *proxies = r == 0 ? json_value_get(v, "proxies") : NULL;
+    for (size_t i = 0; r == 0 && i < json_value_len(proxies); i++) {
+        const char *key = NULL;
+
+        (void)json_value_member(proxies, i, &key);
+        if (key && !STREQ(key, "http-proxy") && !STREQ(key, "https-proxy") &&
+            !STREQ(key, "no-proxy"))
+            r = error_set(e, ERR_INVALID, "unknown setting \"proxies.%s\"", key);
+    }
     if (r == 0)
         r = json_parse(&config_json, text, len, c, e);
     if (r < 0)

@@ -79,7 +79,8 @@ static int check_all_keys(const char *json, size_t len, struct error *e)
     if (r >= 0)
         r = check_keys(v, raw_file_fields, "", e);
     const struct json_value *hosts = r >= 0 ? json_value_get(v, "host") : NULL;
-    for (size_t i = 0; r >= 0 && i < json_value_len(hosts); i++) {
+    bool table = json_value_kind(hosts) == JV_OBJ; /* else json_parse() says it better */
+    for (size_t i = 0; r >= 0 && table && i < json_value_len(hosts); i++) {
         const char *url = NULL;
         const struct json_value *h = json_value_member(hosts, i, &url);
         r = json_value_kind(h) == JV_OBJ

@@ -440,6 +440,17 @@ static int explain_proxy(const struct transfer *t, CURLcode code, struct error *
     return 0;
 }
 
+/* A server that wants a certificate of ours says so by an alert after the handshake, which is often
+ * lost behind the closing of the connection. */
+static bool wants_client_certificate(const struct transfer *t, CURLcode code)
+{
+    bool closed = code == CURLE_SEND_ERROR || code == CURLE_RECV_ERROR || code == CURLE_GOT_NOTHING;
+    curl_off_t handshake = 0;
+
+    curl_easy_getinfo(t->client->curl, CURLINFO_APPCONNECT_TIME_T, &handshake);
+    return closed && handshake > 0 && !t->resp->connected;
+}
+
 /* One line a person can act on. */
 static int explain(const struct transfer *t, CURLcode code, struct error *e)
 {
@@ -454,6 +465,15 @@ static int explain(const struct transfer *t, CURLcode code, struct error *e)
                          HEADERS_MAX);
     if (t->late)
         return error_set(e, ERR_TIMEOUT, "registry %s timed out: its answer never begins", h);
+    if (wants_client_certificate(t, code))
+        return error_set(e, ERR_UNAVAILABLE,
+                         "registry %s ends the connection after the TLS handshake: %s (they belong "
+                         "into /etc/pouch/certs.d/%s, as NAME.cert and NAME.key)",
+                         h,
+                         t->req->setup->cert && !t->foreign
+                             ? "our client certificate is not accepted"
+                             : "it may want a client certificate",
+                         h);
     switch (code) {
     case CURLE_COULDNT_RESOLVE_HOST:
         return error_set(e, ERR_UNAVAILABLE, "cannot reach registry %s: no such host", h);

@@ -94,6 +94,8 @@ static void test_hosts_bad(void **state)
         {"[host.\"m\".header]\nx = \"a\\r\\nHost: b\"", "no form of a header"},
         {"[host.\"m\".header]\nx = 1", "expected a string"},
         {"host = 1", "host: expected"},
+        {"host = \"abc\"", "host: expected"},
+        {"[host]\nx = 1", "host \"x\" is no table"},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(bads); i++) {
