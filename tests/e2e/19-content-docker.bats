@@ -77,12 +77,30 @@ compare() {
     rm -f "$T"/tmp/{ours,docker,umoci,differ}
 }
 
+# with DRIVER: a pouchd that unpacks to folders, or makes EROFS files, where this kernel can.
+with() {
+    pouchd_stop
+    pouchd_start --rootfs-driver "$1" && return
+    pouchd_start
+    skip "pouchd --rootfs-driver $1 does not start here"
+}
+
 @test "busybox" { compare busybox:latest 10; }
-@test "every kind of entry, whiteouts, opaque folders, long names, sparse files" {
+@test "every kind of entry, whiteouts, opaque folders, long names, sparse files: overlay" {
+    with overlay
     # Docker gives all names of a file the mode and owner of the last hard link's entry; umoci and Pouch
     # take those of the file itself.
     compare corners:latest 40 nodocker
 }
-@test "times before 1970 and of nanoseconds, set-id, devices, attributes, links" {
+@test "times before 1970 and of nanoseconds, set-id, devices, attributes, links: overlay" {
+    with overlay
+    compare nasty:latest 45
+}
+@test "every kind of entry, whiteouts, opaque folders, long names, sparse files: erofs" {
+    with erofs
+    compare corners:latest 40 nodocker
+}
+@test "times before 1970 and of nanoseconds, set-id, devices, attributes, links: erofs" {
+    with erofs
     compare nasty:latest 45
 }
