@@ -13,8 +13,12 @@
 #include "base/alloc.h"
 #include "base/str.h"
 #include "base/strv.h"
+#include "base/time.h"
 #include "image/image-priv.h"
 #include "oci/digest.h"
+
+#define SOURCES_NS                                                                                 \
+    (365 * 24 * 3600 * NSEC_PER_SEC) /* how long repositories of blobs are remembered */
 
 struct pin {
     unsigned count;
@@ -102,9 +106,11 @@ static int collect_blob(struct image_store *s, const char *digest, unsigned *cou
         query_any(s, "SELECT 1 FROM layers WHERE blob = ?", digest) ||
         query_any(s, "SELECT 1 FROM layer_blobs WHERE blob = ?", digest))
         return 0;
-    (void)!store_exec(s->db, NULL, "DELETE FROM blob_sources WHERE digest = ?", "s", digest);
-    if (unlinkat(s->blobs_fd, path, 0) == 0)
+    /* Who has a blob that was never stored (its layer came by another) is still worth knowing. */
+    if (unlinkat(s->blobs_fd, path, 0) == 0) {
+        (void)!store_exec(s->db, NULL, "DELETE FROM blob_sources WHERE digest = ?", "s", digest);
         ++*count;
+    }
     return 0;
 }
 
@@ -147,6 +153,9 @@ int image_store_collect(struct image_store *s, char *const *layers, char *const 
                           NULL, &all_layers, e);
         layers = all_layers;
     }
+    if (r >= 0 && blobs == all_blobs) /* at the start: what nobody has asked for in a long time */
+        r = store_exec(s->db, e, "DELETE FROM blob_sources WHERE seen < ?", "i",
+                       time_now_ns() - SOURCES_NS);
     for (size_t i = 0; r >= 0 && layers && layers[i]; i++)
         r = collect_layer(s, layers[i], &trash, &count, e);
     for (size_t i = 0; r >= 0 && blobs && blobs[i]; i++)

@@ -298,7 +298,8 @@ static int session_begin(struct session *s, const char *from, struct error *e)
     CLEANUP(http_response_done) struct http_response resp = {0};
     AUTO(error) struct error mount_error = ERROR_INIT;
     AUTOFREE char *path = xasprintf("/v2/%s/blobs/uploads/", s->u->repository);
-    struct http_request req = {.method = "POST"};
+    /* Cut off, it would leave an upload at the registry that nobody knows the place of. */
+    struct http_request req = {.method = "POST", .despite_cancel = true};
     int r;
 
     s->offset = 0;
