@@ -145,3 +145,88 @@ several() {
     is "$status" 1
     has "$output" 'No space left on device'
 }
+
+@test "save: podman loads it" {
+    local id
+    id=$(pouch inspect -f '{{.Id}}' busybox:latest)
+    pouch save -o "$A/p.tar" busybox:latest
+    pod() { podman --root "$T/pod" --runroot "$T/pr" --storage-driver vfs --events-backend none "$@"; }
+    run pod load -q -i "$A/p.tar"
+    is "$status" 0
+    has "$(pod images -q --no-trunc)" "$id"
+    pod rmi -f busybox:latest >/dev/null
+    rm -rf "$T/pod" "$T/pr"
+}
+
+@test "save and export: pouchd killed in the middle leaves no process; the client says so" {
+    pouch run -d --network none --name slow busybox sh -c 'dd if=/dev/zero of=/big bs=1M count=64 2>/dev/null; touch /ready; exec sleep 1000' >/dev/null
+    within 60 pouch exec slow test -e /ready
+    local what
+    for what in 'export slow' 'save --compression zstd busybox:latest'; do
+        # shellcheck disable=SC2086
+        (pouch $what 2>"$A/said" | (head -c 1000 >/dev/null; touch "$A/begun"; sleep 2; cat >/dev/null); echo "${PIPESTATUS[0]}" >"$A/code") &
+        local client=$!
+        within 20 test -e "$A/begun"
+        pouchd_kill
+        wait "$client" || true
+        pouchd_start
+        within 10 sh -c "! pgrep -x 'pouch-pack|pouch-image'"
+        rm -f "$A/begun"
+    done
+    is "$(ls "$T/root/blobs/tmp")" ''
+    is "$(pouch inspect -f '{{.State.Status}}' slow)" running
+}
+
+# hostile FILE COMMANDS: an archive made by a few lines of Python with t.add(name, bytes).
+hostile() {
+    python3 - "$1" "$A/h.tar" <<'PYTHON'
+import hashlib, io, json, sys, tarfile
+class T:
+    def __init__(self, path): self.tar = tarfile.open(path, "w")
+    def add(self, name, data):
+        info = tarfile.TarInfo(name); info.size = len(data); self.tar.addfile(info, io.BytesIO(data))
+    def link(self, name, to, kind=tarfile.SYMTYPE):
+        info = tarfile.TarInfo(name); info.type = kind; info.linkname = to; self.tar.addfile(info)
+def layer():
+    b = io.BytesIO(); tarfile.open(fileobj=b, mode="w").close(); return b.getvalue()
+L = layer(); D = "sha256:" + hashlib.sha256(L).hexdigest()
+def config(n=1, diff=D): return json.dumps({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [diff] * n}}).encode()
+def manifest(n=1, c="c.json", l="l.tar"): return json.dumps([{"Config": c, "RepoTags": ["evil:1"], "Layers": [l] * n}]).encode()
+t = T(sys.argv[2])
+exec(sys.argv[1])
+t.tar.close()
+PYTHON
+    run pouch load -q -i "$A/h.tar"
+}
+
+@test "load: hostile archives are refused in one line and leave nothing" {
+    local before
+    before=$(find "$T/root/blobs" "$T/root/layers" | sort)
+    hostile 't.add("manifest.json", manifest(10000)); t.add("c.json", config(10000)); t.add("l.tar", L)'
+    is "$status" 1
+    has "$output" 'layers'
+    hostile 't.add("manifest.json", manifest()); t.add("c.json", config(1, "sha256:" + "0" * 64)); t.add("l.tar", L)'
+    is "$status" 1
+    has "$output" 'verification failed|digest'
+    hostile 't.add("manifest.json", manifest(1, "../../../etc/passwd")); t.add("l.tar", L)'
+    is "$status" 1
+    has "$output" 'does not contain'
+    hostile 't.add("manifest.json", manifest()); t.link("c.json", "d.json"); t.link("d.json", "c.json"); t.add("l.tar", L)'
+    is "$status" 1
+    has "$output" 'does not contain'
+    hostile 't.add("manifest.json", manifest()); t.add("c.json", config()); t.link("l.tar", "/etc/shadow", tarfile.LNKTYPE)'
+    is "$status" 1
+    has "$output" 'does not contain'
+    hostile '[t.add("f%d" % i, b"x") for i in range(5000)]'
+    is "$status" 1
+    has "$output" 'more than 4096 files'
+    hostile 't.add("index.json", json.dumps({"schemaVersion": 2, "manifests": [{"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": "sha256:" + "1" * 64, "size": 2}]}).encode()); t.add("blobs/sha256/" + "1" * 64, b"{}")'
+    is "$status" 1
+    has "$output" 'another digest'
+    is "$(find "$T/root/blobs" "$T/root/layers" | sort)" "$before"
+    # of two entries of a name the later one counts, as in every tar; a lying index.json is left out
+    hostile 't.add("manifest.json", b"nonsense"); t.add("manifest.json", manifest()); t.add("c.json", config()); t.add("l.tar", L); t.add("index.json", b"{}")'
+    is "$status" 0
+    is "$(pouch images -q evil:1 | wc -l)" 1
+    pouch rmi evil:1 >/dev/null
+}
