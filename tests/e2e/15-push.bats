@@ -1,6 +1,7 @@
 # sanitizers: yes
 # Push: to a real registry, and to one that fails in every way; what arrives is what was sent.
 load helpers
+load login
 
 setup_file() {
     POUCH_PUSH_CHUNK_SIZE=262144 POUCH_PULL_STALL_TIMEOUT=4 file_up
@@ -468,4 +469,29 @@ no_worker() { ! pgrep -P "$(pouchd_pid)" -f pouch-image >/dev/null; }
     is "$(manifest_of "$(PUSHED)/nomount/list:x" | jq -r '.manifests[0].digest')" \
         "sha256:$(manifest_of "$(PUSHED)/ok/member:x" | sha256sum | cut -d' ' -f1)"
     pouch rmi "$(PUSHED)/ok/member:x" >/dev/null
+}
+
+with_password() {
+    # Without any entry the docker CLI would look for a keyring by itself.
+    mkdir -p "$DOCKER_CONFIG"
+    echo '{"auths":{"keep.invalid":{}}}' >"$DOCKER_CONFIG/config.json"
+    ctl tag busybox "$BASIC/private/busybox:x"
+    run ctl push "$BASIC/private/busybox:x"
+    is "$status" 1
+    has "$output" 'unauthorized|no basic auth|authentication required'
+    run ctl login -u app --password-stdin "$BASIC" <<<secret
+    is "$status" 0
+    run ctl push "$BASIC/private/busybox:x"
+    is "$status" 0
+    has "$output" 'x: digest: sha256:'
+    ctl rmi "$BASIC/private/busybox:x" >/dev/null
+    ctl pull -q "$BASIC/private/busybox:x" >/dev/null
+    ctl logout "$BASIC" >/dev/null
+    ctl rmi "$BASIC/private/busybox:x" >/dev/null
+}
+@test "a registry that wants a password" {
+    basic_registry_start
+    each_cli with_password
+    login_down
+    rm -f "$DOCKER_CONFIG/config.json"
 }
