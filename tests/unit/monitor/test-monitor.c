@@ -1025,7 +1025,8 @@ static void test_rich_noise(void **state)
     struct box b;
 
     memset(junk, 'R', sizeof(junk));
-    rich_init(&b, "sleep 0.4; exit 9", false);
+    /* Longer than all the writes take on a machine with other work: the pipe has no reader after it. */
+    rich_init(&b, "sleep 4; exit 9", false);
     box_spawn(&b);
     box_start(&b);
     int fd = rich_pipe(&b, RICH_EVENTS, O_WRONLY);
