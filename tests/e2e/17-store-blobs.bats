@@ -2,6 +2,7 @@
 load helpers
 
 setup_file() {
+    export BATS_TEST_TIMEOUT=600
     pouchd_start --keep-blobs=false
     registry_start busybox:latest
 }

@@ -3,6 +3,7 @@
 load helpers
 
 setup_file() {
+    export BATS_TEST_TIMEOUT=600
     mkdir -p "$T/root"
     truncate -s 96M "$T/disk"
     mkfs.ext4 -q -F "$T/disk"

@@ -3,6 +3,7 @@
 load helpers
 
 setup_file() {
+    export BATS_TEST_TIMEOUT=600
     mkdir -p "$T/root"
     mount -t tmpfs -o size=64m,mode=711 tmpfs "$T/root"
     pouchd_start
