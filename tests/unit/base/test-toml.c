@@ -112,9 +112,9 @@ static void test_bad(void **state)
 
 static void test_limits(void **state)
 {
-    AUTO(buf)
-    struct buf deep = BUF_INIT(1 << 20),
-               many = BUF_INIT(1 << 20), out = BUF_INIT(8 << 20);
+    AUTO(buf) struct buf deep = BUF_INIT(1 << 20);
+    AUTO(buf) struct buf many = BUF_INIT(1 << 20);
+    AUTO(buf) struct buf out = BUF_INIT(8 << 20);
     AUTO(error) struct error e = ERROR_INIT;
 
     (void)buf_puts(&deep, "a = ");
