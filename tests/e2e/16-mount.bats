@@ -15,12 +15,13 @@ teardown_file() { file_down; }
     has "$(grep " $p " /proc/self/mountinfo)" 'ro,nosuid,nodev'
     mkdir "$A/d"
     is "$(pouch image mount busybox:latest "$A/d")" "$A/d"
-    is "$(ls "$A/d/bin" | sort | head -n 3)" "$(ls "$p/bin" | sort | head -n 3)"
+    is "$(find "$A/d/bin" -printf '%P\n' | sort | head -n 4)" "$(find "$p/bin" -printf '%P\n' | sort | head -n 4)"
     is "$(pouch image mount --format '{{.Image}} {{.Path}}' | sort)" "$(printf '%s\n' "busybox:latest $p" "busybox:latest $A/d" | sort)"
     run pouch image mount busybox "$A/d"
     is "$status" 1
     has "$output" 'mounted on .* already'
     # in use it is not unmounted, unless by force
+    # shellcheck disable=SC2217 # only to have the file open
     sleep 100 <"$A/d/bin/busybox" &
     local user=$!
     run pouch image umount "$A/d"

@@ -276,6 +276,7 @@ back() { with auto; }
     mount -t tmpfs -o size=48m,mode=711 tmpfs "$T/small"
     POUCHD_ROOT=$T/small/root
     mkdir -p "$POUCHD_ROOT"
+    # shellcheck disable=SC2153 # SOCK is of helpers
     "$POUCH_BIN/pouchd" --root "$POUCHD_ROOT" --state "$T/run" --host "unix://$SOCK" \
         --cgroup-parent "$CGROUP_PARENT" >>"$LOG" 2>&1 3>&- &
     echo $! >"$T/pouchd.pid"

@@ -329,7 +329,7 @@ struct reading {
     uint64_t mark; /* done at the last break */
     bool begun;    /* the body of this attempt has begun */
     /* Several connections: */
-    struct exchange *exchange; /* of this attempt */
+    struct exchange exchange; /* this attempt */
     struct ranges_watch watch;
     uint64_t watched_from; /* done when the watch began */
     struct ranges *ranges; /* NULL: one stream */
@@ -376,7 +376,7 @@ static void consider_ranges(struct reading *g, int64_t before, int64_t now)
     ranges_watch(&g->watch, before, now - before);
     if (!ranges_are_worth(&g->watch, now, (uint64_t)size - g->done))
         return;
-    g->ranges = ranges_start(g->exchange, &g->watch, now, g->done - g->watched_from, g->done,
+    g->ranges = ranges_start(&g->exchange, &g->watch, now, g->done - g->watched_from, g->done,
                              (uint64_t)size);
     if (g->ranges)
         g->hand_over = ranges_begin(g->ranges, g->done);
@@ -474,22 +474,21 @@ static int read_from(struct reading *g, struct endpoint *ep, bool impatient,
                                    .total_timeout = get->timeout,
                                    .sink = reading_sink,
                                    .sink_data = g};
-        struct exchange x = {.r = g->r,
-                             .ep = ep,
-                             .client = g->client,
-                             .req = &req,
-                             .target = target,
-                             .scope = scope,
-                             .impatient = impatient,
-                             .is_layer = get->parallel,
-                             .index = get->index,
-                             .restart = reading_restart,
-                             .restart_data = g};
         AUTO(error) struct error own = ERROR_INIT;
         g->resp = resp;
-        g->exchange = &x;
+        g->exchange = (struct exchange){.r = g->r,
+                                        .ep = ep,
+                                        .client = g->client,
+                                        .req = &req,
+                                        .target = target,
+                                        .scope = scope,
+                                        .impatient = impatient,
+                                        .is_layer = get->parallel,
+                                        .index = get->index,
+                                        .restart = reading_restart,
+                                        .restart_data = g};
         g->watch = (struct ranges_watch){0};
-        int rc = endpoint_exchange(&x, resp, &own);
+        int rc = endpoint_exchange(&g->exchange, resp, &own);
         if (g->ranges) {
             bool stopped = g->done == g->hand_over;
             int all = use_ranges(g);
