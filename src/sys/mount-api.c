@@ -40,6 +40,7 @@ static const struct word words[] = {
     {"atime", W_ATTR_CLEAR, MOUNT_ATTR_NOATIME},
     {"bind", BOOL(bind)},
     {"copy-symlink", BOOL(copy_symlink)},
+    {"copy-up", BOOL(tmpcopyup)},
     {"defaults", W_NONE, 0},
     {"dev", W_ATTR_CLEAR, MOUNT_ATTR_NODEV},
     {"diratime", W_ATTR_CLEAR, MOUNT_ATTR_NODIRATIME},

@@ -51,16 +51,17 @@ load oci
     [[ "$output" == *refused$'\n'written$'\n'"/a/below ro,relatime"$'\n'"/b/below rw,relatime"$'\n'"/c/below rw,nosuid,nodev,noexec,noatime" ]]
 }
 
-@test "tmpcopyup, copy-symlink, a relative destination, a remount" {
+@test "tmpcopyup (copy-up), copy-symlink, a relative destination, a remount" {
     mkdir -p "$B/rootfs/up/d"
     echo one >"$B/rootfs/up/f"
     ln -s f "$B/rootfs/up/l"
     ln -s /nowhere "$BATS_TEST_TMPDIR/link"
-    configure 'sh("cat /up/f; readlink /up/l; ls -d /up/d; readlink /new; grep -c \" /rel \" /proc/self/mountinfo; touch /up/x || echo ro")' \
+    mkdir "$B/rootfs/up2" && echo two >"$B/rootfs/up2/f"
+    configure 'sh("cat /up/f /up2/f; readlink /up/l; ls -d /up/d; readlink /new; grep -c \" /rel \" /proc/self/mountinfo; touch /up/x || echo ro")' \
         "link = '$BATS_TEST_TMPDIR/link'" \
-        'c["mounts"] += [{"destination": "/up", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"]}, {"destination": "/new", "type": "bind", "source": link, "options": ["bind", "copy-symlink"]}, {"destination": "rel", "type": "tmpfs", "source": "tmpfs"}, {"destination": "/up", "options": ["bind", "remount", "ro"]}]'
+        'c["mounts"] += [{"destination": "/up", "type": "tmpfs", "source": "tmpfs", "options": ["tmpcopyup"]}, {"destination": "/up2", "type": "tmpfs", "source": "tmpfs", "options": ["copy-up"]}, {"destination": "/new", "type": "bind", "source": link, "options": ["bind", "copy-symlink"]}, {"destination": "rel", "type": "tmpfs", "source": "tmpfs"}, {"destination": "/up", "options": ["bind", "remount", "ro"]}]'
     run oci run --bundle "$B" a </dev/null
-    [[ "$output" == $'one\nf\n/up/d\n/nowhere\n1\n'*ro ]]
+    [[ "$output" == $'one\ntwo\nf\n/up/d\n/nowhere\n1\n'*ro ]]
 }
 
 @test "idmapped mounts: mappings of their own, the container's, recursive or not" {
