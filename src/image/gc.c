@@ -75,13 +75,19 @@ static bool query_any(struct image_store *s, const char *sql, const char *arg)
     return store_query(s->db, &rows, NULL, sql, "s", arg) >= 0 && store_rows_next(&rows, NULL) == 1;
 }
 
+/* With the layer go its archives: ret_blobs gets them. */
 static int collect_layer(struct image_store *s, const char *diff_id, struct image_trash *trash,
-                         unsigned *count, struct error *e)
+                         char ***ret_blobs, unsigned *count, struct error *e)
 {
     if (image_store_is_pinned(s, diff_id) ||
         query_any(s, "SELECT 1 FROM image_layers WHERE diff_id = ? LIMIT 1", diff_id))
         return 0;
-    int r = store_exec(s->db, e, "DELETE FROM layers WHERE diff_id = ?", "s", diff_id);
+    int r = query_strings(s,
+                          "SELECT blob FROM layers WHERE diff_id = ?1 UNION "
+                          "SELECT blob FROM layer_blobs WHERE diff_id = ?1",
+                          diff_id, ret_blobs, e);
+    if (r >= 0)
+        r = store_exec(s->db, e, "DELETE FROM layers WHERE diff_id = ?", "s", diff_id);
     if (r >= 0)
         r = store_exec(s->db, e, "DELETE FROM layer_blobs WHERE diff_id = ?", "s", diff_id);
     if (r < 0)
@@ -135,6 +141,7 @@ int image_store_collect(struct image_store *s, char *const *layers, char *const 
 {
     AUTOPTR(strv) char **all_layers = NULL;
     AUTOPTR(strv) char **all_blobs = NULL;
+    AUTOPTR(strv) char **archives = NULL;
     struct image_trash trash = {0};
     unsigned count = 0;
 
@@ -157,7 +164,9 @@ int image_store_collect(struct image_store *s, char *const *layers, char *const 
         r = store_exec(s->db, e, "DELETE FROM blob_sources WHERE seen < ?", "i",
                        time_now_ns() - SOURCES_NS);
     for (size_t i = 0; r >= 0 && layers && layers[i]; i++)
-        r = collect_layer(s, layers[i], &trash, &count, e);
+        r = collect_layer(s, layers[i], &trash, &archives, &count, e);
+    for (size_t i = 0; r >= 0 && archives && archives[i]; i++)
+        r = collect_blob(s, archives[i], &count);
     for (size_t i = 0; r >= 0 && blobs && blobs[i]; i++)
         r = collect_blob(s, blobs[i], &count);
     if (r >= 0)
@@ -194,15 +203,6 @@ static int delete_image(struct image_store *s, const char *id, bool only_removed
     r = query_strings(s, "SELECT diff_id FROM image_layers WHERE image_id = ?", id, &layers, e);
     if (r >= 0)
         r = query_strings(s, "SELECT digest FROM image_blobs WHERE image_id = ?", id, &blobs, e);
-    for (size_t i = 0; r >= 0 && layers && layers[i]; i++) {
-        AUTOPTR(strv) char **blob = NULL;
-        r = query_strings(s,
-                          "SELECT blob FROM layers WHERE diff_id = ?1 UNION "
-                          "SELECT blob FROM layer_blobs WHERE diff_id = ?1",
-                          layers[i], &blob, e);
-        for (size_t k = 0; blob && blob[k]; k++)
-            strv_push(&blobs, blob[k]);
-    }
     strv_push(&blobs, id);
     for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(deletes); i++)
         r = store_exec(s->db, e, deletes[i], "s", id);
