@@ -272,7 +272,8 @@ fails() {
     echo "$1: $output"
     is "$status" 1
     one_line "$2"
-    is "$(state .open)" 0
+    # One of the other blob may just have been begun when this one failed: its place was never learnt.
+    [ "$(state .open)" -le 1 ]
     is "$(state '.manifests | length')" 0
     pouch rmi "$to" >/dev/null
 }
