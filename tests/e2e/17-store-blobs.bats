@@ -114,3 +114,27 @@ exact() {
     within 20 nothing_left # the blob that was pulled again may just be taken apart
 }
 nothing_left() { [ "$(journals)" = 0 ] && [ "$(layer_blobs)" = 0 ]; }
+
+# own OPTION...: what Pouch compressed for a push is known again when it comes back.
+own() {
+    local digest
+    no_images
+    pouch pull -q "$REGISTRY/busybox:latest" >/dev/null
+    pouch tag "$REGISTRY/busybox:latest" "$REGISTRY/own/made:1"
+    pouch push -q "$@" "$REGISTRY/own/made:1"
+    no_images
+    within 20 eval '[ "$(layer_blobs)" = 0 ]'
+    pouch pull -q "$REGISTRY/own/made:1" >/dev/null
+    within 20 dropped
+    digest=$(pouch inspect -f '{{index .RepoDigests 0}}' "$REGISTRY/own/made:1")
+    pouch tag "$REGISTRY/own/made:1" "$REGISTRY/own/again:1"
+    pouch push -q "$REGISTRY/own/again:1"
+    is "$(skopeo inspect --tls-verify=false --format '{{.Digest}}' "docker://$REGISTRY/own/again:1")" "${digest#*@}"
+}
+@test "what Pouch itself compressed is dropped, and pushed as it came" {
+    own --compression gzip
+    own --compression gzip --compression-level 9
+    own --compression zstd
+    own --compression zstd --compression-level 7
+    no_images
+}

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Compressing as somebody else did: the same library with the same settings gives the same bytes.
- * Which settings these were is tried on the first megabyte, and proven on all of it by who asks.
+ * Compressing: all that Pouch compresses, and as somebody else did. The same library with the same
+ * settings gives the same bytes; which settings somebody else had is tried on the first megabyte, and
+ * proven on all of it by who asks.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -81,21 +82,55 @@ static int setup(struct codec *c)
         return c->has_zlib ? 0 : -ENOMEM;
 #ifdef HAVE_ISAL
     case JOURNAL_ISAL:
+        if (r->level != 1 && r->level != 2)
+            return -EINVAL;
         isal_deflate_init(&c->isal);
-        c->isal_buf = xmalloc(ISAL_DEF_LVL1_DEFAULT);
-        c->isal.level = 1;
+        c->isal.level = (uint32_t)r->level;
+        c->isal.level_buf_size = r->level == 1 ? ISAL_DEF_LVL1_DEFAULT : ISAL_DEF_LVL2_DEFAULT;
+        c->isal_buf = xmalloc(c->isal.level_buf_size);
         c->isal.level_buf = c->isal_buf;
-        c->isal.level_buf_size = ISAL_DEF_LVL1_DEFAULT;
         c->isal.gzip_flag = IGZIP_GZIP;
         return 0;
 #endif
     case JOURNAL_ZSTD:
-        if (r->level < 1 || r->level > 19 || r->mem > 1 || r->sum > 1)
+        if (r->level < 1 || r->level > 22 || r->mem > 1 || r->sum > 1)
             return -EINVAL;
         return zstd_setup(c);
     default:
         return -EINVAL;
     }
+}
+
+int codec_recipe(enum oci_compression to, int level, struct journal_recipe *ret)
+{
+    /* As zlib begins a gzip stream: no time, no name, made on Unix. */
+    static const unsigned char header[] = {0x1f, 0x8b, Z_DEFLATED, 0, 0, 0, 0, 0, 0, 3};
+
+    if (to == OCI_PLAIN) {
+        *ret = (struct journal_recipe){.codec = JOURNAL_TAR};
+        return 0;
+    }
+    if (to == OCI_ZSTD) {
+        *ret = (struct journal_recipe){.codec = JOURNAL_ZSTD,
+                                       .level = (int8_t)(level == 0 ? ZSTD_CLEVEL_DEFAULT : level),
+                                       .sum = 1,
+                                       .pledge = UINT64_MAX};
+        return 0;
+    }
+    if (to != OCI_GZIP)
+        return -EINVAL;
+#ifdef HAVE_ISAL
+    if (level == 0) {
+        *ret = (struct journal_recipe){.codec = JOURNAL_ISAL, .level = 2};
+        return 0;
+    }
+#endif
+    *ret = (struct journal_recipe){.codec = JOURNAL_ZLIB,
+                                   .level = (int8_t)(level == 0 ? 6 : level),
+                                   .mem = 8,
+                                   .header_len = sizeof(header)};
+    memcpy(ret->header, header, sizeof(header));
+    return 0;
 }
 
 int codec_new(const struct journal_recipe *r, journal_sink *sink, void *data, struct codec **ret,
@@ -108,7 +143,7 @@ int codec_new(const struct journal_recipe *r, journal_sink *sink, void *data, st
     c->data = data;
     c->out = xmalloc(OUT_SIZE);
     if (setup(c) < 0)
-        return error_set(e, ERR_INTERNAL, "the layer's journal has an unknown compression");
+        return error_set(e, ERR_INTERNAL, "this compression cannot be set up");
     *ret = take_ptr(c);
     return 0;
 }
@@ -151,8 +186,8 @@ static int isal_step(struct codec *c, const void *bytes, size_t len, bool end, s
         if (z != COMP_OK)
             return error_set(e, ERR_INTERNAL, "gzip: error %d", z);
         r = put(c, OUT_SIZE - c->isal.avail_out, e);
-    } while (r >= 0 &&
-             (c->isal.avail_out == 0 || (end && c->isal.internal_state.state != ZSTATE_END)));
+    } while (r >= 0 && (c->isal.avail_out == 0 || c->isal.avail_in > 0 ||
+                        (end && c->isal.internal_state.state != ZSTATE_END)));
     return r;
 }
 #endif
@@ -281,9 +316,11 @@ static int guess_gzip(const unsigned char *raw, size_t raw_len, const unsigned c
     size_t header = gzip_header(raw, raw_len);
 
 #ifdef HAVE_ISAL
-    *r = (struct journal_recipe){.codec = JOURNAL_ISAL, .level = 1};
-    if (fits(r, raw, raw_len, plain, plain_len, whole))
-        return 1;
+    for (int8_t level = 2; level >= 1; level--) {
+        *r = (struct journal_recipe){.codec = JOURNAL_ISAL, .level = level};
+        if (fits(r, raw, raw_len, plain, plain_len, whole))
+            return 1;
+    }
 #endif
     if (header == 0)
         return 0;

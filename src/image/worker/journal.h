@@ -27,11 +27,14 @@ struct journal_recipe {
     unsigned char header[JOURNAL_HEADER_MAX]; /* gzip's, as it is */
 } __attribute__((packed));
 
-/* --- codec.c: compressing again just as somebody did ------------------------------------------- */
+/* --- codec.c: compressing, also again just as somebody did ------------------------------------------- */
 
 typedef int journal_sink(void *data, const void *bytes, size_t len, struct error *e);
 
 struct codec;
+/* How Pouch itself compresses. level: 0 the default (gzip: ISA-L, where it is to be had), gzip 1 to 9,
+ * zstd 1 to 22. No times and names are in it: the same bytes give the same result. */
+int codec_recipe(enum oci_compression to, int level, struct journal_recipe *ret) MUST_CHECK;
 int codec_new(const struct journal_recipe *r, journal_sink *sink, void *data, struct codec **ret,
               struct error *e) MUST_CHECK;
 int codec_push(struct codec *c, const void *bytes, size_t len, struct error *e) MUST_CHECK;
