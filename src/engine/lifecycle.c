@@ -459,9 +459,12 @@ static void remove_remains(struct container *c, bool volumes)
 int container_remove_claimed(struct container *c, bool volumes, struct error *e)
 {
     CLEANUP(error_done) struct error why = ERROR_INIT;
+    AUTOPTR(container_def) const struct container_definition *def = container_def_ref(c);
     struct pending_attach *pending;
-    int r = record_delete(c->en, c->id, e);
+    int r = volumes ? 0 : volume_mounts_keep(c->en->volumes, c->id, &def->mounts, e);
 
+    if (r == 0)
+        r = record_delete(c->en, c->id, e);
     if (r < 0) {
         (void)pthread_mutex_lock(&c->mutex);
         c->status = CONTAINER_DEAD;

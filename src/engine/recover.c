@@ -264,6 +264,7 @@ void recover_sweep(struct engine *en)
         log_warn("writable layers not swept", "error=\"%s\"", error_message(&e));
     error_done(&e);
     sweep_folder(containers, known);
+    volume_sweep(en->volumes);
     if (image_sweep(en->images, &e) < 0)
         log_warn("images not swept", "error=\"%s\"", error_message(&e));
 }

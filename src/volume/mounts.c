@@ -59,6 +59,7 @@ static int prepare_volume(struct volume_store *vs, const char *container_id, str
         .labels = &m->labels,
         .options = &m->driver_opts,
         .anonymous = m->anonymous,
+        .owner = m->anonymous ? container_id : NULL,
     };
     CLEANUP(volume_done) struct volume v = {.name = NULL};
     struct stat st;
@@ -115,6 +116,17 @@ int volume_mounts_prepare(struct volume_store *vs, const char *container_id,
     return r;
 }
 
+int volume_mounts_keep(struct volume_store *vs, const char *container_id,
+                       const struct volume_mounts *mounts, struct error *e)
+{
+    int r = 0;
+
+    for (size_t i = 0; r == 0 && i < mounts->len; i++)
+        if (mounts->items[i].name && mounts->items[i].anonymous)
+            r = volume_disown(vs, mounts->items[i].name, container_id, e);
+    return r;
+}
+
 int volume_mounts_release(struct volume_store *vs, const char *container_id,
                           const struct volume_mounts *mounts, bool remove_anonymous,
                           struct error *e)
@@ -133,7 +145,11 @@ int volume_mounts_release(struct volume_store *vs, const char *container_id,
             continue;
         r = volume_remove(vs, m->name, true, &why);
         /* Another container took it over with --volumes-from: then it stays. */
-        if (r < 0 && why.code != ERR_CONFLICT && result == 0) {
+        if (r < 0 && why.code == ERR_CONFLICT) {
+            error_done(&why);
+            r = volume_disown(vs, m->name, container_id, &why);
+        }
+        if (r < 0 && result == 0) {
             result = r;
             error_move(e, &why);
         }

@@ -19,6 +19,7 @@
 #include "base/alloc.h"
 #include "base/buf.h"
 #include "base/fs.h"
+#include "base/log.h"
 #include "base/map.h"
 #include "base/str.h"
 #include "base/strv.h"
@@ -50,6 +51,7 @@ static const struct json_field meta_fields[] = {
     JSON_FIELD(struct volume, labels, "Labels", JSON_STR_MAP, JSON_OMIT_EMPTY),
     JSON_FIELD(struct volume, options, "Options", JSON_STR_MAP, JSON_OMIT_EMPTY),
     JSON_FIELD(struct volume, anonymous, "Anonymous", JSON_BOOL, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct volume, owner, "Owner", JSON_STR, JSON_OMIT_EMPTY),
     JSON_END,
 };
 static const struct json_desc meta_json = {"volume", sizeof(struct volume), meta_fields};
@@ -239,19 +241,24 @@ int volume_get(struct volume_store *vs, const char *name, struct volume *ret, st
     return r;
 }
 
+static int write_meta(const char *dir, const struct volume *v, struct error *e)
+{
+    AUTOFREE char *meta = xasprintf("%s/" META_FILE, dir);
+    AUTOFREE char *text = json_print_str(&meta_json, v);
+    int r = fs_write_atomic(AT_FDCWD, meta, text, strlen(text), 0600, FS_SYNC);
+
+    return r < 0 ? error_set_errno(e, r, "write %s", meta) : 0;
+}
+
 static int write_new(const char *dir, const struct volume *v, struct error *e)
 {
     AUTOFREE char *data = xasprintf("%s/" CONTENT_DIR, dir);
-    AUTOFREE char *meta = xasprintf("%s/" META_FILE, dir);
-    AUTOFREE char *text = json_print_str(&meta_json, v);
-    int r;
 
     if (mkdir(dir, 0700) < 0)
         return error_set_errno(e, errno, "make %s", dir);
     if (mkdir(data, 0755) < 0 || chmod(data, 0755) < 0)
         return error_set_errno(e, errno, "make %s", data);
-    r = fs_write_atomic(AT_FDCWD, meta, text, strlen(text), 0600, FS_SYNC);
-    return r < 0 ? error_set_errno(e, r, "write %s", meta) : 0;
+    return write_meta(dir, v, e);
 }
 
 static int sync_dir(const char *path, struct error *e)
@@ -309,6 +316,7 @@ int volume_create(struct volume_store *vs, const struct volume_params *p, struct
         return r;
     v.driver = xstrdup(VOLUME_DRIVER_LOCAL);
     v.created = time_now_ns();
+    v.owner = p->owner ? xstrdup(p->owner) : NULL;
     for (size_t i = 0; p->labels && i < p->labels->len; i++)
         json_map_set(&v.labels, p->labels->items[i].key, p->labels->items[i].value);
     for (size_t i = 0; p->options && i < p->options->len; i++)
@@ -492,6 +500,63 @@ int volume_remove(struct volume_store *vs, const char *name, bool force, struct 
     }
     r = fs_remove_tree(AT_FDCWD, to);
     return r < 0 ? error_set_errno(e, r, "remove volume %s", name) : 0;
+}
+
+static bool is_user(struct volume_store *vs, const char *name, const char *container_id)
+{
+    struct users *u;
+    bool found;
+
+    (void)pthread_mutex_lock(&vs->lock);
+    u = map_get(vs->users, name);
+    found = u && strv_contains(u->ids, container_id);
+    (void)pthread_mutex_unlock(&vs->lock);
+    return found;
+}
+
+int volume_disown(struct volume_store *vs, const char *name, const char *container_id,
+                  struct error *e)
+{
+    CLEANUP(volume_done) struct volume v = {.name = NULL};
+    AUTOFREE char *dir = xasprintf("%s/%s", vs->dir, name);
+    int r = load(vs, name, &v, e);
+
+    if (r == -ENOENT)
+        return 0;
+    if (r < 0 || !STREQ(v.owner, container_id))
+        return r;
+    str_replace(&v.owner, NULL);
+    return write_meta(dir, &v, e);
+}
+
+void volume_sweep(struct volume_store *vs)
+{
+    CLEANUP(error_done) struct error why = ERROR_INIT;
+    struct volume *list = NULL;
+    size_t len = 0;
+
+    if (volume_list(vs, &list, &len, &why) < 0)
+        log_warn("volumes not swept", "error=\"%s\"", error_message(&why));
+    for (size_t i = 0; i < len; i++) {
+        struct volume *v = &list[i];
+        struct error e = ERROR_INIT;
+        int r = 0;
+
+        if (v->owner && !is_user(vs, v->name, v->owner)) {
+            r = volume_remove(vs, v->name, true, &e);
+            if (r < 0 && e.code == ERR_CONFLICT) { /* --volumes-from: it is the other's now */
+                error_done(&e);
+                r = volume_disown(vs, v->name, v->owner, &e);
+            } else if (r == 0) {
+                log_info("leftover removed", "volume=%s container=%s", v->name, v->owner);
+            }
+        }
+        if (r < 0)
+            log_warn("leftover not removed", "volume=%s error=\"%s\"", v->name, error_message(&e));
+        error_done(&e);
+        volume_done(v);
+    }
+    free(list);
 }
 
 void volume_store_on_remove(struct volume_store *vs,

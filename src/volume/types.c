@@ -79,6 +79,8 @@ const struct json_desc volume_json = {"Volume", sizeof(struct volume), volume_fi
 void volume_done(struct volume *v)
 {
     json_free(&volume_json, v);
+    free(v->owner);
+    v->owner = NULL;
     v->anonymous = false;
 }
 

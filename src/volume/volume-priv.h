@@ -19,5 +19,9 @@ int volume_options_check(const struct json_map *options, struct error *e) MUST_C
 /* The folder with the content: `_data`, or the host folder of the bind option. */
 char *volume_source(const struct volume *v) MUST_CHECK;
 
+/* The volume no longer goes with this container. None of that name, or another's: nothing is done. */
+int volume_disown(struct volume_store *vs, const char *name, const char *container_id,
+                  struct error *e) MUST_CHECK;
+
 /* volume_ref() that says whether the reference was not there before. */
 bool volume_ref_new(struct volume_store *vs, const char *name, const char *container_id);

@@ -67,6 +67,7 @@ struct volume {
     struct json_map options;
     char *scope;    /* "local" */
     bool anonymous; /* made without a name for one container */
+    char *owner; /* that container's id, as long as the volume is to go with it; NULL otherwise */
 };
 extern const struct json_desc volume_json;
 void volume_done(struct volume *v);
@@ -133,7 +134,7 @@ int volume_from_parse(const char *text, char **ret_container, bool *ret_read_onl
 
 struct volume_store;
 
-/* Opens <root>/volumes (made 0701 when missing), sweeping what a crash left half-made. */
+/* Opens <root>/volumes (made 0700 when missing), sweeping what a crash left half-made. */
 int volume_store_open(const char *root, struct volume_store **ret, struct error *e) MUST_CHECK;
 void volume_store_free(struct volume_store *vs);
 DEFINE_AUTOPTR(struct volume_store, volume_store)
@@ -144,6 +145,7 @@ struct volume_params {
     const struct json_map *labels;
     const struct json_map *options; /* local: type, o, device (bind only); size, inodes */
     bool anonymous;
+    const char *owner; /* NULL, or the container whose end or absence removes it: volume_sweep() */
 };
 /* Makes the volume; one that exists already is returned as it is (*ret_new false). ret and ret_new
  * may be NULL. */
@@ -195,6 +197,15 @@ int volume_mounts_prepare(struct volume_store *vs, const char *container_id,
  * in the destination are resolved inside rootfs_fd. The volume is left empty when it fails.
  */
 int volume_copy_up(const struct volume_mount *m, int rootfs_fd, struct error *e) MUST_CHECK;
+
+/* The container will be removed, its anonymous volumes stay: on disk when this returns. */
+int volume_mounts_keep(struct volume_store *vs, const char *container_id,
+                       const struct volume_mounts *mounts, struct error *e) MUST_CHECK;
+
+/* After volume_ref() was repeated for all containers: removes the volumes whose owner does not use
+ * them. A crash left them, between the making of a volume and the record that it is used, or between
+ * the end of that record and the removal. */
+void volume_sweep(struct volume_store *vs);
 
 /* The container is removed: drops its references; with remove_anonymous also removes its anonymous
  * volumes that nobody else uses. */

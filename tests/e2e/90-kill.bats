@@ -46,7 +46,7 @@ usable() {
     *) fail "$1 is $state after recovery" ;;
     esac
     is "$(pouch exec "$1" echo works)" works
-    pouch rm -f "$1" >/dev/null
+    pouch rm -f -v "$1" >/dev/null
 }
 
 @test "killed while pulling" {
@@ -73,7 +73,7 @@ no_workers() { ! pgrep -x 'pouch-image|pouch-unpack' >/dev/null; }
 @test "killed while creating" {
     local i
     for i in $(seq "$ROUNDS"); do
-        pouch create --name "c$i" --network none busybox sleep 600 >"$T/tmp/id" 2>/dev/null 3>&- &
+        pouch create --name "c$i" --network none -v /own busybox sleep 600 >"$T/tmp/id" 2>/dev/null 3>&- &
         at_random 25
         revive
         wait $! || true
@@ -84,7 +84,8 @@ no_workers() { ! pgrep -x 'pouch-image|pouch-unpack' >/dev/null; }
         settled_all
         usable "c$i"
         pouch run -d --network none --name "c$i" busybox sleep 1 >/dev/null # the name is not lost
-        pouch rm -f "c$i" >/dev/null
+        pouch rm -f -v "c$i" >/dev/null
+        is "$(pouch volume ls -q)" ''
     done
     rm -f "$T/tmp/id"
 }
@@ -162,13 +163,14 @@ only_sleep() { [ "$(pouch top ee -o pid,comm | awk 'NR > 1 { print $2 }')" = sle
 @test "killed while removing" {
     local i
     for i in $(seq "$ROUNDS"); do
-        pouch run -d --name rr -p 18402:80 busybox sleep 600 >/dev/null
-        pouch rm -f rr >/dev/null 2>&1 3>&- &
+        pouch run -d --name rr -p 18402:80 -v /own busybox sleep 600 >/dev/null
+        pouch rm -f -v rr >/dev/null 2>&1 3>&- &
         at_random 60
         revive
         wait $! || true
         settled_all
-        if pouch inspect rr >/dev/null 2>&1; then pouch rm -f rr >/dev/null; fi
+        if pouch inspect rr >/dev/null 2>&1; then pouch rm -f -v rr >/dev/null; fi
+        is "$(pouch volume ls -q)" ''
         # Name and port are free.
         pouch run -d --name rr -p 18402:80 busybox sleep 600 >/dev/null
         pouch rm -f rr >/dev/null

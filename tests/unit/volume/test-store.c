@@ -245,6 +245,39 @@ static void test_shared_anonymous(void **state)
     volume_mounts_done(&l);
 }
 
+/* What pouchd killed between two steps leaves, as the next start finds it: no references yet. */
+static void test_sweep(void **state)
+{
+    char *binds[] = {"/anon", "named:/n", NULL};
+    struct volume_mounts l[4];
+    char *name[4];
+
+    for (int i = 0; i < 4; i++) {
+        l[i] = parse(binds);
+        for (size_t j = 0; j < l[i].len; j++)
+            if (l[i].items[j].anonymous)
+                name[i] = l[i].items[j].name;
+        assert_int_equal(volume_mounts_prepare(vs, "c1", &l[i], NULL, NULL), 0);
+    }
+    assert_int_equal(volume_mounts_keep(vs, "c2", &l[2], NULL), 0); /* not its */
+    assert_int_equal(volume_mounts_keep(vs, "c1", &l[2], NULL), 0);
+    volume_store_free(vs);
+    assert_int_equal(volume_store_open(root, &vs, NULL), 0);
+    volume_ref(vs, name[0], "c1"); /* in its definition */
+    volume_ref(vs, name[1], "c2"); /* --volumes-from; its own container is gone */
+    volume_sweep(vs);
+    assert_true(exists("%s/volumes/%s", name[0]));
+    assert_true(exists("%s/volumes/%s", name[1]));
+    assert_true(exists("%s/volumes/%s", name[2]));  /* it was removed without -v */
+    assert_false(exists("%s/volumes/%s", name[3])); /* it never came to be, or went with -v */
+    assert_true(exists("%s/volumes/%s", "named"));
+    volume_unref(vs, name[1], "c2");
+    volume_sweep(vs);
+    assert_true(exists("%s/volumes/%s", name[1]));
+    for (int i = 0; i < 4; i++)
+        volume_mounts_done(&l[i]);
+}
+
 static void test_prepare_fails(void **state)
 {
     struct volume_mount_request q = {.type = "bind",
@@ -339,6 +372,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_crash_rests, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_prepare_release, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_shared_anonymous, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_sweep, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_prepare_fails, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_bind_option, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_threads, set_up, tear_down),
