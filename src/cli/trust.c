@@ -54,7 +54,7 @@ static int load(const char *path, const char *image, char **ret_text, struct jso
     if (r >= 0)
         r = json_value_parse(text, len, ret, e);
     if (r < 0)
-        error_add(e, "%s (pouchd refuses every pull until it is mended)", path);
+        error_add(e, "%s (pouchd refuses every image until it is mended)", path);
     if (r >= 0 && ret_text)
         *ret_text = take_ptr(text);
     return r;
@@ -304,9 +304,23 @@ static int replace_member(const struct set_options *o, struct jsonw *w,
     return r < 0 || done ? r : print_requirement(o, w, key, e);
 }
 
+/* "docker-archive:" is all of a transport; NULL when it is a scope of images. */
+static const char *transport_of(const char *scope)
+{
+    static const char *const names[] = {"docker-archive", "oci-archive", "tarball", "docker"};
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        size_t n = strlen(names[i]);
+        if (strncmp(scope, names[i], n) == 0 && STREQ(scope + n, ":"))
+            return names[i];
+    }
+    return NULL;
+}
+
 static int print_policy(const struct set_options *o, struct jsonw *w,
                         const struct json_value *policy, const char *scope, struct error *e)
 {
+    const char *whole = transport_of(scope), *transport = whole ? whole : "docker";
     const struct json_value *transports = json_value_get(policy, "transports");
     int r;
 
@@ -323,18 +337,18 @@ static int print_policy(const struct set_options *o, struct jsonw *w,
     for (size_t i = 0; i < json_value_len(transports); i++) {
         const char *name = NULL;
         const struct json_value *v = json_value_member(transports, i, &name);
-        if (!STREQ(name, "docker"))
+        if (!STREQ(name, transport))
             copy_member(w, name, v);
     }
-    jsonw_begin(w, "docker");
-    r = replace_member(o, w, json_value_get(transports, "docker"), scope, e);
+    jsonw_begin(w, transport);
+    r = replace_member(o, w, json_value_get(transports, transport), whole ? "" : scope, e);
     jsonw_end(w);
     jsonw_end(w);
     jsonw_end(w);
     return r;
 }
 
-/* "host:port/a/b", "host", "*.domain", "default". */
+/* "host:port/a/b", "host", "*.domain", "default", "docker-archive:". */
 static int check_scope(const char *scope, struct error *e)
 {
     CLEANUP(oci_reference_done) struct oci_reference ref = {0};
@@ -343,16 +357,22 @@ static int check_scope(const char *scope, struct error *e)
     size_t n = strcspn(name, "/");
     AUTOFREE char *host = xstrndup(name, n);
 
-    if (STREQ(scope, "default"))
+    AUTOFREE char *as_transport = xasprintf("%s:", scope);
+    if (STREQ(scope, "default") || transport_of(scope))
         return 0;
+    if (transport_of(as_transport))
+        return error_set(e, ERR_INVALID, "\"%s\" is no registry: write %s for the transport", scope,
+                         as_transport);
     if (!strchr(name, '/') && strchr(name, ':')) {
         free(probe);
         probe = xasprintf("%s/x", name);
     }
     if (oci_reference_parse(probe, &ref, NULL) < 0)
-        return error_set(e, ERR_INVALID,
-                         "\"%s\" is no scope: HOST[:PORT][/PATH[:TAG]], *.DOMAIN or default",
-                         scope);
+        return error_set(
+            e, ERR_INVALID,
+            "\"%s\" is no scope: HOST[:PORT][/PATH[:TAG]], *.DOMAIN, default, or all of "
+            "docker:, docker-archive:, oci-archive:, tarball:",
+            scope);
     if (strchr(name, '/') && !strpbrk(host, ".:") && !STREQ(host, "localhost"))
         return error_set(e, ERR_INVALID,
                          "\"%s\" has no registry: write docker.io/%s for Docker Hub", scope, scope);
@@ -368,8 +388,13 @@ static int set_policy(struct cli *cli, const struct set_options *o, const char *
     CLEANUP(oci_reference_done) struct oci_reference any = {0};
     AUTO(buf) struct buf text = BUF_INIT(POLICY_MAX), pretty = BUF_INIT(2 * POLICY_MAX);
     struct jsonw w = {.out = &text};
+    const char *transport = transport_of(scope);
     int r = check_scope(scope, e);
 
+    if (r >= 0 && transport && !STREQ(transport, "docker") && o->keys)
+        r = error_set(e, ERR_INVALID,
+                      "archives have no signatures: %s can be accepted or rejected (--type)",
+                      scope);
     if (r >= 0)
         r = load(path, "any", NULL, &old, &before, e);
     if (r >= 0)

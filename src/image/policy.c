@@ -224,10 +224,43 @@ static int read_requirements(const struct json_value *v, const char *where, stru
     return r;
 }
 
-/* All scopes are read, so that a mistake shows at once and not with the first image it is about. */
-static int read_scopes(const struct json_value *transport, const char *name, char *const *wanted,
-                       size_t *best, struct policy *ret, struct error *e)
+/* What containers/image refuses as a scope: paths must be plain, archives of Docker have none. */
+static int check_scope(const char *transport, const char *scope, struct error *e)
 {
+    static const char *const without[] = {"docker-archive", "tarball"};
+    static const char *const paths[] = {"dir", "oci", "oci-archive", "sif"};
+    size_t n = strlen(scope);
+
+    if (!*scope)
+        return 0;
+    for (size_t i = 0; i < ARRAY_SIZE(without); i++)
+        if (STREQ(transport, without[i]))
+            return error_set(e, ERR_INVALID,
+                             "transports.%s: \"%.100s\" is no scope, the only one is \"\"",
+                             transport, scope);
+    for (size_t i = 0; i < ARRAY_SIZE(paths); i++)
+        if (STREQ(transport, paths[i]) &&
+            (*scope != '/' || scope[n - 1] == '/' || strstr(scope, "//") || strstr(scope, "/./") ||
+             strstr(scope, "/../") || str_has_suffix(scope, "/.") || str_has_suffix(scope, "/..")))
+            return error_set(e, ERR_INVALID,
+                             "transports.%s: \"%.100s\" is no scope, expected a plain absolute "
+                             "path (\"\" for all)",
+                             transport, scope);
+    return 0;
+}
+
+/* What is looked for: the scopes of one transport, most special first. */
+struct search {
+    const char *transport;
+    char *const *wanted;
+    size_t best;
+};
+
+/* All scopes are read, so that a mistake shows at once and not with the first image it is about. */
+static int read_scopes(const struct json_value *transport, const char *name, struct search *s,
+                       struct policy *ret, struct error *e)
+{
+    size_t n = strv_len(s->wanted);
     int r = 0;
 
     if (json_value_kind(transport) != JV_OBJ)
@@ -237,13 +270,15 @@ static int read_scopes(const struct json_value *transport, const char *name, cha
         const char *scope = NULL;
         const struct json_value *v = json_value_member(transport, i, &scope);
         AUTOFREE char *where = xasprintf("transports.%s[\"%s\"]", name, scope);
-        r = read_requirements(v, where, &p, e);
-        size_t at = 0, n = strv_len(wanted);
-        while (at < n && !STREQ(wanted[at], scope))
+        r = check_scope(name, scope, e);
+        if (r >= 0)
+            r = read_requirements(v, where, &p, e);
+        size_t at = 0;
+        while (at < n && !STREQ(s->wanted[at], scope))
             at++;
-        if (r < 0 || !STREQ(name, "docker") || (at == n && *scope) || at >= *best)
+        if (r < 0 || !STREQ(name, s->transport) || (at == n && *scope) || at >= s->best)
             continue;
-        *best = at;
+        s->best = at;
         p.scope = xstrdup(scope);
         policy_done(ret);
         *ret = p;
@@ -275,14 +310,13 @@ char **policy_scopes(const struct oci_reference *image)
     return list;
 }
 
-int policy_choose(const char *text, size_t len, const struct oci_reference *image,
+static int choose(const char *text, size_t len, const char *transport, char *const *wanted,
                   struct policy *ret, struct error *e)
 {
     AUTOPTR(json_value) struct json_value *v = NULL;
     CLEANUP(policy_done) struct policy fallback = {0}, found = {0};
-    AUTOPTR(strv) char **wanted = policy_scopes(image);
+    struct search s = {.transport = transport, .wanted = wanted, .best = SIZE_MAX};
     const struct json_value *transports;
-    size_t best = SIZE_MAX;
     int r = json_value_parse(text, len, &v, e);
 
     if (r >= 0)
@@ -295,14 +329,39 @@ int policy_choose(const char *text, size_t len, const struct oci_reference *imag
     for (size_t i = 0; r >= 0 && i < json_value_len(transports); i++) {
         const char *name = NULL;
         const struct json_value *one = json_value_member(transports, i, &name);
-        r = read_scopes(one, name, wanted, &best, &found, e);
+        r = read_scopes(one, name, &s, &found, e);
     }
     if (r < 0)
         return r;
-    struct policy *take = best != SIZE_MAX ? &found : &fallback;
+    struct policy *take = s.best != SIZE_MAX ? &found : &fallback;
     *ret = *take;
     memset(take, 0, sizeof(*take));
     return 0;
+}
+
+int policy_choose(const char *text, size_t len, const struct oci_reference *image,
+                  struct policy *ret, struct error *e)
+{
+    AUTOPTR(strv) char **wanted = policy_scopes(image);
+
+    return choose(text, len, "docker", wanted, ret, e);
+}
+
+const char *policy_archive_name(enum policy_archive a)
+{
+    static const char *const names[POLICY_ARCHIVE_MAX] = {
+        [POLICY_DOCKER_ARCHIVE] = "docker-archive",
+        [POLICY_OCI_ARCHIVE] = "oci-archive",
+        [POLICY_TARBALL] = "tarball",
+    };
+
+    return names[a];
+}
+
+int policy_choose_archive(const char *text, size_t len, enum policy_archive archive,
+                          struct policy *ret, struct error *e)
+{
+    return choose(text, len, policy_archive_name(archive), NULL, ret, e);
 }
 
 /* --- Which image a signature is for ----------------------------------------------------------------- */

@@ -61,6 +61,18 @@ int policy_choose(const char *text, size_t len, const struct oci_reference *imag
                   struct policy *ret, struct error *e) MUST_CHECK;
 void policy_done(struct policy *p);
 
+/* The same for what comes from an archive: those of the transport's default, since a stream has no
+ * name that a scope could be about. */
+enum policy_archive {
+    POLICY_DOCKER_ARCHIVE, /* docker save */
+    POLICY_OCI_ARCHIVE,    /* an OCI layout in a tar file */
+    POLICY_TARBALL,        /* a root file system: import */
+    POLICY_ARCHIVE_MAX
+};
+const char *policy_archive_name(enum policy_archive a);
+int policy_choose_archive(const char *text, size_t len, enum policy_archive archive,
+                          struct policy *ret, struct error *e) MUST_CHECK;
+
 /* "host/a/b:tag", "host/a/b", "host/a", "host", "*.domain" …, most special first; strv_free() it. */
 char **policy_scopes(const struct oci_reference *image) MUST_CHECK;
 

@@ -329,11 +329,48 @@ static int report_loaded(const struct image_load_params *p, const struct image_o
     return p->progress ? p->progress(p->progress_data, &line) : 0;
 }
 
+/* Which forms of archives the signature policy lets in. *ret_form: NULL when all, else the only one;
+ * *ret_why: what refuses the other. */
+static int load_allowed(struct image_store *s, const char **ret_form, char **ret_why,
+                        struct error *e)
+{
+    static const enum policy_archive forms[] = {POLICY_DOCKER_ARCHIVE, POLICY_OCI_ARCHIVE};
+    const char *only = NULL;
+    unsigned n = 0;
+
+    for (size_t i = 0; i < ARRAY_SIZE(forms); i++) {
+        AUTOFREE char *why = NULL;
+        int r = verify_archive(s, forms[i], &why, e);
+        if (r < 0)
+            return r;
+        if (r > 0) {
+            only = policy_archive_name(forms[i]);
+            n++;
+        } else {
+            str_replace(ret_why, why);
+        }
+    }
+    if (n == 0)
+        return error_set(e, ERR_FORBIDDEN,
+                         "loading images is refused by the signature policy (%s): allow it there "
+                         "(pouch trust set -t accept docker-archive:) or pull the image",
+                         *ret_why);
+    *ret_form = n == 1 ? only : NULL;
+    return 0;
+}
+
 int image_load(struct image_store *s, const struct image_load_params *p, struct error *e)
 {
     CLEANUP(image_op_results_done) struct image_op_results results = {0};
+    AUTOFREE char *why = NULL;
+    const char *form = NULL;
+    int r = load_allowed(s, &form, &why, e);
+
+    if (r < 0)
+        return r;
     struct worker_msg start = {.type = (char *)"start",
                                .op = (char *)"load",
+                               .form = (char *)form,
                                .platform = (char *)p->platform,
                                .parallel = registries_parallel(s->registries),
                                .stall_timeout = image_stall_timeout()};
@@ -344,9 +381,12 @@ int image_load(struct image_store *s, const struct image_load_params *p, struct 
                                        .cancel_fd = p->cancel_fd,
                                        .quiet = p->quiet};
 
-    int r = image_op_run(s, &op, &results, e);
-    if (r < 0)
+    r = image_op_run(s, &op, &results, e);
+    if (r < 0) {
+        if (form && e && e->code == ERR_FORBIDDEN)
+            error_add(e, "the image is refused by the signature policy (%s)", why);
         return r;
+    }
     const struct image_op_result *res = results.items.items;
     for (size_t i = 0; i < results.items.len; i++)
         (void)!report_loaded(p, &res[i]);
@@ -384,13 +424,20 @@ int image_import(struct image_store *s, const struct image_import_params *p, cha
 {
     CLEANUP(image_op_results_done) struct image_op_results results = {0};
     AUTO(buf) struct buf config = BUF_INIT(WORKER_MESSAGE_MAX / 2);
-    AUTOFREE char *name = NULL;
+    AUTOFREE char *name = NULL, *why = NULL;
     int r = import_config(p, &config, e);
 
     if (r >= 0)
         r = image_new_name(p->repo, p->tag, &name, e);
+    if (r >= 0)
+        r = verify_archive(s, POLICY_TARBALL, &why, e);
     if (r < 0)
         return r;
+    if (r == 0)
+        return error_set(e, ERR_FORBIDDEN,
+                         "importing images is refused by the signature policy (%s): allow it there "
+                         "(pouch trust set -t accept tarball:)",
+                         why);
     AUTOFD int nothing = p->url ? open("/dev/null", O_RDONLY | O_CLOEXEC) : -EBADF;
     char *proxies[4] = {NULL};
 

@@ -107,6 +107,46 @@ static int read_policy(const struct image_store *s, const char **ret_path, char 
     return r < 0 ? error_set_errno(e, r, "cannot read the signature policy %s", path) : 0;
 }
 
+/* What cannot be read lets nothing in. */
+static int broken_policy(const char *path, int r, struct error *e)
+{
+    error_add(e, "signature policy %s (no image can be had until it is mended)", path);
+    if (e)
+        e->code = ERR_FORBIDDEN;
+    return r;
+}
+
+int verify_archive(const struct image_store *s, enum policy_archive archive, char **ret_why,
+                   struct error *e)
+{
+    CLEANUP(policy_done) struct policy p = {0};
+    AUTOFREE char *text = NULL;
+    const char *path = NULL, *name = policy_archive_name(archive);
+    size_t len = 0;
+    int r = read_policy(s, &path, &text, &len, e);
+
+    if (r >= 0 && !text)
+        return 1;
+    if (r < 0) {
+        if (e)
+            e->code = ERR_FORBIDDEN;
+        return r;
+    }
+    r = policy_choose_archive(text, len, archive, &p, e);
+    if (r < 0)
+        return broken_policy(path, r, e);
+    const struct policy_requirement *q = p.items.items;
+    for (size_t i = 0; i < p.items.len; i++)
+        if (q[i].type != POLICY_ACCEPT) {
+            *ret_why = xasprintf("%s, %s: %s%s", path, p.scope ? name : "default",
+                                 policy_type_name(q[i].type),
+                                 q[i].type == POLICY_REJECT ? ""
+                                                            : ", and archives have no signatures");
+            return 0;
+        }
+    return 1;
+}
+
 int verify_prepare(const struct image_store *s, const struct oci_reference *image,
                    struct verify *ret, struct error *e)
 {
@@ -119,16 +159,14 @@ int verify_prepare(const struct image_store *s, const struct oci_reference *imag
 
     if (r >= 0 && !text)
         return 0;
-    if (r >= 0) {
-        r = policy_choose(text, len, image, &v.policy, e);
-        if (r < 0)
-            error_add(e, "signature policy %s (no image can be pulled until it is mended)", path);
-    }
     if (r < 0) {
         if (e)
             e->code = ERR_FORBIDDEN;
         return r;
     }
+    r = policy_choose(text, len, image, &v.policy, e);
+    if (r < 0)
+        return broken_policy(path, r, e);
     const char *scope = v.policy.scope;
     v.where = !scope ? xasprintf("%s, default", path)
                      : xasprintf("%s, docker scope \"%s\"", path, scope);

@@ -21,6 +21,11 @@ int verify_prepare(const struct image_store *s, const struct oci_reference *imag
                    struct verify *ret, struct error *e) MUST_CHECK;
 void verify_done(struct verify *v);
 
+/* Whether images may come from archives of this kind, which have no signatures: 1, or 0 with why not
+ * in *ret_why (the caller's). */
+int verify_archive(const struct image_store *s, enum policy_archive archive, char **ret_why,
+                   struct error *e) MUST_CHECK;
+
 /* The worker's messages "lookaside" and "gpgv". */
 int verify_on_lookaside(struct image_op *op, const struct worker_msg *m) MUST_CHECK;
 int verify_on_gpgv(struct image_op *op, const struct worker_msg *m) MUST_CHECK;

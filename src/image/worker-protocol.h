@@ -111,7 +111,7 @@ struct worker_msg {
     uint64_t chunk;    /* push: bytes sent at once, 0 the default */
     char *compression; /* push: none, gzip or zstd */
     int64_t level;     /* of compression, 0: the default */
-    char *form;        /* layer: what out is */
+    char *form;        /* layer: what out is; start: the only kind of archive that may be loaded */
     char *policy;      /* struct policy_check as JSON: what signatures the image must have */
 };
 extern const struct json_desc worker_msg_json;

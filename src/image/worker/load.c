@@ -19,6 +19,7 @@
 #include "base/map.h"
 #include "base/str.h"
 #include "base/strv.h"
+#include "image/policy.h"
 #include "image/worker/worker.h"
 #include "oci/reference.h"
 
@@ -607,23 +608,39 @@ static int drop_unwanted(struct load *ld, struct json_list *found, struct error 
 
 /* --- All of it ------------------------------------------------------------------------------------------ */
 
+/* In which of its forms the archive is read: what the signature policy allows, of both the former. */
+static int choose_form(struct load *ld, bool *ret_saved, struct error *e)
+{
+    const char *only = ld->start->form;
+    bool saved = find(ld, "manifest.json"), layout = find(ld, "index.json");
+
+    if (!saved && !layout)
+        return error_set(e, ERR_INVALID,
+                         "this is not an image archive: it has neither manifest.json (docker save) "
+                         "nor index.json (OCI layout)");
+    if (only) {
+        bool only_saved = STREQ(only, policy_archive_name(POLICY_DOCKER_ARCHIVE));
+        if (only_saved ? !saved : !layout)
+            return error_set(e, ERR_FORBIDDEN, "it is no %s, the only kind that is allowed", only);
+        saved = only_saved;
+    }
+    *ret_saved = saved;
+    return 0;
+}
+
 static int load(struct load *ld, struct json_list *found, struct error *e)
 {
+    bool saved = false;
     int r = receive(ld, e);
 
+    if (r >= 0)
+        r = choose_form(ld, &saved, e);
     if (r < 0)
         return r;
-    if (find(ld, "manifest.json"))
-        r = load_saved(ld, found, e);
-    else if (find(ld, "index.json"))
-        r = load_layout(ld, found, e);
-    else
-        r = error_set(e, ERR_INVALID,
-                      "this is not an image archive: it has neither manifest.json (docker save) "
-                      "nor index.json (OCI layout)");
+    r = saved ? load_saved(ld, found, e) : load_layout(ld, found, e);
     if (r >= 0)
         r = drop_unwanted(ld, found, e);
-    if (r >= 0 && find(ld, "manifest.json"))
+    if (r >= 0 && saved)
         r = take_manifests(ld, found, e);
     if (r >= 0)
         r = layers_run(ld->layers, ld->nlayers, (unsigned)ld->start->parallel, e);

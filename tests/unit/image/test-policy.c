@@ -64,6 +64,47 @@ static void test_scopes(void **state)
     assert_null(p.scope);
 }
 
+static void test_archives(void **state)
+{
+    static const char text[] = "{\"default\":" REJECT
+                               ",\"transports\":{\"docker-archive\":{\"\":" ACCEPT
+                               "},\"oci-archive\":{\"/a\":" ACCEPT "},\"docker\":{\"\":" ACCEPT
+                               "}}}";
+    static const enum policy_type want[POLICY_ARCHIVE_MAX] = {
+        [POLICY_DOCKER_ARCHIVE] = POLICY_ACCEPT,
+        [POLICY_OCI_ARCHIVE] = POLICY_REJECT, /* no path can match a stream */
+        [POLICY_TARBALL] = POLICY_REJECT,
+    };
+    static const char *const bad[] = {
+        "\"docker-archive\":{\"x\"",
+        "\"tarball\":{\"/x\"",
+        "\"dir\":{\"x\"",
+        "\"oci\":{\"/\"",
+        "\"oci-archive\":{\"/a/\"",
+        "\"sif\":{\"/a//b\"",
+        "\"oci\":{\"/a/./b\"",
+        "\"oci\":{\"/a/../b\"",
+        "\"dir\":{\"/..\"",
+    };
+
+    for (int a = 0; a < POLICY_ARCHIVE_MAX; a++) {
+        CLEANUP(policy_done) struct policy p = {0};
+        assert_int_equal(policy_choose_archive(text, strlen(text), (enum policy_archive)a, &p,
+                                               NULL),
+                         0);
+        assert_int_equal(((struct policy_requirement *)p.items.items)->type, want[a]);
+        assert_int_equal(p.scope != NULL, want[a] == POLICY_ACCEPT);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        AUTOFREE char *policy =
+            xasprintf("{\"default\":" ACCEPT ",\"transports\":{%s:" ACCEPT "}}}", bad[i]);
+        AUTO(error) struct error e = ERROR_INIT;
+        CLEANUP(policy_done) struct policy p = {0};
+        assert_int_not_equal(choose(policy, "busybox", &p, &e), 0);
+        assert_non_null(strstr(error_message(&e), "is no scope"));
+    }
+}
+
 static void test_requirements(void **state)
 {
     CLEANUP(policy_done) struct policy p = {0};
@@ -272,10 +313,11 @@ static void test_lookaside(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_scopes),   cmocka_unit_test(test_requirements),
-        cmocka_unit_test(test_refused),  cmocka_unit_test(test_identities),
-        cmocka_unit_test(test_payloads), cmocka_unit_test(test_gpgv_words),
-        cmocka_unit_test(test_keys),     cmocka_unit_test(test_lookaside),
+        cmocka_unit_test(test_scopes),       cmocka_unit_test(test_archives),
+        cmocka_unit_test(test_requirements), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_identities),   cmocka_unit_test(test_payloads),
+        cmocka_unit_test(test_gpgv_words),   cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_lookaside),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
