@@ -219,7 +219,7 @@ static int start_layer(struct image_op *op, struct op_layer *l)
     if (!l->file) {
         /* Numbers of the worker's own files are small; these cannot meet them. */
         l->file = ((uint64_t)1 << 32) + l->request;
-        r = l->digest && !op->params->check
+        r = l->digest && !op->params->check && !l->anew
                 ? op_file_resume(op, l->file, l->digest, l->size, &blob_fd, &have)
                 : -ENOENT;
         if (r == -ENOENT)
@@ -279,9 +279,47 @@ static int try_layer(struct image_op *op, struct op_layer *l)
     return have_layer(op, l, waited ? "Pull complete" : "Already exists");
 }
 
+/* What came was not the layer: all of it is thrown away, and it is begun anew. */
+static int begin_anew(struct image_op *op, struct op_layer *l, uint64_t request)
+{
+    struct op_file *f = op_file_find(op, l->file);
+    struct image_trash trash = {0};
+
+    if (l->unpack > 0) {
+        (void)kill(l->unpack, SIGKILL);
+        (void)!spawn_wait(l->unpack);
+        l->unpack = 0;
+    }
+    if (l->report_fd >= 0)
+        close(take_fd(l->report_fd));
+    if (l->tmp_dir)
+        (void)!image_store_trash_layer(op->store, l->tmp_dir, &trash);
+    free(take_ptr(l->tmp_dir));
+    image_store_empty_trash(op->store, &trash);
+    if (f && f->name) {
+        (void)unlinkat(op->store->tmp_fd, f->name, 0);
+        free(take_ptr(f->name));
+    }
+    if (op->unpack_failed == l) { /* no wonder */
+        error_done(&op->unpack_error);
+        op->unpack_failed = NULL;
+    }
+    l->unpacked = l->fetched = false;
+    l->file = 0;
+    l->came = 0;
+    l->anew = true;
+    l->request = request;
+    return start_layer(op, l);
+}
+
 int op_layer_wanted(struct image_op *op, const struct worker_msg *m)
 {
     struct op_layer *l = find_layer(op, m->index);
+
+    if (l && m->state && STREQ(m->state, "again"))
+        return l->state == LAYER_RUNNING && l->fetched && !l->read_whole
+                   ? begin_anew(op, l, m->id)
+                   : protocol_error(op, "a layer again that is not being fetched");
 
     if (!l || l->state != LAYER_PLANNED || l->request)
         return protocol_error(op, "unknown layer");
@@ -436,16 +474,22 @@ int op_layer_done(struct image_op *op, const struct worker_msg *m)
     return l->unpacked ? finish_layer(op, l) : 0;
 }
 
+void op_layer_hold(struct image_op *op)
+{
+    op->unpack_deadline = time_monotonic_ns() + HOLD_NS;
+}
+
 /* Either this is the cause, and the worker soon sees a broken pipe, or the worker failed first and
  * is about to say so: its word is waited for. */
-static int hold_error(struct image_op *op, const struct op_layer *l, const char *why, int errnum)
+static int hold_error(struct image_op *op, struct op_layer *l, const char *why, int errnum)
 {
     if (op->unpack_error.message)
         return 0;
+    op->unpack_failed = l;
     (void)error_set(&op->unpack_error, ERR_INTERNAL, "cannot unpack layer %s: %s",
                     l->short_id ? l->short_id : "", why);
     op->unpack_error.errnum = errnum;
-    op->unpack_deadline = time_monotonic_ns() + HOLD_NS;
+    op_layer_hold(op);
     return 0;
 }
 

@@ -35,6 +35,7 @@ struct op_layer {
     bool counts;   /* in the sum: it was not there from the beginning */
     uint64_t came; /* bytes of its blob */
     struct rate_meter meter;
+    bool anew;        /* it was begun before, with wrong bytes */
     bool fetched;     /* the worker writes its blob to `file` */
     bool read_whole;  /* the worker said layer-done */
     bool unpacked;    /* all is written: pouch-unpack, or the worker for a file, said so */
@@ -65,7 +66,8 @@ struct image_op {
     bool unpack_stopped;       /* the worker only saw a broken pipe: pouch-unpack knows why */
     struct error pending;      /* the worker's error while that is found out */
     struct error unpack_error; /* pouch-unpack's, while the worker may know the cause better */
-    int64_t unpack_deadline;   /* until when it may say so */
+    const struct op_layer *unpack_failed; /* whose it is */
+    int64_t unpack_deadline;              /* until when it may say so */
     struct image_op *next, *prev;
 };
 
@@ -81,6 +83,8 @@ bool op_layers_wait(const struct image_op *op);
 int op_layer_plan(struct image_op *op, const struct worker_msg *m);
 int op_layer_wanted(struct image_op *op, const struct worker_msg *m);
 int op_layer_done(struct image_op *op, const struct worker_msg *m);
+/* The worker gets some more time to say why pouch-unpack failed. */
+void op_layer_hold(struct image_op *op);
 /* Looks again at the layers that wait for another operation. */
 int op_layers_retry(struct image_op *op);
 /* pouch-unpack of this layer has something to say. */

@@ -194,11 +194,21 @@ static int on_blob(struct image_op *op, const struct worker_msg *m)
     return op_file_keep(op, f, m->digest);
 }
 
+/* Other bytes would not help. */
+static bool is_local(int errnum)
+{
+    return errnum == ENOSPC || errnum == EDQUOT || errnum == ENOMEM || errnum == EMFILE ||
+           errnum == ENFILE || errnum == EROFS;
+}
+
 static int on_progress(struct image_op *op, const struct worker_msg *m)
 {
     if (m->index >= op->nlayers || !m->status)
         return 0;
     op_layer_alive(op, m->index);
+    /* A layer that cannot be unpacked is read to its end, to see whether these are its bytes. */
+    if (op->unpack_failed == op->layers[m->index] && !is_local(op->unpack_error.errnum))
+        op_layer_hold(op);
     return layer_progress(op, op->layers[m->index], m);
 }
 

@@ -17,7 +17,8 @@
  *     open      a new empty temporary file is wanted (file: the number the worker gives it)
  *     plan      layer `index` is part of it: diff_id (absent: not known yet), digest of the blob,
  *               size, media_type
- *     layer     layer `index` is wanted now; file: a temporary file that holds its blob already
+ *     layer     layer `index` is wanted now; file: a temporary file that holds its blob already;
+ *               state "again": what came was not the layer, it is begun anew
  *     layer-done  layer `index` was read whole and its digests are right (digest, diff_id, size);
  *               file: the temporary file that holds its blob (0: the one that came with `layer`)
  *     blob      `file` holds a small verified blob: role manifest, config, index

@@ -31,6 +31,8 @@ struct digest_state {
 /* -ENOMEM or -EIO when the crypto library fails. */
 int digest_state_init(struct digest_state *d, enum digest_algorithm a) MUST_CHECK;
 int digest_state_update(struct digest_state *d, const void *data, size_t len) MUST_CHECK;
+/* Writes the digest of what came so far; the computation goes on. */
+int digest_state_peek(const struct digest_state *d, char out[DIGEST_MAX]) MUST_CHECK;
 /* Writes "sha256:…" and ends the computation. */
 int digest_state_final(struct digest_state *d, char out[DIGEST_MAX]) MUST_CHECK;
 void digest_state_done(struct digest_state *d);

@@ -27,17 +27,33 @@ int digest_state_update(struct digest_state *d, const void *data, size_t len)
     return EVP_DigestUpdate(d->ctx, data, len) == 1 ? 0 : -EIO;
 }
 
-int digest_state_final(struct digest_state *d, char out[DIGEST_MAX])
+static int finish(EVP_MD_CTX *ctx, enum digest_algorithm a, char out[DIGEST_MAX])
 {
     unsigned char raw[EVP_MAX_MD_SIZE];
     unsigned int len = 0;
     char hex[2 * EVP_MAX_MD_SIZE + 1];
 
-    if (EVP_DigestFinal_ex(d->ctx, raw, &len) != 1)
+    if (EVP_DigestFinal_ex(ctx, raw, &len) != 1)
         return -EIO;
     hex_encode(raw, len, hex);
-    snprintf(out, DIGEST_MAX, "%s:%s", d->algorithm == DIGEST_SHA512 ? "sha512" : "sha256", hex);
+    snprintf(out, DIGEST_MAX, "%s:%s", a == DIGEST_SHA512 ? "sha512" : "sha256", hex);
     return 0;
+}
+
+int digest_state_peek(const struct digest_state *d, char out[DIGEST_MAX])
+{
+    EVP_MD_CTX *copy = EVP_MD_CTX_new();
+    int r = -ENOMEM;
+
+    if (copy)
+        r = EVP_MD_CTX_copy_ex(copy, d->ctx) == 1 ? finish(copy, d->algorithm, out) : -EIO;
+    EVP_MD_CTX_free(copy);
+    return r;
+}
+
+int digest_state_final(struct digest_state *d, char out[DIGEST_MAX])
+{
+    return finish(d->ctx, d->algorithm, out);
 }
 
 void digest_state_done(struct digest_state *d)

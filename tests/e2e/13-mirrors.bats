@@ -61,7 +61,7 @@ pulled() { is "$(pouch run --rm --network none "$1" echo fine)" fine; }
 
 @test "hosts.toml: what a mirror does wrong sends the pull on, each in its way" {
     local fault
-    for fault in e500 e404 e401 wrongmanifest short stall stallhead limithour \
+    for fault in e500 e404 e401 wrongmanifest hugemanifest short stall stallhead limithour \
         headers loop closes lierange; do
         again
         forget

@@ -71,7 +71,7 @@ int registry_document(struct registry *r, struct http_client *c, const char *kin
     for (size_t tries = 0;; tries++) {
         CLEANUP(registry_got_done) struct registry_got got = {0};
         AUTO(error) struct error own = ERROR_INIT;
-        struct sink sink = {.d = ret, .name = name, .e = e};
+        struct sink sink = {.d = ret, .name = name, .e = &own};
         const struct registry_get get = {.kind = kind,
                                          .what = what,
                                          .accept = accept,
@@ -83,9 +83,10 @@ int registry_document(struct registry *r, struct http_client *c, const char *kin
         buf_done(&ret->text);
         ret->text = (struct buf)BUF_INIT(max);
         int rc = registry_read(r, c, &get, &got, e);
-        if (rc < 0)
+        if (rc < 0 && !own.message) /* else it was too large for the sink */
             return rc;
-        rc = check_document(ret, what, name, &got, size, &own);
+        if (rc >= 0)
+            rc = check_document(ret, what, name, &got, size, &own);
         if (rc >= 0) {
             free(ret->type);
             ret->type = take_ptr(got.content_type);

@@ -25,6 +25,7 @@ struct stage {
     struct chunkq *in, *out;
     struct chunk *current; /* the chunk being read */
     size_t pos;
+    uint64_t counted; /* bytes of output, as far as they count for the limit */
     struct error *e;
 };
 
@@ -39,8 +40,15 @@ void inflate_limit(uint64_t max)
     limit.max = max;
 }
 
+void inflate_forget(uint64_t bytes)
+{
+    if (limit.max > 0)
+        (void)atomic_fetch_sub(&limit.used, bytes);
+}
+
 static int push_plain(struct stage *s, struct chunk *c)
 {
+    s->counted += c->len;
     if (limit.max > 0 && atomic_fetch_add(&limit.used, c->len) + c->len > limit.max) {
         chunk_free(c);
         return error_set(s->e, ERR_TOO_LARGE,
@@ -311,6 +319,8 @@ int inflate_run(struct chunkq *in, struct chunkq *out, struct error *e)
             r = copy_plain(&s);
     }
     chunk_free(s.current);
+    if (r < 0)
+        inflate_forget(s.counted);
     if (r != 0)
         chunkq_abandon(in);
     chunkq_close(out, r);

@@ -4,6 +4,7 @@
  * "have" when it is there, or when another pull just brought it), and else runs source → digest →
  * pipeline. The blob's and the layer's digest are compared before the end mark is written.
  */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@
 #include "base/alloc.h"
 #include "base/fs.h"
 #include "base/time.h"
+#include "image/worker/blame.h"
 #include "image/worker/worker.h"
 
 #define PROGRESS_NS (100 * NSEC_PER_MSEC)
@@ -38,20 +40,70 @@ static void progress(struct layer *l, const char *status, bool force)
     (void)conn_send(&m, NULL);
 }
 
-int layer_feed(struct layer *l, const void *data, size_t len, struct error *e)
+/* Errors of this machine: no other bytes would help. */
+static bool is_local(const struct error *e)
+{
+    static const int numbers[] = {ENOSPC, EDQUOT, ENOMEM, EMFILE, ENFILE, EROFS};
+
+    for (size_t i = 0; i < ARRAY_SIZE(numbers); i++)
+        if (e->errnum == numbers[i])
+            return true;
+    return false;
+}
+
+static void end_pipeline(struct layer *l, int status)
+{
+    if (!l->draining)
+        l->stage_status = pipeline_finish(&l->pipeline, status, &l->result, &l->stage_error);
+}
+
+/* The pipeline does not take what came. Only the digest shows whether the registry gave something
+ * else or the layer is like that: when there are other registries, the rest is read for it. */
+static int drain(struct layer *l)
+{
+    if (!l->blame || !blame_may_continue(l->blame))
+        return -EPIPE;
+    end_pipeline(l, 0);
+    l->draining = true;
+    return is_local(&l->stage_error) ? -EPIPE : 0;
+}
+
+static int feed_piece(struct layer *l, const void *data, size_t len, struct error *e)
 {
     int r;
 
-    if (l->size >= 0 && len > (uint64_t)l->size - l->done)
-        return error_set(e, ERR_INTERNAL, "it is longer than the %lld bytes its manifest says",
-                         (long long)l->size);
     if (digest_state_update(&l->hash, data, len) < 0)
         return error_set(e, ERR_INTERNAL, "cannot compute digests");
-    if (l->blob_fd >= 0 && !l->replaying && (r = fs_write_all(l->blob_fd, data, len)) < 0)
-        return error_set_errno(e, r, "cannot write it");
     l->done += len;
     progress(l, l->file ? "Loading layer" : "Downloading", false);
-    return pipeline_feed(&l->pipeline, data, len);
+    if (l->draining)
+        return 0;
+    if (l->blob_fd >= 0 && !l->replaying && (r = fs_write_all(l->blob_fd, data, len)) < 0)
+        return error_set_errno(e, r, "cannot write it");
+    r = pipeline_feed(&l->pipeline, data, len);
+    return r == -EPIPE ? drain(l) : r;
+}
+
+int layer_feed(struct layer *l, const void *data, size_t len, struct error *e)
+{
+    const unsigned char *bytes = data;
+    int r = 0;
+
+    if (l->size >= 0 && len > (uint64_t)l->size - l->done) {
+        l->wrong = true;
+        return error_set(e, ERR_INTERNAL, "it is longer than the %lld bytes its manifest says",
+                         (long long)l->size);
+    }
+    while (r >= 0 && len > 0) {
+        uint64_t seam = l->blame ? blame_next_seam(l->blame, l->done) : UINT64_MAX;
+        size_t n = seam - l->done < len ? (size_t)(seam - l->done) : len;
+        r = feed_piece(l, bytes, n, e);
+        bytes += n;
+        len -= n;
+        if (l->blame && l->done == seam)
+            blame_at_seam(l->blame, seam, &l->hash);
+    }
+    return r;
 }
 
 int layer_source_file(struct layer *l, struct error *e)
@@ -89,29 +141,65 @@ static int replay(struct layer *l, struct error *e)
     return r;
 }
 
-/* Compares both digests with what was promised; fills in what was not known. */
-static int verify(struct layer *l, const struct tar_result *result, struct error *e)
+/* The digest of all that came. It decides whether what the pipeline says of it counts. */
+static int verify_blob(struct layer *l, struct error *e)
 {
     char digest[DIGEST_MAX];
 
     if (digest_state_final(&l->hash, digest) < 0)
         return error_set(e, ERR_INTERNAL, "cannot compute digests");
-    if (*l->digest && !STREQ(l->digest, digest))
+    if (*l->digest && !STREQ(l->digest, digest)) {
+        l->wrong = true;
         return error_set(e, ERR_INTERNAL, "verification failed: what came has digest %s", digest);
-    if (*l->diff_id && !STREQ(l->diff_id, result->diff_id))
+    }
+    memcpy(l->digest, digest, sizeof(digest));
+    return 0;
+}
+
+/* Compares the digests with what was promised; fills in what was not known. */
+static int verify(struct layer *l, struct error *e)
+{
+    /* Of a layer that can only come from one place the pipeline's word is better than "other bytes". */
+    if (l->stage_error.message && (!l->blame || is_local(&l->stage_error))) {
+        error_move(e, &l->stage_error);
+        return l->stage_status;
+    }
+    int r = verify_blob(l, e);
+    if (r < 0)
+        return r;
+    if (l->stage_status < 0) {
+        error_move(e, &l->stage_error);
+        return l->stage_status;
+    }
+    if (*l->diff_id && !STREQ(l->diff_id, l->result.diff_id))
         return error_set(e, ERR_INTERNAL,
                          "verification failed: its uncompressed digest is %s, but the image's "
                          "configuration says %s",
-                         result->diff_id, l->diff_id);
-    memcpy(l->digest, digest, sizeof(digest));
-    memcpy(l->diff_id, result->diff_id, sizeof(l->diff_id));
+                         l->result.diff_id, l->diff_id);
+    memcpy(l->diff_id, l->result.diff_id, sizeof(l->diff_id));
     return 0;
+}
+
+/* All bytes of the layer into the pipeline. */
+static int bring(struct layer *l, struct error *e)
+{
+    int r = l->have > 0 ? replay(l, e) : 0;
+
+    if (r >= 0)
+        r = l->source(l, e);
+    if (r >= 0 && l->size >= 0 && l->done != (uint64_t)l->size) {
+        l->wrong = true;
+        r = error_set(e, ERR_INTERNAL, "it is short: %llu of %lld bytes came",
+                      (unsigned long long)l->done, (long long)l->size);
+    }
+    if (!l->file && r >= 0)
+        progress(l, "Download complete", true);
+    return r;
 }
 
 /* The layer is ours to bring: the fds are open. */
 static int run_pipeline(struct layer *l, struct layer_sink *sink, struct error *e)
 {
-    struct tar_result result = {0};
     AUTO(error) struct error feed_error = ERROR_INIT;
     int r, status;
 
@@ -125,24 +213,22 @@ static int run_pipeline(struct layer *l, struct layer_sink *sink, struct error *
         return r;
     }
     l->done = 0;
-    status = l->have > 0 ? replay(l, &feed_error) : 0;
-    if (status >= 0)
-        status = l->source(l, &feed_error);
-    if (status >= 0 && l->size >= 0 && l->done != (uint64_t)l->size)
-        status = error_set(&feed_error, ERR_INTERNAL, "it is short: %llu of %lld bytes came",
-                           (unsigned long long)l->done, (long long)l->size);
-    if (!l->file && status >= 0)
-        progress(l, "Download complete", true);
+    l->wrong = l->draining = false;
+    l->stage_status = 0;
+    memset(&l->result, 0, sizeof(l->result));
+    status = bring(l, &feed_error);
     /* Without a message of its own the source was stopped by the pipeline, which knows why. */
-    r = pipeline_finish(&l->pipeline, feed_error.message ? status : 0, &result, e);
+    end_pipeline(l, feed_error.message ? status : 0);
     if (feed_error.message) {
         error_move(e, &feed_error);
         r = status;
+    } else if (status < 0) {
+        error_move(e, &l->stage_error);
+        r = l->stage_status < 0 ? l->stage_status : status;
+    } else {
+        r = verify(l, e);
     }
-    if (r >= 0)
-        r = verify(l, &result, e);
-    if (r < 0 && *l->digest)
-        error_add(e, "layer %s", l->digest);
+    error_done(&l->stage_error);
     digest_state_done(&l->hash);
     if (r < 0)
         return r;
@@ -151,7 +237,7 @@ static int run_pipeline(struct layer *l, struct layer_sink *sink, struct error *
                            .file = l->file,
                            .digest = l->digest,
                            .diff_id = l->diff_id,
-                           .total = result.content,
+                           .total = l->result.content,
                            .size = l->done};
     if (l->erofs)
         close(take_fd(l->out_fd)); /* pouchd may want nobody to write to it any more */
@@ -171,20 +257,25 @@ static int run_sink(struct layer *l, struct error *e)
     return r < 0 ? r : run_pipeline(l, sink, e);
 }
 
-static int run_layer(struct layer *l, struct error *e)
+/* Asks pouchd for where the layer goes. 1: it is there already. again: what was begun was wrong,
+ * and is thrown away. */
+static int ask_for_files(struct layer *l, bool again, struct error *e)
 {
-    struct worker_msg m = {.type = (char *)"layer", .index = l->index, .file = l->file};
+    struct worker_msg m = {.type = (char *)"layer",
+                           .index = l->index,
+                           .file = l->file,
+                           .state = again ? (char *)"again" : NULL};
     struct worker_msg reply = {0};
     int fds[WORKER_FDS_MAX];
     size_t nfds = 0;
     int r = conn_call(&m, &reply, fds, &nfds, e);
     bool have = r >= 0 && reply.state && STREQ(reply.state, "have");
-    l->have = r >= 0 ? reply.current : 0;
 
+    l->have = r >= 0 ? reply.current : 0;
     l->erofs = r >= 0 && reply.form && STREQ(reply.form, "erofs");
     worker_msg_done(&reply);
     if (r < 0 || have)
-        return r;
+        return r < 0 ? r : 1;
     if (nfds != (l->file ? 1u : 2u)) {
         for (size_t i = 0; i < nfds; i++)
             close(fds[i]);
@@ -192,11 +283,53 @@ static int run_layer(struct layer *l, struct error *e)
     }
     l->out_fd = fds[0];
     l->blob_fd = l->file ? -EBADF : fds[1];
-    r = run_sink(l, e);
-    if (l->out_fd >= 0)
-        close(l->out_fd);
-    if (l->blob_fd >= 0)
-        close(l->blob_fd);
+    return 0;
+}
+
+/* Whether others are asked for the layer after it failed like that. */
+static bool once_more(struct layer *l, const struct error *e)
+{
+    bool again;
+
+    if (l->wrong)
+        again = blame_wrong(l->blame, error_message(e));
+    else if (l->no_source)
+        again = blame_no_source(l->blame);
+    else
+        return false;
+    inflate_forget(l->result.bytes);
+    if (again)
+        progress(l, "Retrying: wrong bytes came", true);
+    return again;
+}
+
+static int run_layer(struct layer *l, struct error *e)
+{
+    bool again = false;
+    int r;
+
+    do {
+        AUTO(error) struct error own = ERROR_INIT;
+        if ((r = ask_for_files(l, again, e)) != 0)
+            return r < 0 ? r : 0;
+        if (l->blame)
+            blame_begin(l->blame, l->have);
+        l->no_source = false;
+        r = run_sink(l, &own);
+        if (l->out_fd >= 0)
+            close(l->out_fd);
+        if (l->blob_fd >= 0)
+            close(l->blob_fd);
+        again = r < 0 && l->blame && once_more(l, &own);
+        if (r < 0 && !again) {
+            error_move(e, &own);
+            if (!l->blame || !(l->wrong || l->no_source) || !blame_verdict(l->blame, e))
+                if (*l->digest)
+                    error_add(e, "layer %s", l->digest);
+        }
+    } while (again);
+    if (r >= 0 && l->blame)
+        blame_right(l->blame);
     return r;
 }
 

@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "base/str.h"
 #include "base/strv.h"
+#include "image/worker/blame.h"
 #include "image/worker/worker.h"
 
 #define ACCEPT_MANIFESTS                                                                           \
@@ -23,6 +24,7 @@ struct pull {
     struct oci_manifest manifest;
     struct oci_image image;
     struct layer *layers;
+    struct blame *blames; /* one a layer */
     size_t nlayers;
 };
 
@@ -122,20 +124,36 @@ static int blob_sink(void *data, const void *bytes, size_t len)
     return layer_feed(b->l, bytes, len, b->e);
 }
 
+static void blob_giver(void *data, size_t endpoint, bool stitched)
+{
+    struct layer *l = ((struct blob_sink *)data)->l;
+
+    blame_giver(l->blame, endpoint, stitched, l->done, &l->hash);
+}
+
 static int source_registry(struct layer *l, struct error *e)
 {
     struct pull *p = l->source_data;
-    struct blob_sink sink = {l, e};
+    AUTO(error) struct error sink_error = ERROR_INIT;
+    struct blob_sink sink = {l, &sink_error};
     const struct registry_get get = {.kind = "blobs",
                                      .what = l->digest,
                                      .want_size = l->size,
                                      .done = l->done,
                                      .parallel = true,
                                      .index = l->index,
+                                     .avoid = blame_avoid(l->blame),
+                                     .plain = l->blame->alone,
                                      .sink = blob_sink,
+                                     .giver = blob_giver,
                                      .sink_data = &sink};
 
-    return registry_read(&p->registry, l->client, &get, NULL, e);
+    int r = registry_read(&p->registry, l->client, &get, NULL, e);
+    if (r < 0 && sink_error.message)
+        error_move(e, &sink_error);
+    else if (r < 0 && e->message)
+        l->no_source = true;
+    return r;
 }
 
 /* Lists each different layer once, tells pouchd, brings them. */
@@ -146,6 +164,7 @@ static int pull_layers(struct pull *p, struct error *e)
     int r = 0;
 
     p->layers = xcalloc(p->manifest.layers.len + 1, sizeof(*p->layers));
+    p->blames = xcalloc(p->manifest.layers.len + 1, sizeof(*p->blames));
     for (size_t i = 0; i < p->manifest.layers.len; i++) {
         const char *diff_id = p->image.rootfs.diff_ids[i];
         bool seen = false;
@@ -163,6 +182,8 @@ static int pull_layers(struct pull *p, struct error *e)
         l->size = (int64_t)d[i].size;
         l->source = source_registry;
         l->source_data = p;
+        l->blame = &p->blames[l->index];
+        blame_init(l->blame, &p->registry, l->digest);
         struct worker_msg m = {.type = (char *)"plan",
                                .index = l->index,
                                .digest = l->digest,
@@ -231,6 +252,7 @@ int worker_pull(const struct worker_msg *start, struct error *e)
     oci_manifest_done(&p.manifest);
     oci_image_done(&p.image);
     free(p.layers);
+    free(p.blames);
     buf_done(&p.index);
     registry_done(&p.registry);
     if (e->code == ERR_INVALID || e->code == ERR_TOO_LARGE)

@@ -35,7 +35,7 @@ bool response_stalled(const struct http_response *resp);
 /* The line for an answer of this endpoint (NULL: the registry itself) that is not what was wanted. */
 int endpoint_status_error(const struct registry *r, const struct endpoint *ep, const char *kind,
                           const char *what, const struct http_response *resp, struct error *e);
-/* Tells pouchd how it went with a mirror; the first time only. */
+/* Tells pouchd how it went with a mirror: at the end that it worked, at once that it failed. */
 void endpoint_worked(struct registry *r, struct endpoint *ep);
 void endpoint_failed(struct registry *r, struct endpoint *ep, const struct error *why);
 /* Whether the endpoint may be asked for this. what: tag or digest. */

@@ -99,9 +99,22 @@ void registry_init(struct registry *r, const struct worker_msg *start)
         auth_init(&r->auth, &conf[0], start->reference, &r->endpoints[0].setup);
 }
 
+static void tell_health(const struct endpoint *ep, const char *state, const char *why)
+{
+    struct worker_msg m = {.type = (char *)"endpoint",
+                           .host = ep->conf->name,
+                           .state = (char *)state,
+                           .message = (char *)why};
+
+    (void)conn_send(&m, NULL);
+}
+
 void registry_done(struct registry *r)
 {
     for (size_t i = 0; i < r->n; i++) {
+        /* Only now: what a mirror gave may have turned out wrong after its other answers were good. */
+        if (r->endpoints[i].conf->mirror && r->endpoints[i].worked && !r->endpoints[i].failed)
+            tell_health(&r->endpoints[i], "ok", NULL);
         if (r->endpoints[i].auth == &r->endpoints[i].own_auth)
             auth_done(&r->endpoints[i].own_auth);
         free(r->endpoints[i].why);
@@ -120,24 +133,11 @@ bool endpoint_fits(const struct endpoint *ep, unsigned need, const char *what)
            !(what && !digest && ep->conf->digest_only);
 }
 
-static void tell_health(const struct endpoint *ep, const char *state, const char *why)
-{
-    struct worker_msg m = {.type = (char *)"endpoint",
-                           .host = ep->conf->name,
-                           .state = (char *)state,
-                           .message = (char *)why};
-
-    (void)conn_send(&m, NULL);
-}
-
 void endpoint_worked(struct registry *r, struct endpoint *ep)
 {
     pthread_mutex_lock(&r->lock);
-    bool tell = ep->conf->mirror && !ep->told_ok && !ep->failed;
-    ep->told_ok = true;
+    ep->worked = true;
     pthread_mutex_unlock(&r->lock);
-    if (tell)
-        tell_health(ep, "ok", NULL);
 }
 
 void endpoint_failed(struct registry *r, struct endpoint *ep, const struct error *why)
@@ -159,6 +159,21 @@ static void endpoint_lacks(struct registry *r, struct endpoint *ep, const struct
     str_replace(&ep->why, error_message(why));
     ep->why_code = why->code;
     pthread_mutex_unlock(&r->lock);
+}
+
+uint64_t registry_blob_endpoints(const struct registry *r, const char *digest)
+{
+    uint64_t found = 0;
+
+    for (size_t i = 0; i < r->n; i++)
+        if (endpoint_fits(&r->endpoints[i], REGISTRY_PULL, digest))
+            found |= (uint64_t)1 << i;
+    return found;
+}
+
+void registry_accuse(struct registry *r, size_t endpoint, const struct error *why)
+{
+    endpoint_failed(r, &r->endpoints[endpoint], why);
 }
 
 /* --- Errors a registry reports ------------------------------------------------------------------ */
@@ -337,6 +352,7 @@ struct reading {
     bool single;           /* it was tried */
     bool no_range;         /* it lied about a range: from the start, then */
     bool lied;
+    bool told; /* get->giver knows whose bytes these are */
     unsigned breaks, all_breaks, stalls;
 };
 
@@ -371,7 +387,7 @@ static void consider_ranges(struct reading *g, int64_t before, int64_t now)
 {
     int64_t size = g->get->want_size;
 
-    if (!g->get->parallel || size < 0 || g->single || g->ranges || g->no_range)
+    if (!g->get->parallel || g->get->plain || size < 0 || g->single || g->ranges || g->no_range)
         return;
     ranges_watch(&g->watch, before, now - before);
     if (!ranges_are_worth(&g->watch, now, (uint64_t)size - g->done))
@@ -384,13 +400,21 @@ static void consider_ranges(struct reading *g, int64_t before, int64_t now)
         g->watch = (struct ranges_watch){0}; /* another layer does it: again later */
 }
 
+static void tell_giver(struct reading *g, bool stitched)
+{
+    if (g->get->giver)
+        g->get->giver(g->get->sink_data, (size_t)(g->exchange.ep - g->r->endpoints), stitched);
+}
+
 /* The stream has come to where the helpers began. 1: the rest is there, 0: on as one stream. */
 static int use_ranges(struct reading *g)
 {
-    int rc = g->done == g->hand_over
-                 ? ranges_consume(g->ranges, &g->done, g->get->sink, g->get->sink_data)
-                 : 0;
+    int rc = 0;
 
+    if (g->done == g->hand_over) {
+        tell_giver(g, true);
+        rc = ranges_consume(g->ranges, &g->done, g->get->sink, g->get->sink_data);
+    }
     ranges_free(take_ptr(g->ranges));
     g->single = true;
     return rc;
@@ -413,6 +437,9 @@ static int reading_sink(void *data, const void *bytes, size_t len)
         len = (size_t)(g->hand_over - g->done);
     if (len > 0) {
         int64_t before = time_monotonic_ns();
+        if (!g->told)
+            tell_giver(g, g->done > 0);
+        g->told = true;
         int r = g->get->sink(g->get->sink_data, b, len);
         if (r < 0)
             return r;
@@ -488,6 +515,7 @@ static int read_from(struct reading *g, struct endpoint *ep, bool impatient,
                                         .restart = reading_restart,
                                         .restart_data = g};
         g->watch = (struct ranges_watch){0};
+        g->told = false;
         int rc = endpoint_exchange(&g->exchange, resp, &own);
         if (g->ranges) {
             bool stopped = g->done == g->hand_over;
@@ -555,7 +583,7 @@ int registry_read(struct registry *r, struct http_client *c, const struct regist
 {
     struct reading g = {.r = r, .client = c, .get = get, .done = get->done, .mark = get->done};
     AUTO(error) struct error last = ERROR_INIT;
-    uint64_t tried = 0;
+    uint64_t tried = get->avoid;
     struct endpoint *ep = next_endpoint(r, get, &tried), *next;
     int rc;
 
@@ -569,12 +597,13 @@ int registry_read(struct registry *r, struct http_client *c, const struct regist
         next = next_endpoint(r, get, &tried);
         error_done(&last);
         rc = read_from(&g, ep, next != NULL, &resp, &last);
+        if (ret)
+            ret->from = ep;
         if (rc >= 0) {
             endpoint_worked(r, ep);
             if (ret) {
                 ret->content_type = take_ptr(resp.content_type);
                 ret->digest = take_ptr(resp.digest);
-                ret->from = ep;
             }
             return 0;
         }

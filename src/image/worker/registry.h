@@ -23,7 +23,7 @@ struct endpoint {
     char *scheme; /* NULL until the first answer */
     bool guessed; /* HTTPS is tried because plain HTTP was answered by something odd */
     bool failed;  /* it broke down; others first */
-    bool told_ok;
+    bool worked;
     char *why; /* its last failure, for the final error */
     enum error_code why_code;
 };
@@ -55,18 +55,27 @@ struct registry_get {
     int64_t want_size;
     uint64_t done;    /* bytes of it that the caller has already */
     bool parallel;    /* a layer: large ones may come by several connections */
+    bool plain;       /* but not this time */
     uint64_t index;   /* of the layer, for messages about waiting; only with parallel */
     uint64_t timeout; /* seconds for all of it, 0: none */
+    uint64_t avoid;   /* endpoints that are not to be asked, a bit each */
     http_sink *sink;
+    /* The next bytes are of that endpoint; stitched: by another connection than those before. NULL:
+     * nobody wants to know. */
+    void (*giver)(void *sink_data, size_t endpoint, bool stitched);
     void *sink_data;
 };
 struct registry_got {
     char *content_type, *digest;
-    struct endpoint *from; /* who gave the last byte */
+    struct endpoint *from; /* who gave the last byte, also when the sink did not take it */
 };
 void registry_got_done(struct registry_got *g);
 int registry_read(struct registry *r, struct http_client *c, const struct registry_get *get,
                   struct registry_got *ret, struct error *e) MUST_CHECK;
+/* Endpoints that may be asked for a blob, a bit each. */
+uint64_t registry_blob_endpoints(const struct registry *r, const char *digest);
+/* An endpoint gave something else than it should: it is asked last from now on, and named when all fail. */
+void registry_accuse(struct registry *r, size_t endpoint, const struct error *why);
 /* The same for simple cases; ret_… may be NULL. */
 int registry_get(struct registry *r, struct http_client *c, const char *kind, const char *what,
                  const char *accept, int64_t want_size, http_sink *sink, void *sink_data,

@@ -9,7 +9,7 @@
  *   registry.c  the distribution API over all endpoints; request.c one endpoint; fetch.c documents
  *   pipeline.c  bytes in → inflate.c → digest → tar.c → a sink, a thread each
  *   sink-….c    what becomes of the entries: a stream to pouch-unpack, or an EROFS file
- *   layers.c    layers of an image side by side
+ *   layers.c    layers of an image side by side; blame.c who gave wrong bytes
  *   pull.c, load.c, import.c, login.c, search.c   the operations
  *
  * One operation a process. An error ends the process; nothing needs to be tidied up for long.
@@ -89,6 +89,8 @@ void chunkq_abandon(struct chunkq *q);
 int inflate_run(struct chunkq *in, struct chunkq *out, struct error *e) MUST_CHECK;
 /* Before the first: how many bytes all of them together may give. 0: any. */
 void inflate_limit(uint64_t max);
+/* What an archive that turned out to be a wrong one gave does not count. */
+void inflate_forget(uint64_t bytes);
 
 /* Where a layer's entries go, one at a time: sink-stream.c (to pouch-unpack), sink-erofs.c (a file).
  * After a LAYER_FILE come its data, offsets rising, and one file_end. */
@@ -145,6 +147,8 @@ int pipeline_feed(struct pipeline *p, const void *data, size_t len) MUST_CHECK;
 int pipeline_finish(struct pipeline *p, int status, struct tar_result *ret,
                     struct error *e) MUST_CHECK;
 
+struct blame;
+
 /* --- layers.c ------------------------------------------------------------------------------------ */
 
 /* Gives the blob's bytes to feed(); called in the layer's thread. */
@@ -161,6 +165,7 @@ struct layer {
     int file_fd;
     layer_source *source;
     void *source_data;
+    struct blame *blame; /* its bytes may come from several registries (blame.c), or NULL */
     /* while it runs */
     int blob_fd;
     struct pipeline pipeline;
@@ -169,6 +174,12 @@ struct layer {
     bool erofs;
     uint64_t have;  /* bytes of the blob that are in blob_fd already */
     bool replaying; /* those are being read */
+    bool no_source; /* nobody could give all of them */
+    bool wrong;     /* the bytes are not the layer's: another registry may have the right ones */
+    bool draining;  /* the pipeline failed and has ended; the rest only shows whose fault it is */
+    int stage_status;
+    struct error stage_error; /* the pipeline's */
+    struct tar_result result;
     uint64_t done;
     int64_t last_progress; /* ns */
     struct http_client *client;
