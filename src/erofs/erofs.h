@@ -89,6 +89,11 @@ struct erofs_inode {
  * an error of code ERR_INVALID, never in more than `size` of the file being read at once.
  */
 int erofs_reader_open(int fd, struct erofs_reader **ret, struct error *e) MUST_CHECK;
+/*
+ * From now on blocks are read by a map of the file, which saves a call a block. Only for a file that
+ * nobody can write to, in a process that may die (SIGBUS) when the disk fails.
+ */
+int erofs_reader_map(struct erofs_reader *r, struct error *e) MUST_CHECK;
 void erofs_reader_free(struct erofs_reader *r);
 DEFINE_AUTOPTR(struct erofs_reader, erofs_reader)
 
@@ -137,3 +142,10 @@ int erofs_reader_walk(struct erofs_reader *r, erofs_walk_fn *fn, void *data,
  * looks that all content lies inside the file. Content itself has no checksum in EROFS.
  */
 int erofs_reader_check(struct erofs_reader *r, struct error *e) MUST_CHECK;
+/*
+ * The same for a file that our own writer must have made, or so it is said: besides, nothing may be
+ * in it that the writer never makes, known to be harmless or not (short inodes, attributes that
+ * overlayfs obeys, fields that are 0 today). What passes is safe to hand to the kernel, and what the
+ * kernel then shows is what the reader shows.
+ */
+int erofs_reader_check_own(struct erofs_reader *r, struct error *e) MUST_CHECK;

@@ -62,9 +62,12 @@ int erofs_names_load(struct erofs_reader *r, const struct erofs_inode *dir, uint
         uint64_t nid;
         uint8_t type;
         size_t len;
+        size_t next;
         const char *name = erofs_names_at(n, i, &len, &nid, &type);
 
-        if (len == 0 || len > EROFS_NAME_MAX || memchr(name, '/', len))
+        /* A NUL ends the last name only; the kernel would list it as a part of others. */
+        if (len == 0 || len > EROFS_NAME_MAX || memchr(name, '/', len) ||
+            (i + 1 < n->count && name + len != erofs_names_at(n, i + 1, &next, &nid, &type)))
             return erofs_corrupt(e, dir->nid, "a name in it cannot be");
         if (last && erofs_name_compare(last, last_len, name, len) >= 0)
             return erofs_corrupt(e, dir->nid, "its names are not in order");

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of the reader share: reader.c (bytes, inodes, content), lookup.c (names),
- * walk.c. */
+ * walk.c, check.c. */
 #pragma once
+
+#include <stdbool.h>
 
 #include "erofs/erofs.h"
 #include "erofs/format.h"
@@ -19,6 +21,8 @@ struct erofs_reader {
     int64_t time_sec; /* of inodes in the short form */
     uint32_t time_nsec;
     uint32_t features;
+    uint64_t file_size;
+    const unsigned char *map;           /* of `size` bytes; NULL: blocks are read */
     uint64_t cached[EROFS_CACHE_SLOTS]; /* block + 1 */
     unsigned char *cache;
 };
@@ -48,3 +52,21 @@ static inline uint64_t erofs_names_blocks(const struct erofs_inode *dir)
 {
     return (dir->size + EROFS_BLOCK - 1) / EROFS_BLOCK;
 }
+
+/* As erofs_reader_walk(); `own`: what our writer leaves 0 must be 0. */
+int erofs_walk_tree(struct erofs_reader *r, bool own, erofs_walk_fn *fn, void *data,
+                    struct error *e) MUST_CHECK;
+
+/* Numbers that were met. */
+struct erofs_seen_slot {
+    uint64_t nid; /* + 1; 0: free */
+    uint32_t count;
+    uint32_t want;
+};
+struct erofs_seen {
+    struct erofs_seen_slot *slots; /* mask + 1 */
+    size_t mask;
+    size_t n;
+};
+/* The slot of a number, new ones with a count of 0; NULL when there are too many. */
+struct erofs_seen_slot *erofs_seen_get(struct erofs_seen *s, uint64_t nid);

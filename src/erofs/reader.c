@@ -6,6 +6,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -28,6 +29,10 @@ static int read_full(const struct erofs_reader *r, void *out, size_t len, uint64
 {
     char *p = out;
 
+    if (r->map) { /* what was asked for lies inside */
+        memcpy(out, r->map + offset, len);
+        return 0;
+    }
     while (len > 0) {
         ssize_t n = pread(r->fd, p, len, (off_t)offset);
 
@@ -59,6 +64,10 @@ int erofs_reader_block(struct erofs_reader *r, uint64_t block, const unsigned ch
     if (block >= r->size >> EROFS_BLOCK_BITS)
         return error_set(e, ERR_INVALID, "the EROFS file is damaged: block %llu is beyond its end",
                          (unsigned long long)block);
+    if (r->map) {
+        *ret = r->map + (block << EROFS_BLOCK_BITS);
+        return 0;
+    }
     if (r->cached[slot] != block + 1) {
         r->cached[slot] = 0;
         x = read_full(r, p, EROFS_BLOCK, block << EROFS_BLOCK_BITS, e);
@@ -125,6 +134,7 @@ static int load_super(struct erofs_reader *r, uint64_t file_size, struct error *
     r->size = (uint64_t)le32toh(sb.blocks) << EROFS_BLOCK_BITS;
     if (r->size > file_size)
         return error_set(e, ERR_INVALID, "the EROFS file is cut off");
+    r->file_size = file_size;
     r->meta = (uint64_t)le32toh(sb.meta_block) << EROFS_BLOCK_BITS;
     r->xattrs = (uint64_t)le32toh(sb.xattr_block) << EROFS_BLOCK_BITS;
     r->root = le16toh(sb.root_nid);
@@ -154,10 +164,23 @@ int erofs_reader_open(int fd, struct erofs_reader **ret, struct error *e)
     return x;
 }
 
+int erofs_reader_map(struct erofs_reader *r, struct error *e)
+{
+    void *map = mmap(NULL, r->size, PROT_READ, MAP_SHARED, r->fd, 0);
+
+    if (map == MAP_FAILED)
+        return error_set_errno(e, errno, "map the EROFS file");
+    (void)madvise(map, r->size, MADV_RANDOM); /* content is not read along */
+    r->map = map;
+    return 0;
+}
+
 void erofs_reader_free(struct erofs_reader *r)
 {
     if (!r)
         return;
+    if (r->map)
+        (void)munmap((void *)(uintptr_t)r->map, r->size);
     free(r->cache);
     free(r);
 }
@@ -277,6 +300,8 @@ int erofs_reader_inode(struct erofs_reader *r, uint64_t nid, struct erofs_inode 
         i.mtime_nsec = r->time_nsec;
     }
     count = le16toh(d.compact.xattr_count);
+    if (count == 1) /* the kernel knows no such thing */
+        return erofs_corrupt(e, nid, "it has room for attributes but none");
     i.xattr_size = count ? (uint32_t)sizeof(struct erofs_disk_xattr_head) + 4 * (count - 1) : 0;
     i.layout = format >> 1;
     if (i.mtime_nsec >= 1000000000u || i.size > INT64_MAX)

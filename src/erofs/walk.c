@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The reader's walk through all folders, and the check of a whole file by it.
+ * The reader's walk through all folders.
  *
  * A hostile file can show the same blocks in many folders. What keeps a walk finite: a folder may
  * be met once only, and there cannot be more names than fit into the file.
@@ -19,19 +19,7 @@
 
 /* --- Numbers that were met ---------------------------------------------------------------------- */
 
-struct seen_slot {
-    uint64_t nid; /* + 1; 0: free */
-    uint32_t count;
-    uint32_t want;
-};
-
-struct seen {
-    struct seen_slot *slots;
-    size_t mask;
-    size_t n;
-};
-
-static struct seen_slot *seen_find(const struct seen *s, uint64_t nid)
+static struct erofs_seen_slot *seen_find(const struct erofs_seen *s, uint64_t nid)
 {
     size_t i = (nid * 0x9e3779b97f4a7c15ULL >> 20) & s->mask;
 
@@ -40,13 +28,12 @@ static struct seen_slot *seen_find(const struct seen *s, uint64_t nid)
     return &s->slots[i];
 }
 
-/* The slot of a number, new ones with a count of 0; NULL when there are too many. */
-static struct seen_slot *seen_get(struct seen *s, uint64_t nid)
+struct erofs_seen_slot *erofs_seen_get(struct erofs_seen *s, uint64_t nid)
 {
-    struct seen_slot *slot;
+    struct erofs_seen_slot *slot;
 
     if (!s->slots || 4 * s->n >= 3 * s->mask) {
-        struct seen old = *s;
+        struct erofs_seen old = *s;
 
         if (s->n >= SEEN_MAX)
             return NULL;
@@ -85,9 +72,10 @@ struct walk {
     struct erofs_reader *r;
     erofs_walk_fn *fn;
     void *data;
+    bool own;
     struct buf path;
     struct buf stack; /* struct level */
-    struct seen dirs;
+    struct erofs_seen dirs;
     uint64_t names;
     struct erofs_names block;
     uint64_t loaded; /* which is in it: folder and block */
@@ -97,7 +85,7 @@ struct walk {
 static int push(struct walk *w, const struct erofs_inode *dir, uint64_t parent, struct error *e)
 {
     struct level l = {.dir = *dir, .parent = parent, .path_len = (uint32_t)w->path.len};
-    struct seen_slot *slot = seen_get(&w->dirs, dir->nid);
+    struct erofs_seen_slot *slot = erofs_seen_get(&w->dirs, dir->nid);
 
     if (!slot || buf_append(&w->stack, &l, sizeof l) < 0)
         return erofs_corrupt(e, dir->nid, "there are too many folders");
@@ -110,9 +98,9 @@ static struct level *top(struct walk *w)
 }
 
 /* "." and ".." are there and say the truth. */
-static int check_dots(struct level *l, size_t len, uint64_t nid, struct error *e)
+static int check_dots(struct level *l, size_t len, uint64_t nid, uint8_t type, struct error *e)
 {
-    if (nid != (len == 1 ? l->dir.nid : l->parent))
+    if (nid != (len == 1 ? l->dir.nid : l->parent) || type != EROFS_TYPE_DIR)
         return erofs_corrupt(e, l->dir.nid, "\".\" or \"..\" leads elsewhere");
     l->dots |= len == 1 ? 1 : 2;
     return 0;
@@ -132,7 +120,7 @@ static int visit(struct walk *w, const char *name, size_t len, uint64_t nid, uin
     int x;
 
     if (name[0] == '.' && (len == 1 || (len == 2 && name[1] == '.')))
-        return check_dots(l, len, nid, e);
+        return check_dots(l, len, nid, type, e);
     if (++w->names > w->r->size / NAME_MIN)
         return erofs_corrupt(e, l->dir.nid, "there are more names than have room");
     x = erofs_reader_inode(w->r, nid, &inode, e);
@@ -162,6 +150,29 @@ static int leave(struct walk *w, struct error *e)
     return 0;
 }
 
+/* What our writer leaves 0 in a block of names. The kernel's lookup reads the last name on behind the
+ * folder's size, where it lies in a block of its own. */
+static int check_unused(const struct walk *w, const struct level *l, struct error *e)
+{
+    const unsigned char *block;
+    int x;
+
+    for (uint32_t i = 0; i < w->block.count; i++) {
+        struct erofs_disk_dirent de;
+
+        memcpy(&de, w->block.block + i * sizeof de, sizeof de);
+        if (de.reserved)
+            return erofs_corrupt(e, l->dir.nid, "a name in it has a field that is not known");
+    }
+    if (w->block.size == EROFS_BLOCK || l->dir.layout != EROFS_FLAT_PLAIN)
+        return 0;
+    x = erofs_reader_block(w->r, l->dir.start + l->block, &block, e);
+    for (uint32_t i = w->block.size; x == 0 && i < EROFS_BLOCK; i++)
+        if (block[i])
+            x = erofs_corrupt(e, l->dir.nid, "there is something behind its names");
+    return x;
+}
+
 static int load(struct walk *w, struct level *l, struct error *e)
 {
     uint64_t nid;
@@ -174,6 +185,10 @@ static int load(struct walk *w, struct level *l, struct error *e)
         return 0;
     w->loaded = 0;
     x = erofs_names_load(w->r, &l->dir, l->block, &w->block, e);
+    if (x < 0)
+        return x;
+    if (w->own)
+        x = check_unused(w, l, e);
     if (x < 0)
         return x;
     w->loaded = l->block + 1;
@@ -210,7 +225,8 @@ static int step(struct walk *w, struct error *e)
     return visit(w, name, len, nid, type, e);
 }
 
-int erofs_reader_walk(struct erofs_reader *r, erofs_walk_fn *fn, void *data, struct error *e)
+int erofs_walk_tree(struct erofs_reader *r, bool own, erofs_walk_fn *fn, void *data,
+                    struct error *e)
 {
     AUTOFREE struct walk *w = xcalloc(1, sizeof *w);
     struct erofs_inode root;
@@ -219,6 +235,7 @@ int erofs_reader_walk(struct erofs_reader *r, erofs_walk_fn *fn, void *data, str
     w->r = r;
     w->fn = fn;
     w->data = data;
+    w->own = own;
     w->path.max = PATH_LIMIT;
     w->stack.max = BUF_UNLIMITED; /* a level adds to the path */
     if (x == 0)
@@ -233,63 +250,7 @@ int erofs_reader_walk(struct erofs_reader *r, erofs_walk_fn *fn, void *data, str
     return x;
 }
 
-/* --- The check ---------------------------------------------------------------------------------- */
-
-struct check {
-    struct erofs_reader *r;
-    struct seen files; /* with several names */
-    uint64_t inodes;
-};
-
-static int take_xattr(void *data, const struct layer_xattr *x)
+int erofs_reader_walk(struct erofs_reader *r, erofs_walk_fn *fn, void *data, struct error *e)
 {
-    return 0;
-}
-
-static int check_inode(void *data, const char *path, const struct erofs_inode *inode,
-                       struct error *e)
-{
-    struct check *c = data;
-    AUTOFREE char *target = NULL;
-    uint64_t start;
-    uint64_t end = 0;
-    int x = erofs_reader_xattrs(c->r, inode, take_xattr, NULL, e);
-
-    if (x == 0 && S_ISLNK(inode->mode))
-        x = erofs_reader_readlink(c->r, inode, &target, e);
-    if (x == 0 && S_ISREG(inode->mode)) { /* looks at each chunk of the map */
-        do
-            x = erofs_reader_next_data(c->r, inode, end, &start, &end, e);
-        while (x > 0);
-    }
-    if (x < 0)
-        return x;
-    if (S_ISDIR(inode->mode) || inode->nlink == 1) {
-        c->inodes++;
-        return 0;
-    }
-    struct seen_slot *slot = seen_get(&c->files, inode->nid);
-    if (!slot)
-        return error_set(e, ERR_TOO_LARGE, "the EROFS file has too many hard links to check");
-    slot->want = inode->nlink;
-    c->inodes += slot->count++ == 0;
-    return 0;
-}
-
-int erofs_reader_check(struct erofs_reader *r, struct error *e)
-{
-    struct check c = {.r = r};
-    int x = erofs_reader_walk(r, check_inode, &c, e);
-
-    for (size_t i = 0; x == 0 && c.files.slots && i <= c.files.mask; i++) {
-        const struct seen_slot *slot = &c.files.slots[i];
-
-        if (slot->nid && slot->count != slot->want)
-            x = erofs_corrupt(e, slot->nid - 1, "its number of links is wrong");
-    }
-    if (x == 0 && c.inodes != r->inodes)
-        x = error_set(e, ERR_INVALID, "the EROFS file is damaged: it has %llu inodes, not %llu",
-                      (unsigned long long)c.inodes, (unsigned long long)r->inodes);
-    free(c.files.slots);
-    return x;
+    return erofs_walk_tree(r, false, fn, data, e);
 }

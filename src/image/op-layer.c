@@ -468,8 +468,8 @@ int op_layer_done(struct image_op *op, const struct worker_msg *m)
     l->size = m->size;
     l->read_whole = true;
     if (l->form == IMAGE_LAYER_EROFS) {
-        l->unpacked = true;
         l->content = m->total < (uint64_t)INT64_MAX ? m->total : 0;
+        return op_check_start(op, l);
     }
     return l->unpacked ? finish_layer(op, l) : 0;
 }
@@ -493,7 +493,15 @@ static int hold_error(struct image_op *op, struct op_layer *l, const char *why, 
     return 0;
 }
 
-int op_layer_report(struct image_op *op, struct op_layer *l)
+static int check_report(struct image_op *op, struct op_layer *l)
+{
+    int r = op_check_end(op, l);
+
+    l->unpacked = r == 0;
+    return r < 0 ? r : finish_layer(op, l);
+}
+
+static int unpack_report(struct image_op *op, struct op_layer *l)
 {
     struct unpack_report report = {0};
     ssize_t n = fs_read_full(l->report_fd, &report, sizeof(report));
@@ -516,6 +524,11 @@ int op_layer_report(struct image_op *op, struct op_layer *l)
     }
     AUTOFREE char *why = xasprintf("pouch-unpack ended with status %d and no good report", status);
     return hold_error(op, l, why, EIO);
+}
+
+int op_layer_report(struct image_op *op, struct op_layer *l)
+{
+    return l->check > 0 ? check_report(op, l) : unpack_report(op, l);
 }
 
 bool op_layers_wait(const struct image_op *op)
@@ -543,6 +556,10 @@ void op_layers_cleanup(struct image_op *op)
         if (l->unpack > 0) {
             (void)kill(l->unpack, SIGKILL);
             (void)!spawn_wait(l->unpack);
+        }
+        if (l->check > 0) {
+            (void)kill(l->check, SIGKILL);
+            (void)!spawn_wait(l->check);
         }
         if (l->report_fd >= 0)
             close(l->report_fd);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * One operation: a worker process, the layers it brings, the pouch-unpack processes that write
- * them as folders (EROFS files the worker writes by itself). Owned by the thread of the request; other operations only touch `wake` (an eventfd), under
+ * them as folders (EROFS files the worker writes by itself, and a pouch-check looks at each). Owned by the thread of the request; other operations only touch `wake` (an eventfd), under
  * the store's lock, to say that a layer they were bringing is decided.
  */
 #pragma once
@@ -31,6 +31,7 @@ struct op_layer {
     char *tmp_dir;    /* layers/tmp.…, a folder or (form EROFS) a file */
     enum image_layer_form form;
     pid_t unpack; /* 0: not running */
+    pid_t check;  /* pouch-check, of a file that is whole */
     int report_fd;
     bool counts;   /* in the sum: it was not there from the beginning */
     uint64_t came; /* bytes of its blob */
@@ -38,7 +39,7 @@ struct op_layer {
     bool anew;        /* it was begun before, with wrong bytes */
     bool fetched;     /* the worker writes its blob to `file` */
     bool read_whole;  /* the worker said layer-done */
-    bool unpacked;    /* all is written: pouch-unpack, or the worker for a file, said so */
+    bool unpacked;    /* all is written: pouch-unpack said so, or pouch-check found the file good */
     uint64_t content; /* bytes of files, from the report */
 };
 
@@ -87,11 +88,17 @@ int op_layer_done(struct image_op *op, const struct worker_msg *m);
 void op_layer_hold(struct image_op *op);
 /* Looks again at the layers that wait for another operation. */
 int op_layers_retry(struct image_op *op);
-/* pouch-unpack of this layer has something to say. */
+/* pouch-unpack or pouch-check of this layer has something to say. */
 int op_layer_report(struct image_op *op, struct op_layer *l);
 bool op_layers_busy(const struct image_op *op);
 /* Ends what still runs and removes what is half-made. */
 void op_layers_cleanup(struct image_op *op);
+
+/* op-check.c */
+/* A layer's file is whole: may the kernel have it? The answer comes on l->report_fd. */
+int op_check_start(struct image_op *op, struct op_layer *l);
+/* The answer is there: 0, or why not. */
+int op_check_end(struct image_op *op, struct op_layer *l);
 
 /* op.c */
 /* A file in blobs/tmp; *ret_fd is the caller's. */

@@ -28,6 +28,7 @@
 #include "oci/reference.h"
 
 #define RECHECK_MS       1000
+#define WORKER_END_MS    5000
 #define TIDY_NS          (5 * NSEC_PER_SEC)
 #define UNPACK_REASON_NS (5 * NSEC_PER_SEC) /* how long pouch-unpack may take to say why it ended */
 
@@ -631,9 +632,8 @@ static void op_cleanup(struct image_op *op, int status)
     if (op->sock >= 0)
         close(op->sock);
     if (op->worker > 0) {
-        if (!op->done)
-            (void)kill(op->worker, SIGKILL);
-        (void)!spawn_wait(op->worker);
+        /* One that said that it is done has nothing to wait for, if it is itself. */
+        (void)!spawn_wait_or_kill(op->worker, op->done && status >= 0 ? WORKER_END_MS : 0);
     }
     if (status < 0)
         keep_partials(op, status);

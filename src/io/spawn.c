@@ -6,8 +6,10 @@
 #include "io/spawn.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -128,4 +130,14 @@ int spawn_wait(pid_t pid)
         if (errno != EINTR)
             return -errno;
     return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+int spawn_wait_or_kill(pid_t pid, int ms)
+{
+    AUTOFD int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    struct pollfd p = {.fd = pidfd, .events = POLLIN};
+
+    if (pidfd < 0 || poll(&p, 1, ms) != 1)
+        (void)kill(pid, SIGKILL);
+    return spawn_wait(pid);
 }

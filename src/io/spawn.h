@@ -35,3 +35,6 @@ int spawn_program(const struct spawn_params *p, pid_t *ret_pid, struct error *e)
 
 /* Waits for the program's end: exit code, or 128 + signal. -errno. */
 int spawn_wait(pid_t pid) MUST_CHECK;
+
+/* The same for a program that should be ending already: after so many milliseconds it is killed. */
+int spawn_wait_or_kill(pid_t pid, int ms) MUST_CHECK;

@@ -70,7 +70,7 @@ version() {
 
 @test "each program answers --help and --version" {
     local program
-    for program in pouch pouchd pouch-monitor pouch-oci pouch-image pouch-unpack; do
+    for program in pouch pouchd pouch-monitor pouch-oci pouch-image pouch-check pouch-pack pouch-unpack; do
         [ -x "$POUCH_BIN/$program" ] || fail "$program is missing"
         run -0 "$POUCH_BIN/$program" --help
         has "$output" '[Uu]sage'

@@ -323,3 +323,46 @@ back() { with auto; }
     rmdir "$T/small"
     pouchd_start
 }
+
+# spoiled HOW TEXT: a worker that spoils its files like that is caught, and nothing stays.
+spoiled() {
+    echo "$1" >"$T/sabotage"
+    run timeout 60 "$EVIL/pouch" -H "unix://$SOCK" load -i "$POUCH_IMAGES/busybox.docker.tar"
+    is "$status" 1
+    one_line "is not used, as the kernel must not see the file that was made of it: .*$2"
+    is "$(find "$T/evil-root/layers" -mindepth 1)" ''
+    is "$(count)" 0
+}
+
+@test "a worker in strange hands: the kernel sees no file that was not made right" {
+    need_erofs
+    local lib=$POUCH_TOP/build/tests/tools/evil-image.so EVIL=$T/evil program
+    [ -e "$lib" ] || skip "no $lib (a build with sanitizers alone)"
+    case $(ldd "$POUCH_BIN/pouch-image") in *libasan*) skip "sanitizers want to be loaded first" ;; esac
+    pouchd_stop
+    mkdir -p "$EVIL"
+    for program in "$POUCH_BIN"/pouch*; do cp "$program" "$EVIL/"; done
+    mv "$EVIL/pouch-image" "$EVIL/real"
+    printf '#!/bin/sh\nSABOTAGE=$(cat %s) LD_PRELOAD=%s exec %s/real "$@"\n' "$T/sabotage" "$lib" "$EVIL" \
+        >"$EVIL/pouch-image"
+    chmod +x "$EVIL/pouch-image"
+    "$EVIL/pouchd" --root "$T/evil-root" --state "$T/run" --host "unix://$SOCK" \
+        --cgroup-parent "$CGROUP_PARENT" >>"$LOG" 2>&1 3>&- &
+    echo $! >"$T/pouchd.pid"
+    pouchd_wait
+    spoiled feature 'EROFS file has features that are not known here'
+    spoiled reserved 'inode 36: it has a field that is not known'
+    spoiled longer 'something behind its end'
+    spoiled shorter 'is cut off'
+    spoiled loop 'a folder is in two places|its name says another type'
+    # Whoever could still write to the file could change it after all checks.
+    spoiled writer 'somebody still has it open for writing'
+    spoiled map 'somebody still has it open for writing'
+    echo nothing >"$T/sabotage"
+    run -0 pouch load -q -i "$POUCH_IMAGES/busybox.docker.tar"
+    run -0 pouch run --rm --network none busybox echo fine
+    is "$output" fine
+    pouchd_stop
+    rm -rf --one-file-system "$EVIL" "$T/evil-root"
+    pouchd_start
+}

@@ -192,7 +192,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                       (unsigned long long)stats.size);
         abort();
     }
-    if (erofs_reader_open(fd, &reader, &e) < 0 || erofs_reader_check(reader, &e) < 0) {
+    if (erofs_reader_open(fd, &reader, &e) < 0 || erofs_reader_check_own(reader, &e) < 0) {
         (void)fprintf(stderr, "%s\n", error_message(&e));
         abort();
     }

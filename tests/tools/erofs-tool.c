@@ -3,7 +3,7 @@
  * Layers as EROFS files, by hand and by scripts that compare them with other programs' and measure:
  *
  *   erofs-tool write [--no-chunks] [--repeat N] TAR FILE   what it took goes to standard output
- *   erofs-tool check FILE                                  the reader's judgement
+ *   erofs-tool check [--own] FILE                          the reader's judgement; as pouch-check's
  *   erofs-tool list FILE                                   all that is in it, one line each
  *   erofs-tool cat FILE PATH
  */
@@ -191,7 +191,11 @@ static int with_reader(const char *path,
 
 static int run_check(struct erofs_reader *r, const char *arg, struct error *e)
 {
-    return erofs_reader_check(r, e);
+    if (!arg)
+        return erofs_reader_check(r, e);
+    if (erofs_reader_map(r, e) < 0)
+        return -1;
+    return erofs_reader_check_own(r, e);
 }
 
 static int tell_xattr(void *data, const struct layer_xattr *x)
@@ -234,6 +238,8 @@ static int run_cat(struct erofs_reader *r, const char *path, struct error *e)
 
 static int cmd_check(int argc, char **argv)
 {
+    if (argc == 2 && STREQ(argv[0], "--own"))
+        return with_reader(argv[1], run_check, argv[0]);
     return argc == 1 ? with_reader(argv[0], run_check, NULL) : 2;
 }
 

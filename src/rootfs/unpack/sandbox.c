@@ -15,90 +15,20 @@
 #include "rootfs/unpack/sandbox.h"
 
 #include <fcntl.h>
-#include <linux/audit.h>
 #include <linux/capability.h>
-#include <linux/filter.h>
 #include <linux/fs.h>
-#include <linux/seccomp.h>
-#include <sched.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#if defined(__x86_64__)
-#define FILTER_ARCH AUDIT_ARCH_X86_64
-#elif defined(__aarch64__)
-#define FILTER_ARCH AUDIT_ARCH_AARCH64
-#elif defined(__riscv) && __riscv_xlen == 64
-#define FILTER_ARCH AUDIT_ARCH_RISCV64
-#elif defined(__powerpc64__) && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define FILTER_ARCH AUDIT_ARCH_PPC64LE
-#elif defined(__s390x__)
-#define FILTER_ARCH AUDIT_ARCH_S390X
-#endif
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define WITH_SANITIZER 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define WITH_SANITIZER 1
-#endif
-#endif
+#include "rootfs/sandbox.h"
 
 /* More memory than the largest honest layer's folders need. */
-#define MEMORY_MAX ((rlim_t)1 << 30)
+#define MEMORY_MAX ((uint64_t)1 << 30)
 
-static int enter_folder(int root_fd, int *ret_root, struct error *e)
-{
-    AUTOFD int tree = -EBADF;
-    int root;
+static const unsigned capabilities[] = {CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER,   CAP_FSETID,
+                                        CAP_MKNOD, CAP_SETFCAP,      CAP_SYS_ADMIN};
 
-    /* While the fd still belongs to this mount namespace; a detached mount that nobody sees. */
-    tree = open_tree(root_fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
-    if (tree < 0)
-        return error_set_errno(e, errno, "bind the layer's folder");
-    if (unshare(CLONE_NEWNS) < 0)
-        return error_set_errno(e, errno, "take a mount namespace");
-    if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
-        return error_set_errno(e, errno, "make the mount namespace private");
-    /* Over the old root, only to have a place in this namespace; then everything else goes. */
-    if (move_mount(tree, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH) < 0 || fchdir(tree) < 0 ||
-        mount(NULL, ".", NULL, MS_PRIVATE, NULL) < 0)
-        return error_set_errno(e, errno, "mount the layer's folder");
-    if (syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0)
-        return error_set_errno(e, errno, "make the layer's folder the root");
-    (void)close(root_fd);
-    root = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (root < 0 || chdir("/") < 0)
-        return error_set_errno(e, errno, "open the layer's folder");
-    *ret_root = root;
-    return 0;
-}
-
-static int limit_capabilities(struct error *e)
-{
-    static const unsigned keep[] = {CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_FOWNER,   CAP_FSETID,
-                                    CAP_MKNOD, CAP_SETFCAP,      CAP_SYS_ADMIN};
-    struct __user_cap_header_struct head = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct data[2] = {{0}, {0}};
-
-    for (size_t i = 0; i < ARRAY_SIZE(keep); i++) {
-        data[keep[i] / 32].effective |= 1u << (keep[i] % 32);
-        data[keep[i] / 32].permitted |= 1u << (keep[i] % 32);
-    }
-    /* Ends with EINVAL after the last capability this kernel knows. */
-    for (unsigned long cap = 0; prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) == 0; cap++)
-        ;
-    if (syscall(SYS_capset, &head, data) < 0)
-        return error_set_errno(e, errno, "limit capabilities");
-    return 0;
-}
-
-#if defined(FILTER_ARCH) && !defined(WITH_SANITIZER)
 /* Files, memory, and the end. */
 static const int allowed[] = {
     SYS_read,          SYS_write,     SYS_pwrite64,   SYS_splice,       SYS_lseek,
@@ -114,60 +44,28 @@ static const int allowed[] = {
 #endif
 };
 
-static int install_filter(struct error *e)
-{
-    struct sock_filter code[ARRAY_SIZE(allowed) + 16];
-    struct sock_fprog prog = {.filter = code};
-    unsigned n = 0;
-
-    code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-                                             offsetof(struct seccomp_data, arch));
-    code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, FILTER_ARCH, 1, 0);
-    code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
-    code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-                                             offsetof(struct seccomp_data, nr));
-    for (size_t i = 0; i < ARRAY_SIZE(allowed); i++) {
-        /* To the ALLOW at the end; a jump reaches 255 instructions. */
-        unsigned char skip = (unsigned char)(ARRAY_SIZE(allowed) - i - 1 + 5);
-
-        code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)allowed[i],
-                                                 skip, 0);
-    }
-    /* ioctl only for the flags that make files immutable (fs_remove_tree() clears them). */
-    code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 3);
-    code[n++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
-                                             offsetof(struct seccomp_data, args[1]));
-    code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)FS_IOC_GETFLAGS,
-                                             2, 0);
-    code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)FS_IOC_SETFLAGS,
-                                             1, 0);
-    code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS);
-    code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
-    prog.len = (unsigned short)n;
-    if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog, 0, 0) < 0)
-        return error_set_errno(e, errno, "install the system call filter");
-    return 0;
-}
-#else
-static int install_filter(struct error *e)
-{
-    return 0; /* sanitizers need calls of their own; other machines have the first two walls */
-}
-#endif
+/* ioctl only for the flags that make files immutable (fs_remove_tree() clears them). */
+static const struct sandbox_condition conditions[] = {
+    {SYS_ioctl, 1, UINT32_MAX, {(uint32_t)FS_IOC_GETFLAGS, (uint32_t)FS_IOC_SETFLAGS}},
+    {0},
+};
 
 int unpack_sandbox_enter(int root_fd, int *ret_root, struct error *e)
 {
-    int r = enter_folder(root_fd, ret_root, e);
+    const struct sandbox_filter filter = {.allowed = allowed,
+                                          .n = ARRAY_SIZE(allowed),
+                                          .when = conditions};
+    /* While the fd still belongs to this mount namespace; a detached mount that nobody sees. */
+    int tree = open_tree(root_fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH);
+    int r;
 
-#ifndef WITH_SANITIZER
-    const struct rlimit memory = {MEMORY_MAX, MEMORY_MAX};
-
-    if (r == 0 && setrlimit(RLIMIT_AS, &memory) < 0)
-        r = error_set_errno(e, errno, "limit memory");
-#endif
-    if (r == 0 && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-        r = error_set_errno(e, errno, "give up new privileges");
+    if (tree < 0)
+        return error_set_errno(e, errno, "bind the layer's folder");
+    r = sandbox_enter_mount(tree, ret_root, e);
+    (void)close(root_fd);
     if (r == 0)
-        r = limit_capabilities(e);
-    return r < 0 ? r : install_filter(e);
+        r = sandbox_limit_memory(MEMORY_MAX, e);
+    if (r == 0)
+        r = sandbox_limit_capabilities(capabilities, ARRAY_SIZE(capabilities), e);
+    return r < 0 ? r : sandbox_install_filter(&filter, e);
 }

@@ -181,7 +181,7 @@ int erofs_kit_manifest(int fd, bool times, struct buf *out, struct error *e)
 
     t.r = r;
     if (x == 0)
-        x = erofs_reader_check(r, e);
+        x = erofs_reader_check_own(r, e);
     if (x == 0)
         x = erofs_reader_walk(r, tell, &t, e);
     map_free(t.inodes, free);

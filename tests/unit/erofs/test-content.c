@@ -93,7 +93,7 @@ static struct erofs_reader *open_reader(int fd)
     struct erofs_reader *r = NULL;
     struct error e = ERROR_INIT;
 
-    if (erofs_reader_open(fd, &r, &e) < 0 || erofs_reader_check(r, &e) < 0)
+    if (erofs_reader_open(fd, &r, &e) < 0 || erofs_reader_check_own(r, &e) < 0)
         fail_msg("%s", error_message(&e));
     return r;
 }
@@ -557,7 +557,7 @@ static void test_damage(void **state)
         unsigned char byte = (unsigned char)pick(256);
 
         assert_int_equal(pwrite(fd, &byte, 1, at), 1);
-        if (erofs_reader_open(fd, &r, &e) < 0 || erofs_reader_check(r, &e) < 0) {
+        if (erofs_reader_open(fd, &r, &e) < 0 || erofs_reader_check_own(r, &e) < 0) {
             assert_true(e.code != ERR_NONE);
             refused++;
         }

@@ -260,6 +260,20 @@ static void test_spawn(void **state)
     close(six[0]);
 }
 
+static void test_spawn_end(void **state)
+{
+    char *ends[] = {(char *)"sh", (char *)"-c", (char *)"exit 4", NULL};
+    char *stays[] = {(char *)"sleep", (char *)"1000", NULL};
+    struct spawn_params p = {.argv = ends, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1};
+    pid_t pid;
+
+    assert_int_equal(spawn_program(&p, &pid, NULL), 0);
+    assert_int_equal(spawn_wait_or_kill(pid, 100000), 4);
+    p.argv = stays;
+    assert_int_equal(spawn_program(&p, &pid, NULL), 0);
+    assert_int_equal(spawn_wait_or_kill(pid, 10), 128 + SIGKILL);
+}
+
 static void test_spawn_missing(void **state)
 {
     struct error e = ERROR_INIT;
@@ -411,11 +425,17 @@ static void test_stdcopy(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_loop_fd),       cmocka_unit_test(test_loop_pause),
-        cmocka_unit_test(test_loop_timers),   cmocka_unit_test(test_loop_post),
-        cmocka_unit_test(test_loop_signal),   cmocka_unit_test(test_spawn),
-        cmocka_unit_test(test_spawn_missing), cmocka_unit_test(test_pty),
-        cmocka_unit_test(test_fdpass),        cmocka_unit_test(test_fdpass_long_path),
+        cmocka_unit_test(test_loop_fd),
+        cmocka_unit_test(test_loop_pause),
+        cmocka_unit_test(test_loop_timers),
+        cmocka_unit_test(test_loop_post),
+        cmocka_unit_test(test_loop_signal),
+        cmocka_unit_test(test_spawn),
+        cmocka_unit_test(test_spawn_missing),
+        cmocka_unit_test(test_spawn_end),
+        cmocka_unit_test(test_pty),
+        cmocka_unit_test(test_fdpass),
+        cmocka_unit_test(test_fdpass_long_path),
         cmocka_unit_test(test_stdcopy),
     };
 
