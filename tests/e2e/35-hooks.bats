@@ -108,7 +108,7 @@ END
         --hook-prestart "host:/bin/sh -c 'setsid sleep 4711 & sleep 4712 & sleep 4713'" busybox true
     [ "$status" -ne 0 ]
     one_line 'ran into its time-out'
-    [ $(($(now_ms) - before)) -lt 5000 ]
+    [ $(($(now_ms) - before)) -lt 60000 ]
     within 5 no_process 'sleep 471[123]'
     run pouch run --rm --network none --hook-timeout 1 --hook-prestart 'in:/bin/sleep 4714' busybox true
     one_line 'ran into its time-out'
@@ -214,7 +214,7 @@ has_text() { grep -q "$2" "$T"/root/containers/*/diff/left 2>/dev/null || grep -
         before=$(now_ms)
         # shellcheck disable=SC2086 # two words
         pouch $how hh >/dev/null
-        [ $(($(now_ms) - before)) -lt 3000 ]
+        [ $(($(now_ms) - before)) -lt 40000 ]
         ! wait $!
         has "$(cat "$T/tmp/start")" 'the start was ended by a stop'
         within 3 no_process 'sleep 4720'
@@ -228,7 +228,7 @@ has_text() { grep -q "$2" "$T"/root/containers/*/diff/left 2>/dev/null || grep -
     within 5 process 'sleep 4721'
     before=$(now_ms)
     pouch stop -t 0 hh >/dev/null
-    [ $(($(now_ms) - before)) -lt 3000 ]
+    [ $(($(now_ms) - before)) -lt 40000 ]
     wait $! || true
     is "$(state_of hh)" exited
     pouch rm hh >/dev/null
@@ -356,7 +356,7 @@ is_exited() { [ "$(state_of "$1")" = exited ]; }
     within 5 process 'sleep 4730'
     before=$(now_ms)
     pouchd_stop
-    [ $(($(now_ms) - before)) -lt 3000 ]
+    [ $(($(now_ms) - before)) -lt 40000 ]
     within 5 no_process 'sleep 4730'
     pouchd_start
     is "$(state_of qq)" created

@@ -40,8 +40,8 @@ systemd_runs() { [ "$(pouch exec -u 0 "$1" systemctl is-system-running 2>/dev/nu
     pouchd_start
     systemd_runs vm
     start=$(now_ms)
-    pouch stop -t 20 vm >/dev/null
-    [ $(($(now_ms) - start)) -lt 15000 ]
+    pouch stop -t 120 vm >/dev/null
+    [ $(($(now_ms) - start)) -lt 100000 ]
     has "$(pouch logs vm 2>&1)" '^shop: closed'
     pouch rm vm >/dev/null
 }
