@@ -117,9 +117,11 @@ static int write_blobs(struct image_store *s, const struct image_commit *c, stru
     for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(blobs); i++)
         if (blobs[i].digest)
             r = store_exec(s->db, e,
-                           "INSERT OR REPLACE INTO image_blobs (image_id, digest, role, seen) "
-                           "VALUES (?, ?, ?, ?)",
-                           "sssi", c->config, blobs[i].digest, blobs[i].role, time_now_ns());
+                           "INSERT INTO image_blobs (image_id, digest, role, seen, boot) "
+                           "VALUES (?, ?, ?, ?, ?) ON CONFLICT (image_id, digest) DO UPDATE SET "
+                           "role = excluded.role, seen = excluded.seen",
+                           "sssis", c->config, blobs[i].digest, blobs[i].role, time_now_ns(),
+                           s->boot_id);
     if (!c->digest_name)
         return r;
     for (size_t i = 0; r >= 0 && c->blobs && c->blobs[i]; i++)

@@ -411,6 +411,10 @@ static int swap_layer(struct fsck *f, const char *diff_id, const char *fresh, ch
     struct image_trash trash = {0};
     bool runs = layer_runs(s, diff_id);
     struct stat st;
+
+    /* The row is durable: so must be what it names from now on. */
+    if (syncfs(s->layers_fd) < 0)
+        return error_set_errno(e, errno, "cannot write layer %s to disk", diff_id);
     int r = store_begin(s->db, e);
 
     if (r < 0)

@@ -113,6 +113,7 @@ static int collect_blob(struct image_store *s, const char *digest, unsigned *cou
         query_any(s, "SELECT 1 FROM layer_blobs WHERE blob = ?", digest))
         return 0;
     /* Who has a blob that was never stored (its layer came by another) is still worth knowing. */
+    image_durable_removed(s, digest);
     if (unlinkat(s->blobs_fd, path, 0) == 0) {
         (void)!store_exec(s->db, NULL, "DELETE FROM blob_sources WHERE digest = ?", "s", digest);
         ++*count;
@@ -201,9 +202,10 @@ static int delete_image(struct image_store *s, const char *id, bool only_removed
         return 0;
     }
     r = query_strings(s, "SELECT diff_id FROM image_layers WHERE image_id = ?", id, &layers, e);
+    /* The configuration goes first: without it an image that a power cut brings back is none. */
+    strv_push(&blobs, id);
     if (r >= 0)
         r = query_strings(s, "SELECT digest FROM image_blobs WHERE image_id = ?", id, &blobs, e);
-    strv_push(&blobs, id);
     for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(deletes); i++)
         r = store_exec(s->db, e, deletes[i], "s", id);
     if (r < 0) {

@@ -55,6 +55,10 @@ struct image_store {
     struct map *partials; /* digest → struct partial: beginnings of blobs */
     struct map *pins;     /* digest → struct pin: what operations under way rely on */
     struct image_op *ops;
+    /* What a removal took and the disk may still have in its rows (durable.c). */
+    struct map *removed; /* name in layers or digest → uint64_t *: number of the removal */
+    uint64_t removals;
+    bool log_unknown; /* what an earlier pouchd removed is not known */
 
     /* The janitor: removes what a crash left, makes things durable. */
     struct image_trash old_trash; /* found at the start */
@@ -158,6 +162,17 @@ int image_short_names(const struct image_store *s, const char *name, char ***ret
 uint64_t image_stall_timeout(void); /* seconds */
 /* Whether plain HTTP and any certificate may be used with "host[:port]". */
 bool image_is_insecure(char *const *list, const char *domain);
+
+/* durable.c */
+/* The janitor's: syncs what is new and marks its rows. */
+void image_durable_round(struct image_store *s);
+/* A file with this name (in layers, or the digest of a blob) is about to go. */
+void image_durable_removed(struct image_store *s, const char *name);
+/* Begins a transaction in which a file may get this name. */
+int image_durable_begin(struct image_store *s, const char *name, struct error *e) MUST_CHECK;
+/* At the start. Whether a row's files may be torn; rows beside images and layers that are so. */
+bool image_durable_is_lost(const struct image_store *s, const char *boot);
+int image_durable_drop_lost(struct image_store *s, struct error *e) MUST_CHECK;
 
 /* compare.c */
 /* Compares two layers by their names in a folder: 0 the same; 1 not, with what differs (in a) as one

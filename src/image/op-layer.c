@@ -416,7 +416,8 @@ static int finish_layer(struct image_op *op, struct op_layer *l)
     if (r < 0)
         return r;
     /* In a transaction, so that nobody collects the folder between its name and its row. */
-    if ((r = store_begin(s->db, op->e)) < 0)
+    AUTOFREE char *name = image_layer_name(l->diff_id, l->form);
+    if ((r = image_durable_begin(s, name, op->e)) < 0)
         return r;
     r = place_layer(op, l, &trash, &old);
     if (r >= 0) {

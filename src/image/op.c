@@ -150,26 +150,86 @@ struct op_file *op_file_find(struct image_op *op, uint64_t number)
     return NULL;
 }
 
+#define COMPARED_MAX ((off_t)16 << 20)
+
+/* Whether two files have the same bytes; large ones are not looked at. */
+static bool same_content(int a, int b)
+{
+    char of_a[16384], of_b[16384];
+    struct stat st_a, st_b;
+
+    if (fstat(a, &st_a) < 0 || fstat(b, &st_b) < 0 || st_a.st_size != st_b.st_size ||
+        st_a.st_size > COMPARED_MAX)
+        return false;
+    for (off_t at = 0; at < st_a.st_size;) {
+        ssize_t n = pread(a, of_a, sizeof(of_a), at);
+        if (n <= 0 || pread(b, of_b, (size_t)n, at) != n || memcmp(of_a, of_b, (size_t)n) != 0)
+            return false;
+        at += n;
+    }
+    return true;
+}
+
+/*
+ * A blob that is there may belong to an image that the disk has: it is not written over by one that
+ * only the page cache has. 1: it is as good, 0: there is none, or ours is better and on disk now.
+ */
+static int has_blob(struct image_op *op, const struct op_file *f, const char *digest,
+                    const char *path, bool *ret_replace)
+{
+    AUTOFD int there = openat(op->store->blobs_fd, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    AUTOFD int ours = openat(op->store->tmp_fd, f->name, O_RDONLY | O_CLOEXEC);
+
+    *ret_replace = there >= 0;
+    if (there < 0)
+        return 0;
+    if (ours >= 0 && same_content(there, ours))
+        return 1;
+    if (ours < 0 || fdatasync(ours) < 0)
+        return error_set_errno(op->e, errno, "cannot write blob %s to disk", digest);
+    return 0;
+}
+
+/* 1: it has its place, 0: what is there has changed meanwhile. */
+static int place_blob(struct image_op *op, struct op_file *f, const char *digest, const char *path)
+{
+    struct image_store *s = op->store;
+    bool replace = false;
+    int has = has_blob(op, f, digest, path, &replace);
+
+    if (has < 0)
+        return has;
+    /* The pinned blob gets its name while no collection (a transaction) is between looking at the
+     * pins and removing what it found. */
+    int r = image_durable_begin(s, digest, op->e);
+    if (r < 0)
+        return r;
+    if (has)
+        r = faccessat(s->blobs_fd, path, F_OK, 0) == 0 ? unlinkat(s->tmp_fd, f->name, 0) : -EEXIST;
+    else if (renameat2(s->tmp_fd, f->name, s->blobs_fd, path, replace ? 0 : RENAME_NOREPLACE) < 0)
+        r = errno == EEXIST ? -EEXIST
+                            : error_set_errno(op->e, errno, "cannot keep blob %s", digest);
+    if (r < 0) {
+        store_rollback(s->db);
+        return r == -EEXIST ? 0 : r;
+    }
+    free(take_ptr(f->name));
+    r = store_commit(s->db, op->e);
+    return r < 0 ? r : 1;
+}
+
 int op_file_keep(struct image_op *op, struct op_file *f, const char *digest)
 {
     AUTOFREE char *path = image_blob_path(digest);
+    int r = 0;
 
     if (digest_algorithm(digest) == DIGEST_SHA512)
         (void)mkdirat(op->store->blobs_fd, "sha512", 0700);
-    /* The pinned blob gets its name while no collection (a transaction) is between looking at the
-     * pins and removing what it found. */
-    int r = store_begin(op->store->db, op->e);
-    if (r < 0)
-        return r;
-    if (renameat(op->store->tmp_fd, f->name, op->store->blobs_fd, path) < 0)
-        r = error_set_errno(op->e, errno, "cannot keep blob %s", digest);
-    else
-        free(take_ptr(f->name));
-    if (r < 0)
-        store_rollback(op->store->db);
-    else
-        r = store_commit(op->store->db, op->e);
-    return r;
+    for (int tries = 0; r == 0 && tries < 100; tries++)
+        r = place_blob(op, f, digest, path);
+    if (r == 0)
+        r = error_set(op->e, ERR_INTERNAL, "blob %s comes and goes", digest);
+    return r < 0 ? r : 0;
 }
 
 /* --- Messages of the worker ------------------------------------------------------------------------ */

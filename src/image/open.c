@@ -2,11 +2,11 @@
 /*
  * Opening the store: folders, tables, the rest of what a crash left, and the janitor thread.
  *
- * Durability. A pull returns when its files are written and its rows are committed, not when the
- * disk has them: the janitor then calls syncfs() once and marks the rows durable (boot = ''). Rows
- * that a power cut caught before that carry the id of another boot: they are dropped at the next
- * start with their files. So a killed pouchd loses nothing, and a power cut within seconds of a
- * pull loses that image as a whole but never leaves a torn one.
+ * Durability (durable.c). A pull returns when its files are written and its rows are committed, not
+ * when the disk has them: the janitor then calls syncfs() once and marks the rows durable (boot =
+ * ''). Rows that a power cut caught before that carry the id of another boot: they are dropped at
+ * the next start with their files. So a killed pouchd loses nothing, and a power cut within seconds
+ * of a pull loses that image as a whole but never leaves a torn one.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -70,6 +70,9 @@ static const char *const MIGRATIONS[] = {
     "ALTER TABLE layers ADD COLUMN verity TEXT NOT NULL DEFAULT '';",
     /* Why the blob of a layer is kept although blobs are dropped; '': not tried. */
     "ALTER TABLE layers ADD COLUMN journal TEXT NOT NULL DEFAULT '';",
+    /* As in layers and images: documents that came to an image later, archives made for a push. */
+    "ALTER TABLE image_blobs ADD COLUMN boot TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE layer_blobs ADD COLUMN boot TEXT NOT NULL DEFAULT '';",
     NULL,
 };
 
@@ -87,45 +90,6 @@ void image_store_empty_trash(struct image_store *s, struct image_trash *trash)
     }
     strv_free(take_ptr(trash->names));
     strv_free(take_ptr(trash->layers));
-}
-
-/* Rows not yet marked durable, and the newest of each table. */
-struct undurable {
-    int64_t count, layers, images;
-};
-
-static void find_undurable(struct image_store *s, struct undurable *ret)
-{
-    CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
-
-    if (store_query(s->db, &rows, NULL,
-                    "SELECT (SELECT count(*) FROM layers WHERE boot != '') + "
-                    "(SELECT count(*) FROM images WHERE boot != ''), "
-                    "(SELECT max(rowid) FROM layers), (SELECT max(rowid) FROM images)",
-                    "") < 0 ||
-        store_rows_next(&rows, NULL) != 1)
-        return;
-    ret->count = store_col_int(&rows, 0);
-    ret->layers = store_col_int(&rows, 1);
-    ret->images = store_col_int(&rows, 2);
-}
-
-static void janitor_round(struct image_store *s)
-{
-    struct undurable u = {0};
-
-    find_undurable(s, &u);
-    if (u.count == 0)
-        return;
-    /* What is in the tables now has its files written; what comes meanwhile waits. */
-    if (syncfs(s->layers_fd) < 0) {
-        log_warn("cannot sync images to disk", "error=\"%s\"", strerror(errno));
-        return;
-    }
-    (void)!store_exec(s->db, NULL, "UPDATE layers SET boot = '' WHERE boot != '' AND rowid <= ?",
-                      "i", u.layers);
-    (void)!store_exec(s->db, NULL, "UPDATE images SET boot = '' WHERE boot != '' AND rowid <= ?",
-                      "i", u.images);
 }
 
 /* True when it is time to look without being asked: the disk fills with containers' files too, and
@@ -158,7 +122,7 @@ static void *janitor_thread(void *data)
         s->janitor_work = false;
         bool swept = s->swept && !s->closing, gc = swept && s->gc.high > 0;
         pthread_mutex_unlock(&s->lock);
-        janitor_round(s);
+        image_durable_round(s);
         image_partials_trim(s, false);
         if (s->verity)
             image_verity_round(s);
@@ -192,6 +156,8 @@ int image_store_trash_layer(struct image_store *s, const char *name, struct imag
     AUTOFREE char *layer = xasprintf("%s/layers/%s", s->root, name);
     if (renameat(s->layers_fd, name, s->layers_fd, trash) < 0)
         return -errno;
+    if (!strchr(name, '.') || str_has_suffix(name, ".erofs")) /* no temporary one */
+        image_durable_removed(s, name);
     strv_push_take(&list->names, take_ptr(trash));
     if (s->layer_going)
         s->layer_going(s->in_use_data, layer);
@@ -251,7 +217,7 @@ static int check_layers(struct image_store *s, struct map *known, struct error *
         AUTOFREE char *name = image_layer_name(diff_id, STREQ(store_col_str(&rows, 2), "erofs")
                                                             ? IMAGE_LAYER_EROFS
                                                             : IMAGE_LAYER_FOLDER);
-        if ((*boot && !STREQ(boot, s->boot_id)) ||
+        if (image_durable_is_lost(s, boot) ||
             faccessat(s->layers_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
             strv_push(&lost, diff_id);
         else
@@ -268,11 +234,12 @@ static int check_images(struct image_store *s, struct error *e)
 {
     CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
     AUTOPTR(strv) char **lost = NULL;
-    int r = store_query(s->db, &rows, e,
-                        "SELECT id, (boot != '' AND boot != ?) OR EXISTS (SELECT 1 FROM "
-                        "image_layers l WHERE l.image_id = id AND l.diff_id NOT IN "
-                        "(SELECT diff_id FROM layers)) FROM images",
-                        "s", s->boot_id);
+    int r =
+        store_query(s->db, &rows, e,
+                    "SELECT id, (boot != '' AND boot NOT LIKE ? || '%') OR EXISTS (SELECT 1 FROM "
+                    "image_layers l WHERE l.image_id = id AND l.diff_id NOT IN "
+                    "(SELECT diff_id FROM layers)) FROM images",
+                    "s", s->boot_id);
     if (r < 0)
         return r;
     while ((r = store_rows_next(&rows, e)) > 0) {
@@ -305,6 +272,8 @@ static int recover(struct image_store *s, struct error *e)
     if (r >= 0)
         clear_layers(s, known);
     map_free(known, NULL);
+    if (r >= 0)
+        r = image_durable_drop_lost(s, e);
     return r < 0 ? r : check_images(s, e);
 }
 
@@ -361,6 +330,8 @@ int image_store_open(const struct image_store_params *p, struct image_store **re
     s->cache = map_new();
     s->flights = map_new();
     s->pins = map_new();
+    s->removed = map_new();
+    s->log_unknown = true;
     s->partials = map_new();
     s->uses = map_new();
     if (p->gc)
@@ -411,6 +382,7 @@ void image_store_close(struct image_store *s)
     map_free(s->cache, NULL);
     map_free(s->flights, free);
     map_free(s->pins, free);
+    map_free(s->removed, free);
     map_free(s->uses, free);
     json_free(&image_gc_config_json, &s->gc);
     for (int i = 0; i < 3; i++) {

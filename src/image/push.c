@@ -416,9 +416,11 @@ static int on_compressed(struct image_op *op, struct push *p, const struct worke
     if (r >= 0)
         r = store_exec(p->store->db, op->e,
                        "INSERT OR REPLACE INTO layer_blobs (diff_id, compression, level, blob, "
-                       "media_type, blob_size) VALUES (?, ?, ?, ?, ?, ?)",
-                       "ssissi", m->diff_id, push_compression_name(to), p->params->level, m->digest,
-                       push_layer_type(to, false), (int64_t)m->size);
+                       "media_type, blob_size, boot) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                       "ssissis", m->diff_id, push_compression_name(to), p->params->level,
+                       m->digest, push_layer_type(to, false), (int64_t)m->size, p->store->boot_id);
+    if (r >= 0)
+        image_store_wake_janitor(p->store);
     flight_end(p, key);
     return r < 0 ? r : 0;
 }

@@ -3,11 +3,14 @@
 #include "store/store.h"
 
 #include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/map.h"
@@ -259,6 +262,18 @@ void store_rollback(struct store *s)
 {
     (void)store_exec(s, NULL, "ROLLBACK", "");
     (void)pthread_mutex_unlock(&s->mutex);
+}
+
+int store_sync(struct store *s, struct error *e)
+{
+    AUTOFREE char *path = xasprintf("%s-wal", sqlite3_db_filename(s->db, "main"));
+    AUTOFD int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0 && errno == ENOENT)
+        return 0; /* all is in the database, which SQLite has synced */
+    if (fd < 0 || fdatasync(fd) < 0)
+        return error_set_errno(e, errno, "cannot write %s to disk", path);
+    return 0;
 }
 
 static int module_version(struct store *s, const char *module, int64_t *ret, struct error *e)

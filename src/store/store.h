@@ -36,6 +36,9 @@ int store_begin(struct store *s, struct error *e) MUST_CHECK;
 int store_commit(struct store *s, struct error *e) MUST_CHECK;
 void store_rollback(struct store *s);
 
+/* Waits until the disk has every transaction that was committed. Not inside of one. */
+int store_sync(struct store *s, struct error *e) MUST_CHECK;
+
 /*
  * Runs one statement. `types` describes the arguments bound to its ?s in order:
  * s (const char *, NULL allowed), i (int64_t), b (const void *, size_t).

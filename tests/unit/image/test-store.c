@@ -32,6 +32,32 @@ struct fixture {
     char used_image[128]; /* … for this image */
 };
 
+/* The disk as the store sees it: what is done during a syncfs(), and how often the log was synced. */
+static void (*_Atomic during_sync)(void *data);
+static void *during_sync_data;
+static int log_syncs;
+
+int syncfs(int fd)
+{
+    void (*f)(void *) = during_sync;
+
+    (void)fd;
+    if (f)
+        f(during_sync_data);
+    return 0;
+}
+
+int fdatasync(int fd)
+{
+    AUTOFREE char *link = xasprintf("/proc/self/fd/%d", fd);
+    char path[256] = "";
+
+    (void)!readlink(link, path, sizeof(path) - 1);
+    if (str_has_suffix(path, "-wal"))
+        log_syncs++;
+    return 0;
+}
+
 static enum image_use in_use(void *data, const char *id, char container[65])
 {
     struct fixture *f = data;
@@ -425,6 +451,129 @@ static void test_power_cut(void **state)
     assert_int_equal(image_count(f->s), 0);
 }
 
+/* The first column of a query. */
+static char *ask(struct fixture *f, const char *sql)
+{
+    CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
+
+    assert_true(store_query(f->db, &rows, NULL, sql, "") >= 0);
+    return store_rows_next(&rows, NULL) == 1 ? xstrdup(store_col_str(&rows, 0)) : NULL;
+}
+
+/* The second sync: whether b was taken for durable before it. */
+static _Atomic int second_sync;
+
+static void look_at_b(void *data)
+{
+    AUTOFREE char *waits = ask(data, "SELECT (SELECT count(*) FROM layers WHERE boot != '') + "
+                                     "(SELECT count(*) FROM images WHERE boot != '')");
+
+    during_sync = NULL;
+    second_sync = STREQ(waits, "2") ? 1 : -1;
+}
+
+/* While the disk takes image a, a is removed and b comes: b's rows get the numbers of a's. */
+static void replace_image(void *data)
+{
+    struct fixture *f = data;
+    AUTOFREE char *a = ask(f, "SELECT id FROM images");
+
+    if (!a)
+        return; /* only its layer is there yet */
+    during_sync = look_at_b;
+    assert_int_equal(image_store_delete(f->s, a, NULL), 0);
+    AUTOFREE char *b = add_image(f, "b", "docker.io/library/b:latest", NULL);
+    assert_non_null(b);
+}
+
+static void test_durable_by_the_sync_after(void **state)
+{
+    struct fixture *f = *state;
+
+    second_sync = 0;
+    during_sync_data = f;
+    during_sync = replace_image;
+    AUTOFREE char *a = add_image(f, "a", "docker.io/library/a:latest", NULL);
+    assert_non_null(a);
+    for (int i = 0; i < 5000 && !second_sync; i++)
+        usleep(1000);
+    during_sync = NULL;
+    assert_int_equal(second_sync, 1);
+}
+
+/* A name of a durable row is taken again only when the disk has the removal. */
+static void test_names_again(void **state)
+{
+    struct fixture *f = *state;
+    AUTOFREE char *id = add_image(f, "a", "docker.io/library/x:latest", NULL);
+    AUTOFREE char *a = letter_digest('a');
+
+    close_store(f);
+    open_store(f);
+    log_syncs = 0;
+    /* What an earlier pouchd removed is not known: once. */
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(image_durable_begin(f->s, "anything", NULL), 0);
+        store_rollback(f->db);
+        assert_int_equal(log_syncs, 1);
+    }
+    assert_int_equal(image_store_delete(f->s, id, NULL), 0);
+    assert_int_equal(image_durable_begin(f->s, "anything", NULL), 0);
+    store_rollback(f->db);
+    assert_int_equal(log_syncs, 1);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(image_durable_begin(f->s, digest_hex(a), NULL), 0);
+        store_rollback(f->db);
+        assert_int_equal(log_syncs, 2);
+    }
+}
+
+/* Documents and archives that came later to what the disk has: they alone are lost. */
+static void test_lost_documents(void **state)
+{
+    struct fixture *f = *state;
+    AUTOFREE char *index = letter_digest('I'), *layer = letter_digest('a');
+    AUTOFREE char *id = add_image(f, "a", "docker.io/library/x:latest", NULL);
+    AUTOFREE char *left = NULL;
+
+    close_store(f);
+    open_store(f);
+    char *layers[] = {layer, NULL};
+    const struct image_commit c = {.config = id,
+                                   .manifest = index,
+                                   .top = index,
+                                   .digest_name = "localhost:5000/a/x",
+                                   .layers = layers};
+    bool is_new;
+    assert_int_equal(image_store_commit(f->s, &c, &is_new, NULL), 0);
+    left = ask(f, "SELECT count(*) FROM image_blobs WHERE digest IN (SELECT id FROM images) AND "
+                  "boot = ''");
+    assert_string_equal(left, "1"); /* what the disk had, it has */
+    assert_int_equal(store_exec(f->db, NULL,
+                                "INSERT INTO layer_blobs (diff_id, compression, level, blob, "
+                                "media_type, blob_size, boot) VALUES (?, 'zstd', 0, 'x', 'y', 1, "
+                                "'b')",
+                                "s", layer),
+                     1);
+    close_store(f);
+    AUTOFREE char *path = xasprintf("%s/pouch.db", f->root);
+    assert_int_equal(store_open(path, &f->db, NULL), 0);
+    assert_int_equal(store_exec(f->db, NULL, "UPDATE image_blobs SET boot = 'b+' WHERE digest = ?",
+                                "s", index),
+                     1);
+    assert_int_equal(store_exec(f->db, NULL, "UPDATE layer_blobs SET boot = 'b'", ""), 1);
+    store_close(f->db);
+    open_store(f);
+    struct image *img = NULL;
+    assert_int_equal(image_resolve(f->s, "x", &img, NULL), 0);
+    assert_string_equal(img->id, id);
+    image_unref(img);
+    left = ask(f,
+               "SELECT (SELECT count(*) FROM image_digests) + (SELECT count(*) FROM layer_blobs) "
+               "+ (SELECT count(*) FROM image_blobs WHERE role = 'manifest')");
+    assert_string_equal(left, "0");
+}
+
 /* What push and save read: documents by role, the archive of a layer, who has a blob. */
 static void test_blobs(void **state)
 {
@@ -638,11 +787,15 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_resolve),      T(test_ambiguous),     T(test_tag_moves),
-        T(test_remove_rules), T(test_remove_in_use), T(test_held),
-        T(test_pinned),       T(test_recovery),      T(test_power_cut),
-        T(test_blobs),        T(test_gc_order),      T(test_gc_keeps),
-        T(test_gc_min_age),   T(test_gc_config),     T(test_delete_only_removed),
+        T(test_resolve),       T(test_ambiguous),
+        T(test_tag_moves),     T(test_remove_rules),
+        T(test_remove_in_use), T(test_held),
+        T(test_pinned),        T(test_recovery),
+        T(test_power_cut),     T(test_durable_by_the_sync_after),
+        T(test_names_again),   T(test_lost_documents),
+        T(test_blobs),         T(test_gc_order),
+        T(test_gc_keeps),      T(test_gc_min_age),
+        T(test_gc_config),     T(test_delete_only_removed),
     };
 #undef T
 
