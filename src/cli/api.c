@@ -378,7 +378,7 @@ static int send_file(struct http_conn *c, int fd, struct error *e)
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            return error_set_errno(e, errno, "reading the file failed");
+            return error_set_errno(e, errno, "cannot read what is to be sent");
         r = http_conn_write_chunk(c, data, (size_t)n, e);
         if (r == -EPIPE) /* refused early: the answer says why */
             return 0;

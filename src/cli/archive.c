@@ -18,16 +18,19 @@
 
 /* --- Where the archive goes ------------------------------------------------------------------- */
 
-/* A file is made beside its name and gets it when it is whole; devices and pipes are written to. */
+/* A file gets its name when it is whole; until then it has none, so that nothing of it stays however
+ * this process ends, or on file systems without such files another beside it. Devices and pipes are
+ * written to. */
 struct target {
     const char *path; /* NULL: standard output */
     char *temporary;
+    bool named; /* temporary is there */
     int fd;
 };
 
 static void target_done(struct target *t)
 {
-    if (t->temporary)
+    if (t->named)
         (void)unlink(t->temporary);
     free(t->temporary);
     if (t->path && t->fd >= 0)
@@ -53,19 +56,30 @@ static int target_open(struct target *t, const char *path, const char *what, str
         return t->fd < 0 ? error_set_errno(e, errno, "open %s", path) : 0;
     }
     t->temporary = xasprintf("%s.%ld.part", path, (long)getpid());
+    const char *slash = strrchr(path, '/');
+    AUTOFREE char *folder = slash ? xstrndup(path, (size_t)(slash - path) + 1) : xstrdup(".");
+    t->fd = open(folder, O_WRONLY | O_TMPFILE | O_CLOEXEC, 0600);
+    if (t->fd >= 0)
+        return 0;
     t->fd = open(t->temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (t->fd < 0) {
-        free(take_ptr(t->temporary));
+    if (t->fd < 0)
         return error_set_errno(e, errno, "create %s", path);
-    }
+    t->named = true;
     return 0;
 }
 
 static int target_finish(struct target *t, struct error *e)
 {
-    if (t->temporary && rename(t->temporary, t->path) < 0)
+    AUTOFREE char *self = xasprintf("/proc/self/fd/%d", t->fd);
+
+    if (!t->temporary)
+        return 0;
+    if (!t->named && linkat(AT_FDCWD, self, AT_FDCWD, t->temporary, AT_SYMLINK_FOLLOW) < 0)
         return error_set_errno(e, errno, "write %s", t->path);
-    free(take_ptr(t->temporary));
+    t->named = true;
+    if (rename(t->temporary, t->path) < 0)
+        return error_set_errno(e, errno, "write %s", t->path);
+    t->named = false;
     return 0;
 }
 

@@ -213,7 +213,8 @@ const struct option_def create_option_table[] = {
     OPT(CO, quiet, "quiet", 'q', OPTION_BOOL, NULL, "Suppress the pull output"),
     OPT(CO, cidfile, "cidfile", 0, OPTION_STR, NULL, "Write the container ID to the file",
         .complete = COMPLETE_FILE),
-    OPT_REFUSED("disable-content-trust", OPTION_BOOL, "content trust is not built yet"),
+    OPT_REFUSED_BUT("disable-content-trust", OPTION_BOOL, "true",
+                    "there is no Notary; signatures are checked by policy, see 'pouch trust'"),
 
     OPT(CO, initscript, "initscript", 0, OPTION_STR, NULL,
         "Run /PATH ARGS in a rich container before its init (needs --rich)"),

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/alloc.h"
 #include "base/str.h"
 #include "base/time.h"
 #include "cli/cli.h"
@@ -41,21 +42,23 @@ static const struct formatter_field fields[] = {
 };
 
 /* Tabs become blanks; cut behind `max` characters with "…" in the last place. */
-static void shorten(const char *text, size_t max, bool cut, char *out, size_t size)
+static char *shorten(const char *text, size_t max, bool cut)
 {
-    size_t n = 0, chars = 0;
+    char *out = xstrdup(text);
+    size_t chars = 0;
 
-    for (; *text && n + 8 < size; text++) {
-        bool begins = ((unsigned char)*text & 0xc0) != 0x80;
+    for (char *p = out; *p; p++) {
+        bool begins = ((unsigned char)*p & 0xc0) != 0x80;
 
-        if (begins && cut && chars == max - 1 && strlen(text) > 1) {
-            (void)snprintf(out + n, size - n, "…");
-            return;
+        if (begins && cut && chars == max - 1 && strlen(p) > 1) {
+            AUTOFREE char *whole = out;
+            return xasprintf("%.*s…", (int)(p - whole), whole);
         }
         chars += begins;
-        out[n++] = *text == '\t' ? ' ' : *text;
+        if (*p == '\t')
+            *p = ' ';
     }
-    out[n] = '\0';
+    return out;
 }
 
 static int history_row(struct formatter *f, const struct json_value *v,
@@ -65,7 +68,7 @@ static int history_row(struct formatter *f, const struct json_value *v,
     int64_t size = json_value_int(json_value_get(v, "Size"));
     const char *id = jstr(v, "Id");
     char shown[80], since[UNITS_MAX + 8] = "N/A", at[64] = "", text[UNITS_MAX];
-    char by[4096], comment[4096], took[UNITS_MAX];
+    char took[UNITS_MAX];
     time_t when = (time_t)created;
     struct tm tm;
 
@@ -75,7 +78,10 @@ static int history_row(struct formatter *f, const struct json_value *v,
     if (!strftime(at, sizeof at, "%Y-%m-%dT%H:%M:%S%z", &tm))
         at[0] = '\0';
     size_t len = strlen(at);
-    if (len > 2 && len + 1 < sizeof at) { /* +0100 → +01:00 */
+    if (tm.tm_gmtoff == 0) {
+        at[len > 5 ? len - 5 : 0] = 'Z';
+        at[len > 5 ? len - 4 : 0] = '\0';
+    } else if (len > 2 && len + 1 < sizeof at) { /* +0100 → +01:00 */
         memmove(at + len - 1, at + len - 2, 3);
         at[len - 2] = ':';
     }
@@ -87,8 +93,8 @@ static int history_row(struct formatter *f, const struct json_value *v,
         (void)units_size(size, text);
     else
         (void)snprintf(text, sizeof text, "%lld", (long long)size);
-    shorten(jstr(v, "CreatedBy"), BY_MAX, !o->no_trunc, by, sizeof by);
-    shorten(jstr(v, "Comment"), COMMENT_MAX, !o->no_trunc, comment, sizeof comment);
+    AUTOFREE char *by = shorten(jstr(v, "CreatedBy"), BY_MAX, !o->no_trunc);
+    AUTOFREE char *comment = shorten(jstr(v, "Comment"), COMMENT_MAX, !o->no_trunc);
     const char *values[] = {shown, o->human ? since : at, at, by, text, comment, NULL};
     return formatter_row(f, values, NULL, e);
 }

@@ -48,7 +48,8 @@ static const struct option_def pull_option_table[] = {
     OPT(struct pull_options, platform, "platform", 0, OPTION_STR, NULL,
         "Set platform if server is multi-platform capable"),
     OPT(struct pull_options, quiet, "quiet", 'q', OPTION_BOOL, NULL, "Suppress verbose output"),
-    OPT_REFUSED("disable-content-trust", OPTION_BOOL, "content trust is not built yet"),
+    OPT_REFUSED_BUT("disable-content-trust", OPTION_BOOL, "true",
+                    "there is no Notary; signatures are checked by policy, see 'pouch trust'"),
     OPT_END,
 };
 
@@ -255,19 +256,25 @@ static int images_row(struct formatter *f, const struct image_texts *t, const ch
     return formatter_row(f, values, NULL, e);
 }
 
-/* The digest by which the repository knows the image, or "<none>". */
-static const char *digest_of(const struct json_value *image, const char *repository)
+/* A row for each digest by which the repository knows the image; one when none is shown or there is
+ * none. */
+static int tag_rows(struct formatter *f, const struct image_texts *t,
+                    const struct json_value *image, const char *repository, const char *tag,
+                    bool each_digest, struct error *e)
 {
-    const struct json_value *list = json_value_get(image, "RepoDigests");
-    size_t len = strlen(repository);
+    const struct json_value *digests = json_value_get(image, "RepoDigests");
+    size_t len = strlen(repository), rows = 0;
+    int r = 0;
 
-    for (size_t i = 0; i < json_value_len(list); i++) {
-        const char *d = json_value_str(json_value_at(list, i));
+    for (size_t i = 0; r == 0 && i < json_value_len(digests) && (each_digest || !rows); i++) {
+        const char *d = json_value_str(json_value_at(digests, i));
 
-        if (d && !strncmp(d, repository, len) && d[len] == '@')
-            return d + len + 1;
+        if (!d || strncmp(d, repository, len) || d[len] != '@')
+            continue;
+        r = images_row(f, t, repository, tag, d + len + 1, e);
+        rows++;
     }
-    return "<none>";
+    return rows ? r : images_row(f, t, repository, tag, "<none>", e);
 }
 
 /* A row for each tag; one for an image that has none. */
@@ -288,7 +295,7 @@ static int images_rows(struct formatter *f, const struct json_value *image,
         if (!name || STREQ(name, "<none>:<none>"))
             continue;
         image_split(name, &repository, &tag);
-        r = images_row(f, &t, repository, tag ? tag : "<none>", digest_of(image, repository), e);
+        r = tag_rows(f, &t, image, repository, tag ? tag : "<none>", o->digests, e);
         rows++;
     }
     if (r == 0 && !rows) {

@@ -195,6 +195,8 @@ static int set_value(const struct option_def *o, const char *value, void *option
     if (o->refused) {
         AUTOFREE char *name = display_name(o);
 
+        if (o->initial && STREQ(value, o->initial))
+            return 0;
         return error_set(e, ERR_INVALID, "%s is not supported: %s", name, o->refused);
     }
     switch (o->kind) {

@@ -74,6 +74,11 @@ struct option_def {
     {                                                                                              \
         .name = (name_), .kind = (kind_), .refused = (reason), .hidden = true                      \
     }
+/* One value, which says what is so anyway, is taken; all others are refused. */
+#define OPT_REFUSED_BUT(name_, kind_, value_, reason)                                              \
+    {                                                                                              \
+        .name = (name_), .kind = (kind_), .initial = (value_), .refused = (reason), .hidden = true \
+    }
 #define OPT_INCLUDE(table)                                                                         \
     {                                                                                              \
         .name = "", .kind = OPTION_INCLUDE, .include = (table)                                     \

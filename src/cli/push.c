@@ -31,7 +31,8 @@ static const struct option_def push_option_table[] = {
     OPT(PO, platform, "platform", 0, OPTION_STR, NULL,
         "Push the image of this platform of a multi-platform image"),
     OPT(PO, quiet, "quiet", 'q', OPTION_BOOL, NULL, "Suppress verbose output"),
-    OPT_REFUSED("disable-content-trust", OPTION_BOOL, "content trust is not built yet"),
+    OPT_REFUSED_BUT("disable-content-trust", OPTION_BOOL, "true",
+                    "there is no Notary; signatures are checked by policy, see 'pouch trust'"),
     OPT_END,
 };
 
