@@ -419,6 +419,9 @@ int image_manifest_annotate(struct image_store *s, const char *list, const char 
  * the members' manifests too. JSON is appended to out. */
 int image_manifest_inspect(struct image_store *s, const struct image_manifest_params *p,
                            bool verbose, struct buf *out, struct error *e) MUST_CHECK;
+/* What the registry has under the name, whatever lists are here: Docker's DistributionInspect. */
+int image_manifest_distribution(struct image_store *s, const struct image_manifest_params *p,
+                                struct buf *out, struct error *e) MUST_CHECK;
 /* Brings the members into the list's repository, then the list. The last line of progress is its
  * digest. purge: forgets the list afterwards. */
 int image_manifest_push(struct image_store *s, const struct image_manifest_params *p, bool purge,

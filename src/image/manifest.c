@@ -422,6 +422,41 @@ int image_manifest_inspect(struct image_store *s, const struct image_manifest_pa
     return 0;
 }
 
+int image_manifest_distribution(struct image_store *s, const struct image_manifest_params *p,
+                                struct buf *out, struct error *e)
+{
+    CLEANUP(oci_reference_done) struct oci_reference ref = {0};
+    CLEANUP(oci_platform_done) struct oci_platform platform = {0};
+    CLEANUP(oci_index_done) struct oci_index index = {0};
+    CLEANUP(lookup_done) struct lookup l = {0};
+    AUTOFREE char *name = NULL;
+    struct jsonw w = {.out = out};
+    int r = full_name(p->list, &ref, &name, e);
+
+    if (r >= 0)
+        r = look_up(s, &ref, p, &l, e);
+    if (r >= 0 && !STREQ(l.state, "manifest"))
+        r = oci_index_parse(l.text, l.size, &index, e);
+    if (r < 0)
+        return r;
+    const struct oci_descriptor d = {.media_type = l.media_type,
+                                     .digest = l.digest,
+                                     .size = l.size};
+    const struct oci_descriptor *members = index.manifests.items;
+    jsonw_begin(&w, NULL);
+    jsonw_obj(&w, "Descriptor", &oci_descriptor_json, &d);
+    jsonw_list_begin(&w, "Platforms");
+    if (!str_is_empty(l.platform) && oci_platform_parse(l.platform, &platform, NULL) >= 0)
+        jsonw_obj(&w, NULL, &oci_platform_json, &platform);
+    for (size_t i = 0; i < index.manifests.len; i++)
+        if (members[i].platform)
+            jsonw_obj(&w, NULL, &oci_platform_json, members[i].platform);
+    jsonw_list_end(&w);
+    jsonw_end(&w);
+    (void)buf_putc(out, '\n');
+    return 0;
+}
+
 /* --- Push ------------------------------------------------------------------------------------------------------ */
 
 struct list_push {

@@ -22,6 +22,9 @@ int image_tag(struct image_store *s, const char *source, const char *repo, const
         return r;
     if (ref.digest)
         return error_set(e, ERR_INVALID, "refusing to create a tag with a digest reference");
+    if (STREQ(ref.path, "library/sha256") || STREQ(ref.path, "library/sha512"))
+        return error_set(e, ERR_INVALID,
+                         "refusing to create an ambiguous tag using digest algorithm as name");
     if (!str_is_empty(tag)) {
         if (!oci_tag_is_valid(tag))
             return error_set(e, ERR_INVALID, "invalid tag format: \"%.150s\"", tag);

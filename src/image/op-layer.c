@@ -100,6 +100,21 @@ static int protocol_error(struct image_op *op, const char *what)
     return error_set(op->e, ERR_INTERNAL, "the image worker broke its rules: %s", what);
 }
 
+/* Nothing is to be done for it. A conversion wants it in the form of new layers. */
+static bool is_there(const struct image_op *op, const struct op_layer *l)
+{
+    enum image_layer_form form;
+
+    return image_store_layer_form(op->store, l->diff_id, &form) == 0 &&
+           (!op->params->convert || form == op->store->layer_form);
+}
+
+/* It is brought whether it is there or not. */
+static bool taken_again(const struct image_op *op, const struct op_layer *l)
+{
+    return l->diff_id && (op->params->check || strv_contains(op->params->refetch, l->diff_id));
+}
+
 int op_layer_plan(struct image_op *op, const struct worker_msg *m)
 {
     if (m->index != op->nlayers || op->nlayers >= OP_LAYERS_MAX)
@@ -120,9 +135,11 @@ int op_layer_plan(struct image_op *op, const struct worker_msg *m)
         op_pin(op, l->diff_id);
     if (l->digest)
         op_pin(op, l->digest);
-    return STREQ(op->params->start->op, "pull")
-               ? op_progress(op, l->short_id, "Pulling fs layer", 0, 0)
-               : 0;
+    if (!STREQ(op->params->start->op, "pull"))
+        return 0;
+    /* In the order of the layers; the pin keeps what is there. */
+    l->told = l->diff_id && !taken_again(op, l) && is_there(op, l);
+    return op_progress(op, l->short_id, l->told ? "Already exists" : "Pulling fs layer", 0, 0);
 }
 
 static struct op_layer *find_layer(struct image_op *op, uint64_t index)
@@ -245,24 +262,14 @@ static int have_layer(struct image_op *op, struct op_layer *l, const char *statu
 
     l->state = LAYER_READY;
     int r = op_reply(op, &m, NULL, 0);
-    return r < 0 ? r : op_progress(op, l->short_id, status, 0, 0);
-}
-
-/* Nothing is to be done for it. A conversion wants it in the form of new layers. */
-static bool is_there(const struct image_op *op, const struct op_layer *l)
-{
-    enum image_layer_form form;
-
-    return image_store_layer_form(op->store, l->diff_id, &form) == 0 &&
-           (!op->params->convert || form == op->store->layer_form);
+    return r < 0 || l->told ? r : op_progress(op, l->short_id, status, 0, 0);
 }
 
 /* Decides what becomes of a layer the worker asks for. */
 static int try_layer(struct image_op *op, struct op_layer *l)
 {
     bool waited = l->state == LAYER_WAITING;
-    bool again = l->diff_id &&
-                 (op->params->check || strv_contains(op->params->refetch, l->diff_id));
+    bool again = taken_again(op, l);
 
     if (!l->diff_id)
         return start_layer(op, l);
@@ -271,6 +278,7 @@ static int try_layer(struct image_op *op, struct op_layer *l)
     if (!flight_begin(op, l)) {
         l->state = LAYER_WAITING;
         l->counts = true;
+        l->told = false;
         return waited ? 0 : op_progress(op, l->short_id, "Waiting", 0, 0);
     }
     if (again || !is_there(op, l))

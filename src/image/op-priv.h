@@ -33,6 +33,7 @@ struct op_layer {
     pid_t unpack; /* 0: not running */
     pid_t check;  /* pouch-check, of a file that is whole */
     int report_fd;
+    bool told;     /* progress has said that it is there */
     bool counts;   /* in the sum: it was not there from the beginning */
     uint64_t came; /* bytes of its blob */
     struct rate_meter meter;

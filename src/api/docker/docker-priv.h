@@ -38,9 +38,14 @@ void encode_exec(const struct exec_view *v, struct buf *out);
 /* manifest: NULL when the store has none; manifests: they were asked for. */
 void encode_image(const struct image *img, const struct image_manifest *manifest, bool manifests,
                   unsigned version, struct buf *out);
-/* shared, containers: -1 when they were not computed; manifest: or NULL. */
-void encode_image_summary(struct jsonw *w, const struct image *img, unsigned version,
-                          int64_t shared, int64_t containers,
+/* Some of an image's names. */
+struct image_names {
+    char **tags, **digests;
+    bool any;
+};
+/* names: NULL is all; shared, containers: -1 when they were not computed; manifest: or NULL. */
+void encode_image_summary(struct jsonw *w, const struct image *img, const struct image_names *names,
+                          unsigned version, int64_t shared, int64_t containers,
                           const struct image_manifest *manifest);
 /* "Descriptor", and "Manifests" when `manifests`; nothing without a manifest. */
 void encode_manifest(struct jsonw *w, const struct image *img, const struct image_manifest *m,
@@ -124,6 +129,7 @@ void api_manifest_inspect(struct http_request *req, void *ctx);
 void api_manifest_list(struct http_request *req, void *ctx);
 void api_manifest_push(struct http_request *req, void *ctx);
 void api_manifest_remove(struct http_request *req, void *ctx);
+void api_distribution_inspect(struct http_request *req, void *ctx);
 
 /* push.c */
 void api_image_push(struct http_request *req, void *ctx);

@@ -475,14 +475,15 @@ void encode_image(const struct image *img, const struct image_manifest *manifest
     (void)buf_putc(out, '\n');
 }
 
-void encode_image_summary(struct jsonw *w, const struct image *img, unsigned version,
-                          int64_t shared, int64_t containers, const struct image_manifest *manifest)
+void encode_image_summary(struct jsonw *w, const struct image *img, const struct image_names *names,
+                          unsigned version, int64_t shared, int64_t containers,
+                          const struct image_manifest *manifest)
 {
     jsonw_begin(w, NULL);
     jsonw_str(w, "Id", img->id);
     jsonw_str(w, "ParentId", "");
-    jsonw_strv(w, "RepoTags", img->repo_tags);
-    jsonw_strv(w, "RepoDigests", img->repo_digests);
+    jsonw_strv(w, "RepoTags", names ? names->tags : img->repo_tags);
+    jsonw_strv(w, "RepoDigests", names ? names->digests : img->repo_digests);
     jsonw_int(w, "Created", img->doc.created / NSEC_PER_SEC);
     jsonw_uint(w, "Size", img->size);
     jsonw_int(w, "SharedSize", shared);

@@ -12,27 +12,44 @@
 
 /* --- The list and its filters ---------------------------------------------------------------------- */
 
-/* `reference`: a pattern for "name" or "name:tag". */
-static bool tag_matches(const char *tag, const char *pattern)
+/* `reference`: a pattern for "name", "name:tag" or "name@digest". */
+static bool name_matches(const char *full, char *const *patterns)
 {
-    const char *colon = strrchr(tag, ':');
-    AUTOFREE char *name = NULL;
+    const char *end = strchr(full, '@');
 
-    if (fnmatch(pattern, tag, FNM_PATHNAME) == 0)
-        return true;
-    if (!colon || strchr(colon, '/'))
-        return false;
-    name = xstrndup(tag, (size_t)(colon - tag));
-    return fnmatch(pattern, name, FNM_PATHNAME) == 0;
+    if (!end && (end = strrchr(full, ':')) && strchr(end, '/'))
+        end = NULL;
+    AUTOFREE char *name = end ? xstrndup(full, (size_t)(end - full)) : NULL;
+    for (; *patterns; patterns++)
+        if (fnmatch(*patterns, full, FNM_PATHNAME) == 0 ||
+            (name && fnmatch(*patterns, name, FNM_PATHNAME) == 0))
+            return true;
+    return false;
 }
 
-static bool any_reference_matches(const struct image *img, char *const *patterns)
+/* Those names that match; all without patterns. The texts are the image's. */
+static struct image_names names_wanted(const struct image *img, char *const *patterns)
 {
-    for (; *patterns; patterns++)
-        for (char **t = img->repo_tags; t && *t; t++)
-            if (tag_matches(*t, *patterns))
-                return true;
-    return false;
+    char **lists[2] = {img->repo_tags, img->repo_digests};
+    struct image_names ret = {0};
+
+    for (size_t i = 0; i < 2; i++) {
+        char **list = xcalloc(strv_len(lists[i]) + 1, sizeof(char *));
+        size_t n = 0;
+
+        for (char **t = lists[i]; t && *t; t++)
+            if (!patterns || name_matches(*t, patterns))
+                list[n++] = *t;
+        ret.any = ret.any || n > 0;
+        *(i == 0 ? &ret.tags : &ret.digests) = list;
+    }
+    return ret;
+}
+
+static void names_done(struct image_names *n)
+{
+    free(n->tags); /* the texts are the image's */
+    free(n->digests);
 }
 
 /* "name" or "name=value", all of them. */
@@ -80,8 +97,7 @@ static bool image_wanted(const struct image *img, const struct image_filter *f)
 {
     bool dangling = !img->repo_tags || !img->repo_tags[0];
 
-    return (!f->references || any_reference_matches(img, f->references)) &&
-           (!f->labels || labels_match(&img->doc.config.labels, f->labels)) &&
+    return (!f->labels || labels_match(&img->doc.config.labels, f->labels)) &&
            (!f->has_dangling || f->dangling == dangling) &&
            (!f->ids || any_id_matches(img, f->ids)) &&
            no_label_matches(&img->doc.config.labels, f->not_labels) &&
@@ -128,23 +144,28 @@ static int image_filter_read(struct engine *en, const struct filter_set *set,
     if (until && until[0] && (r = docker_when_parse("until", until[0], &f->until, e)) < 0)
         return r;
     f->has_dangling = dangling && dangling[0];
-    f->dangling = f->has_dangling && parse_bool_query(dangling[0], false);
+    for (; dangling && *dangling; dangling++) {
+        bool yes = STREQ(*dangling, "true") || STREQ(*dangling, "1");
+
+        if (!yes && !STREQ(*dangling, "false") && !STREQ(*dangling, "0"))
+            return error_set(e, ERR_INVALID, "invalid filter 'dangling=[%.50s]'", *dangling);
+        f->dangling = yes;
+    }
     r = filter_image_time(en, filter_set_get(set, "before"), &f->before, e);
     return r < 0 ? r : filter_image_time(en, filter_set_get(set, "since"), &f->since, e);
 }
 
 static void encode_list_item(struct jsonw *w, struct http_request *req, void *ctx,
-                             const struct usage_image *x, bool computed)
+                             const struct usage_image *x, const struct image_names *names,
+                             bool computed)
 {
-    if (!http_query_bool(req, "manifests", false) || http_version(req) < 47) {
-        encode_image_summary(w, x->image, http_version(req), computed ? (int64_t)x->shared : -1,
-                             computed ? x->containers : -1, NULL);
-        return;
-    }
+    bool manifests = http_query_bool(req, "manifests", false) && http_version(req) >= 47;
     struct image_manifest m = {0};
-    image_manifest_get(engine_images(api_engine(ctx)), x->image, &m);
-    encode_image_summary(w, x->image, http_version(req), computed ? (int64_t)x->shared : -1,
-                         computed ? x->containers : -1, &m);
+
+    if (manifests)
+        image_manifest_get(engine_images(api_engine(ctx)), x->image, &m);
+    encode_image_summary(w, x->image, names, http_version(req), computed ? (int64_t)x->shared : -1,
+                         computed ? x->containers : -1, manifests ? &m : NULL);
     image_manifest_done(&m);
 }
 
@@ -187,9 +208,13 @@ void api_image_list(struct http_request *req, void *ctx)
         return;
     }
     jsonw_list_begin(&w, NULL);
-    for (size_t i = 0; i < u.nimages; i++)
-        if (image_wanted(u.images[i].image, &f))
-            encode_list_item(&w, req, ctx, &u.images[i], compute);
+    for (size_t i = 0; i < u.nimages; i++) {
+        struct image_names names = names_wanted(u.images[i].image, f.references);
+
+        if ((names.any || !f.references) && image_wanted(u.images[i].image, &f))
+            encode_list_item(&w, req, ctx, &u.images[i], &names, compute);
+        names_done(&names);
+    }
     jsonw_list_end(&w);
     (void)buf_putc(&b, '\n');
     engine_usage_done(&u);
@@ -317,6 +342,9 @@ void api_image_load(struct http_request *req, void *ctx)
     };
     int r = engine_image_load(api_engine(ctx), &p, &e);
 
+    /* As in Docker: its clients look for errors in the stream. */
+    if (r < 0 && !http_replied(req) && e.code != ERR_FORBIDDEN)
+        (void)!http_stream_begin(req, 200, "application/json");
     api_progress_end(req, r, &e);
 }
 

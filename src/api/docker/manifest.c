@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Manifest lists: our own routes below /pouch/manifests, for Docker has them in its client only. */
+/* Manifest lists: our own routes below /pouch/manifests, for Docker has them in its client only; and
+ * what a registry has under a name. */
 #include <stdlib.h>
 
 #include "api/docker/docker-priv.h"
@@ -86,6 +87,24 @@ void api_manifest_inspect(struct http_request *req, void *ctx)
     if (r >= 0)
         r = image_manifest_inspect(engine_images(api_engine(ctx)), &p,
                                    http_query_bool(req, "verbose", false), &b, &e);
+    if (r < 0) {
+        buf_done(&b);
+        http_reply_error(req, &e);
+    } else {
+        http_reply_json(req, 200, &b);
+    }
+}
+
+void api_distribution_inspect(struct http_request *req, void *ctx)
+{
+    AUTO(error) struct error e = ERROR_INIT;
+    CLEANUP(image_auth_done) struct image_auth auth = {0};
+    struct image_manifest_params p;
+    struct buf b = ANSWER_INIT;
+    int r = read_params(req, http_param(req, "name"), &auth, &p, &e);
+
+    if (r >= 0)
+        r = image_manifest_distribution(engine_images(api_engine(ctx)), &p, &b, &e);
     if (r < 0) {
         buf_done(&b);
         http_reply_error(req, &e);

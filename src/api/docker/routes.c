@@ -71,6 +71,8 @@ const struct http_route docker_routes[] = {
     {"POST", "/images/{name*}/tag", api_image_tag, 0, 0},
     {"DELETE", "/images/{name*}", api_image_remove, 0, 0},
 
+    {"GET", "/distribution/{name*}/json", api_distribution_inspect, 0, 0},
+
     {"POST", "/pouch/fsck", api_store_fsck, 0, 0},
     {"POST", "/pouch/gc", api_store_gc, 0, 0},
     {"GET", "/pouch/image-mounts", api_image_mounts, 0, 0},
@@ -97,7 +99,6 @@ const struct http_route docker_routes[] = {
     /* Docker has these; saying which is better than "page not found". */
     {"POST", "/session", api_not_supported, 0, 0},
     {"POST", "/grpc", api_not_supported, 0, 0},
-    {"GET", "/distribution/{name*}/json", api_not_supported, 0, 0},
     {"POST", "/build", api_not_supported, HTTP_STREAM_BODY, 0},
     {"POST", "/build/{verb}", api_not_supported, 0, 0},
     {"GET", "/containers/{id}/attach/ws", api_not_supported, 0, 0},

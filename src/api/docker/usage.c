@@ -15,7 +15,7 @@ static void encode_images(struct jsonw *w, const struct engine_usage *u, unsigne
     for (size_t i = 0; i < u->nimages; i++) {
         const struct usage_image *x = &u->images[i];
 
-        encode_image_summary(w, x->image, version, (int64_t)x->shared, x->containers, NULL);
+        encode_image_summary(w, x->image, NULL, version, (int64_t)x->shared, x->containers, NULL);
     }
     jsonw_list_end(w);
 }

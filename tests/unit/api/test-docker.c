@@ -468,6 +468,9 @@ static void test_images(void **state)
         {"GET", "/images/search?term=x&limit=101", 400, "",
          "limit 101 is outside the range of [1, 100]"},
         {"GET", "/images/search?term=x&limit=y", 400, "", "invalid limit"},
+        {"GET", "/distribution/a/b:1/json", 200, "distribution a/b:1", "{\"Descriptor\":{}}"},
+        {"GET", "/distribution/none/json", 404, "", "manifest unknown"},
+        {"GET", "/images/json?filters={%22dangling%22:[%22x%22]}", 400, "", "dangling=[x]"},
     };
 
     expect(list, ARRAY_SIZE(list));
@@ -497,8 +500,8 @@ static void test_image_bodies(void **state)
     expect_has(load, "HTTP/1.1 200");
     expect_has(load, "{\"status\":\"Loaded\"}");
     assert_string_equal(said, "load 7 whole=1 quiet=0");
-    expect_has(empty, "HTTP/1.1 400");
-    expect_has(empty, "the archive is empty");
+    expect_has(empty, "HTTP/1.1 200");
+    expect_has(empty, "{\"errorDetail\":{\"message\":\"the archive is empty\"}");
     expect_has(import, "{\"status\":\"sha256:" FAKE_ID "\"}");
     expect_has(auth, "HTTP/1.1 400");
 }
