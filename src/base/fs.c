@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -168,10 +169,11 @@ int fs_mkdir_p(const char *path, mode_t mode)
 #define REMOVE_DEPTH_MAX 24
 
 struct removal {
-    int top;               /* the folder that is being emptied */
-    dev_t dev;             /* all of it must be on this file system */
-    uint64_t lifted;       /* folders moved to the top so far; gives them their names */
-    struct removal *outer; /* of a subvolume: the tree that it lies in */
+    int top;                 /* the folder that is being emptied */
+    dev_t dev;               /* all of it must be on this file system */
+    uint64_t lifted;         /* folders moved to the top so far; gives them their names */
+    struct removal *outer;   /* of a subvolume: the tree that it lies in */
+    const atomic_bool *stop; /* NULL, or: give up when it gets true */
 };
 
 /* Clears immutable and append-only: they make unlink and rename fail even for root. Only regular
@@ -252,7 +254,7 @@ static bool is_mount(int fd)
 static int remove_subvolume(struct removal *rm, int dirfd, const char *name, int fd /* taken */,
                             dev_t dev)
 {
-    struct removal inner = {.top = fd, .dev = dev, .outer = rm};
+    struct removal inner = {.top = fd, .dev = dev, .outer = rm, .stop = rm->stop};
     int r;
 
     if (rm->outer) {
@@ -314,7 +316,10 @@ static int remove_level(struct removal *rm, int fd, unsigned depth)
             if (STREQ(de->d_name, ".") || STREQ(de->d_name, ".."))
                 continue;
             found = true;
-            r = de->d_type == DT_DIR ? -EISDIR : unlink_hard(dirfd(dir), de->d_name, 0);
+            if (rm->stop && atomic_load(rm->stop))
+                r = -ECANCELED;
+            else
+                r = de->d_type == DT_DIR ? -EISDIR : unlink_hard(dirfd(dir), de->d_name, 0);
             if (r == -EISDIR)
                 r = remove_folder(rm, dirfd(dir), de->d_name, depth);
         }
@@ -325,7 +330,12 @@ static int remove_level(struct removal *rm, int fd, unsigned depth)
 
 int fs_remove_tree(int dirfd, const char *path)
 {
-    struct removal rm = {0};
+    return fs_remove_tree_until(dirfd, path, NULL);
+}
+
+int fs_remove_tree_until(int dirfd, const char *path, const atomic_bool *stop)
+{
+    struct removal rm = {.stop = stop};
     struct stat st;
     int fd;
     int r;

@@ -2,6 +2,8 @@
 /* Files and folders of our own (never of a container: those go through sys/path.h). */
 #pragma once
 
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
 
@@ -31,3 +33,5 @@ int fs_mkdir_p(const char *path, mode_t mode) MUST_CHECK;
  * (-EXDEV when a mount is in it). Depth costs neither stack nor fds; immutable and append-only flags
  * are taken off. 0 when it is not there. */
 int fs_remove_tree(int dirfd, const char *path) MUST_CHECK;
+/* The same until *stop gets true: -ECANCELED then, and what is left stays. stop may be NULL. */
+int fs_remove_tree_until(int dirfd, const char *path, const atomic_bool *stop) MUST_CHECK;

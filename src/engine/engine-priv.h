@@ -57,6 +57,7 @@ struct engine {
 
     struct store *store;
     struct image_mount *image_mounts; /* under mutex */
+    struct reaper *reaper;            /* frees in the background what was removed */
     struct image_store *images;
     struct rootfs *rootfs;
     struct volume_store *volumes;

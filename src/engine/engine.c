@@ -21,6 +21,7 @@
 #include "engine/foreign.h"
 #include "engine/recover.h"
 #include "engine/userns.h"
+#include "io/reaper.h"
 #include "log/driver.h"
 
 #define WORKER_THREADS 8
@@ -153,6 +154,7 @@ static int open_parts(struct engine *en, const struct engine_params *p, bool *re
         .on_collected = engine_image_collected,
         .layer_going = engine_layer_going,
         .layer_gone = engine_layer_gone,
+        .reaper = en->reaper,
     };
     const struct rootfs_params rp = {
         .driver = p->rootfs_driver,
@@ -160,6 +162,7 @@ static int open_parts(struct engine *en, const struct engine_params *p, bool *re
         .state = en->state,
         .measure = engine_layer_measure,
         .measure_data = en,
+        .reaper = en->reaper,
     };
     int r = foreign_check(en, e);
 
@@ -337,6 +340,7 @@ int engine_open(const struct engine_params *p, struct engine **ret, struct error
     en->execs = map_new();
     en->seccomp = map_new();
     en->events = events_new(en);
+    en->reaper = reaper_new();
     en->workers = workers_new(WORKER_THREADS);
     en->probers = workers_new(PROBER_THREADS);
     copy_params(en, p);
@@ -506,6 +510,7 @@ void engine_close(struct engine *en)
     network_close(en->network, live == 0);
     volume_store_free(en->volumes);
     quota_close(en->quota, live == 0);
+    reaper_stop(en->reaper);
     if (en->images)
         image_store_close(en->images);
     rootfs_close(en->rootfs, layers);
@@ -516,5 +521,6 @@ void engine_close(struct engine *en)
     map_free(en->by_name, NULL);
     map_free(en->execs, NULL);
     map_free(en->seccomp, free_bpf);
+    reaper_free(en->reaper);
     free_engine(en);
 }

@@ -15,6 +15,7 @@
 #include "base/strv.h"
 #include "base/time.h"
 #include "image/image-priv.h"
+#include "io/reaper.h"
 #include "oci/digest.h"
 
 #define SOURCES_NS                                                                                 \
@@ -86,6 +87,7 @@ static int collect_layer(struct image_store *s, const char *diff_id, struct imag
                           "SELECT blob FROM layers WHERE diff_id = ?1 UNION "
                           "SELECT blob FROM layer_blobs WHERE diff_id = ?1",
                           diff_id, ret_blobs, e);
+    trash->bytes += image_store_layer_size(s, diff_id);
     if (r >= 0)
         r = store_exec(s->db, e, "DELETE FROM layers WHERE diff_id = ?", "s", diff_id);
     if (r >= 0)
@@ -114,7 +116,7 @@ static int collect_blob(struct image_store *s, const char *digest, unsigned *cou
         return 0;
     /* Who has a blob that was never stored (its layer came by another) is still worth knowing. */
     image_durable_removed(s, digest);
-    if (unlinkat(s->blobs_fd, path, 0) == 0) {
+    if (reaper_unlink(s->reaper, s->blobs_fd, path) == 0) {
         (void)!store_exec(s->db, NULL, "DELETE FROM blob_sources WHERE digest = ?", "s", digest);
         ++*count;
     }

@@ -24,8 +24,9 @@ struct image_op;
 struct registries;
 
 struct image_trash {
-    char **names;  /* in layers/, to be removed */
-    char **layers; /* paths they had as layers */
+    char **names;   /* in layers/, to be removed */
+    char **layers;  /* paths they had as layers */
+    uint64_t bytes; /* about how much it is */
 };
 
 struct image_store {
@@ -43,6 +44,7 @@ struct image_store {
     enum image_layer_form layer_form;
     bool verity;
     image_layer_fn *layer_going, *layer_gone;
+    struct reaper *reaper;           /* or NULL: files are freed at once */
     int layers_fd, blobs_fd, tmp_fd; /* folders: layers, blobs, blobs/tmp */
     char boot_id[40];
 
@@ -81,7 +83,8 @@ void image_store_wake_janitor(struct image_store *s);
  * crash leaves of it goes at the next start. */
 int image_store_trash_layer(struct image_store *s, const char *name,
                             struct image_trash *trash) MUST_CHECK;
-/* Also forgets the list. */
+/* Takes the mounts and names away, which is quick; the reaper frees what they were. Also forgets the
+ * list. */
 void image_store_empty_trash(struct image_store *s, struct image_trash *trash);
 /* layers/<name> is another file than before: what was mounted of it is used no more, and its measure
  * is forgotten. In a transaction. _done: after it. */

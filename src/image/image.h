@@ -30,6 +30,7 @@
 
 struct store;
 struct image_store;
+struct reaper;
 
 enum image_use { IMAGE_UNUSED, IMAGE_USED_STOPPED, IMAGE_USED_RUNNING };
 /* Which containers use the image (full id): the "most running" of them decides; ret_container gets
@@ -87,6 +88,7 @@ struct image_store_params {
     /* Both or none, with in_use_data. going: the layer will not be found any more; called inside of
      * a transaction, must not block. gone: after that, before the files are removed. */
     image_layer_fn *layer_going, *layer_gone;
+    struct reaper *reaper; /* frees what was removed; stopped before the store is closed; or NULL */
 };
 
 /* Opens, makes folders and tables, removes what a crash left half-made. Does not call in_use. */

@@ -23,6 +23,7 @@
 #include "base/str.h"
 #include "base/strv.h"
 #include "image/op-priv.h"
+#include "io/reaper.h"
 #include "oci/digest.h"
 
 static char *journal_path(const char *diff_id)
@@ -222,7 +223,7 @@ static int drop_blob(struct image_store *s, const char *digest, struct error *e)
         return r;
     /* Whoever has pinned it may have looked already whether it is there. */
     if (!image_store_is_pinned(s, digest))
-        (void)unlinkat(s->blobs_fd, path, 0);
+        (void)!reaper_unlink(s->reaper, s->blobs_fd, path);
     return store_commit(s->db, e);
 }
 
@@ -302,7 +303,7 @@ void image_journal_remove(struct image_store *s, const char *diff_id)
 {
     AUTOFREE char *path = journal_path(diff_id);
 
-    (void)unlinkat(s->blobs_fd, path, 0);
+    (void)!reaper_unlink(s->reaper, s->blobs_fd, path);
 }
 
 void image_journals_sweep(struct image_store *s)
@@ -324,6 +325,6 @@ void image_journals_sweep(struct image_store *s)
                         "SELECT 1 FROM layers WHERE substr(diff_id, instr(diff_id, ':') + 1) = ?",
                         "s", names[i]) >= 0 &&
             store_rows_next(&rows, NULL) == 0)
-            (void)unlinkat(s->blobs_fd, path, 0);
+            (void)!reaper_unlink(s->reaper, s->blobs_fd, path);
     }
 }

@@ -23,6 +23,7 @@
 #include "image/op-priv.h"
 #include "image/registries.h"
 #include "image/verify.h"
+#include "io/reaper.h"
 #include "io/spawn.h"
 #include "oci/digest.h"
 #include "oci/reference.h"
@@ -703,7 +704,7 @@ static void op_cleanup(struct image_op *op, int status)
     op_unregister(op);
     for (size_t i = 0; i < op->files.len; i++) {
         if (f[i].name)
-            (void)unlinkat(op->store->tmp_fd, f[i].name, 0);
+            (void)!reaper_unlink(op->store->reaper, op->store->tmp_fd, f[i].name);
         free(f[i].name);
     }
     free(f);

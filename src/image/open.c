@@ -25,6 +25,7 @@
 #include "base/strv.h"
 #include "image/image-priv.h"
 #include "image/registries.h"
+#include "io/reaper.h"
 
 #define NOBODY             65534
 #define USES_FLUSH_SECONDS 30
@@ -82,14 +83,19 @@ void image_store_empty_trash(struct image_store *s, struct image_trash *trash)
 {
     for (size_t i = 0; s->layer_gone && trash->layers && trash->layers[i]; i++)
         s->layer_gone(s->in_use_data, trash->layers[i]);
+    size_t n = strv_len(trash->names);
+
+    /* Files lose their names at once; folders keep the trash's. */
     for (size_t i = 0; trash->names && trash->names[i]; i++) {
-        /* A pouch-unpack of a killed pouchd may still be writing for a moment. */
-        for (int tries = 0; fs_remove_tree(s->layers_fd, trash->names[i]) < 0 && tries < 10;
-             tries++)
-            usleep(50000);
+        struct stat st;
+        bool file = fstatat(s->layers_fd, trash->names[i], &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+                    !S_ISDIR(st.st_mode);
+        if (!file || reaper_unlink(s->reaper, s->layers_fd, trash->names[i]) < 0)
+            reaper_remove_tree(s->reaper, s->layers_fd, trash->names[i], trash->bytes / n);
     }
     strv_free(take_ptr(trash->names));
     strv_free(take_ptr(trash->layers));
+    trash->bytes = 0;
 }
 
 /* True when it is time to look without being asked: the disk fills with containers' files too, and
@@ -176,7 +182,7 @@ static void clear_tmp(struct image_store *s)
 
     while (d && (de = readdir(d)))
         if (de->d_name[0] != '.')
-            (void)unlinkat(s->tmp_fd, de->d_name, 0);
+            (void)!reaper_unlink(s->reaper, s->tmp_fd, de->d_name);
     if (d)
         closedir(d);
 }
@@ -324,6 +330,7 @@ int image_store_open(const struct image_store_params *p, struct image_store **re
     s->verity = p->verity;
     s->layer_going = p->layer_going;
     s->layer_gone = p->layer_gone;
+    s->reaper = p->reaper;
     s->layers_fd = s->blobs_fd = s->tmp_fd = -EBADF;
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->janitor_wake, NULL);

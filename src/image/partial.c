@@ -14,6 +14,7 @@
 #include "base/map.h"
 #include "base/time.h"
 #include "image/image-priv.h"
+#include "io/reaper.h"
 
 #define KEEP_MIN   ((uint64_t)1 << 20) /* less is asked for again sooner than looked for */
 #define KEEP_NS    (600 * NSEC_PER_SEC)
@@ -30,7 +31,7 @@ static void partial_drop(struct image_store *s, struct partial *p)
 {
     if (!p)
         return;
-    (void)unlinkat(s->tmp_fd, p->name, 0);
+    (void)!reaper_unlink(s->reaper, s->tmp_fd, p->name);
     free(p->name);
     free(p);
 }

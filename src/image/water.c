@@ -23,6 +23,7 @@
 #include "base/strv.h"
 #include "base/time.h"
 #include "image/image-priv.h"
+#include "io/reaper.h"
 
 #define DEFAULT_LOW     70
 #define DEFAULT_MIN_AGE "2m"
@@ -215,6 +216,7 @@ static int disk_now(struct image_store *s, struct disk *ret, struct error *e)
 {
     struct statvfs st;
 
+    reaper_wait(s->reaper); /* what is removed counts as free */
     if (fstatvfs(s->layers_fd, &st) < 0)
         return error_set_errno(e, errno, "cannot see how full the disk is");
     ret->used = (uint64_t)(st.f_blocks - st.f_bfree) * st.f_frsize;

@@ -32,6 +32,7 @@
 #include "base/map.h"
 #include "base/str.h"
 #include "base/strv.h"
+#include "io/reaper.h"
 #include "rootfs/rootfs-priv.h"
 #include "sys/verity.h"
 
@@ -51,6 +52,7 @@ struct layer_mounts {
     enum sys_erofs_way way;
     void (*measure)(void *data, const char *hex, char ret[VERITY_MEASURE_MAX]);
     void *measure_data;
+    struct reaper *reaper;
     pthread_mutex_t mutex; /* of all below */
     pthread_cond_t changed;
     struct map *by_hex; /* of struct layer_mount */
@@ -90,15 +92,19 @@ static int mount_at(const char *path, uint64_t *ret_id)
     return 0;
 }
 
-/* Also when somebody stands in it: then it is out of sight, and gone when he leaves. */
-static int take_away(const char *path)
+/* Also when somebody stands in it: then it is out of sight, and gone when he leaves. Freeing the page
+ * cache of a layer takes its time: the reaper, when there is one, is such a somebody. */
+static int take_away(struct reaper *reaper, const char *path)
 {
+    AUTOFD int fd = reaper ? open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -EBADF;
     int r = 0;
 
-    if (umount2(path, UMOUNT_NOFOLLOW) < 0 && errno != EINVAL && errno != ENOENT)
+    if (umount2(path, (fd >= 0 ? MNT_DETACH : 0) | UMOUNT_NOFOLLOW) < 0 && errno != EINVAL &&
+        errno != ENOENT)
         r = errno == EBUSY && umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) == 0 ? 0 : -errno;
     if (r == 0)
         (void)rmdir(path);
+    reaper_close(reaper, take_fd(fd));
     return r;
 }
 
@@ -229,13 +235,13 @@ static int mount_claimed(struct layer_mounts *lm, const char *path, const char *
     if (m->mounted && !m->doomed && mount_at(place, &id) == 0 && id == m->mnt_id)
         return 0; /* somebody else just did it */
     if (m->mounted)
-        r = take_away(place);
+        r = take_away(lm->reaper, place);
     m->mounted = false;
     if (r < 0)
         return error_set_errno(e, r, "unmount %s", place);
     r = mount_layer(lm, path, place, &fresh, e);
     if (r < 0) {
-        (void)!take_away(place);
+        (void)!take_away(lm->reaper, place);
         return r;
     }
     m->mounted = true;
@@ -310,7 +316,7 @@ static void drop(struct layer_mounts *lm, const char *hex, bool only_doomed)
     m = claim(lm, hex);
     if (m->mounted && (m->doomed || !only_doomed)) {
         (void)pthread_mutex_unlock(&lm->mutex);
-        r = take_away(place);
+        r = take_away(lm->reaper, place);
         (void)pthread_mutex_lock(&lm->mutex);
         m->mounted = r < 0;
     }
@@ -363,7 +369,7 @@ static void adopt(struct layer_mounts *lm, const char *place)
     if (strchr(hex, '/') || map_get(lm->by_hex, hex))
         return;
     if (access(file, F_OK) < 0 || mount_at(place, &id) < 0) {
-        (void)!take_away(place);
+        (void)!take_away(lm->reaper, place);
         return;
     }
     m = xcalloc(1, sizeof(*m));
@@ -404,6 +410,7 @@ int rootfs_layers_open(const struct rootfs_params *p, enum sys_erofs_way way,
     lm->way = way;
     lm->measure = p->measure;
     lm->measure_data = p->measure_data;
+    lm->reaper = p->reaper;
     lm->by_hex = map_new();
     (void)pthread_mutex_init(&lm->mutex, NULL);
     (void)pthread_cond_init(&lm->changed, NULL);
@@ -443,7 +450,7 @@ void rootfs_layers_close(struct layer_mounts *lm, char *const *keep)
     for (size_t i = 0; go && go[i]; i++)
         drop(lm, go[i], false);
     if (lm->base_ready && map_len(lm->by_hex) == 0) {
-        (void)!take_away(lm->base);
+        (void)!take_away(NULL, lm->base);
         (void)rmdir(lm->base);
     }
     (void)pthread_mutex_destroy(&lm->mutex);

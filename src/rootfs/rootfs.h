@@ -23,6 +23,7 @@
 #include "base/macros.h"
 
 struct rootfs;
+struct reaper;
 
 struct rootfs_params {
     /* "overlay", "erofs"; NULL, "" or "auto": erofs where the kernel has it, else overlay */
@@ -33,6 +34,7 @@ struct rootfs_params {
      * "" when there is none. Called before a file is mounted. NULL: none has one. */
     void (*measure)(void *data, const char *hex, char ret[80]);
     void *measure_data;
+    struct reaper *reaper; /* lets go of what was removed; stopped before rootfs_close(); or NULL */
 };
 
 /* Is it the name of a driver (or auto)? ERR_INVALID lists those that exist. */
