@@ -179,6 +179,14 @@ class Beside(Pouch):
     bip = "10.215.0.1/20"
 
 
+class Folders(Pouch):
+    """A daemon that unpacks layers into folders."""
+    name = "unpacked layers"
+    flags = ("--rootfs-driver", "overlay")
+    mark = "f"
+    bip = "10.218.0.1/20"
+
+
 class Plugins(Pouch):
     """A daemon that has every plugin on; its containers ask for one each, or none."""
     name = "plugins"
@@ -749,10 +757,22 @@ class Bench:
         self.add("engine, 100 containers (docker: 10) (PSS)", "MiB", loaded, [(None, 16, "<=")])
 
     def row_pull(self):
-        image_rows.row_pull(self, TOP)
+        image_rows.row_pull(self, TOP, "big")
+
+    def row_pull_zstd(self):
+        image_rows.row_pull(self, TOP, "bigzstd")
+
+    def row_pull_layers(self):
+        image_rows.row_pull(self, TOP, "twenty")
+
+    def row_pull_files(self):
+        image_rows.row_pull(self, TOP, "manyfiles")
 
     def row_pulls(self):
         image_rows.row_pulls(self, TOP)
+
+    def row_image_start(self):
+        image_rows.row_start(self, TOP, Folders)
 
     def row_image_life(self):
         image_rows.row_life(self, TOP)
@@ -888,8 +908,9 @@ class Bench:
 
     ROWS = {"rich": row_rich, "plugins": row_plugins, "run": row_run, "runtimes": row_runtimes,
             "bridge": row_bridge, "exec": row_exec, "rate": row_rate,
-            "memory": row_memory, "pull": row_pull, "pulls": row_pulls,
-            "image-life": row_image_life, "ps": row_ps}
+            "memory": row_memory, "pull": row_pull, "pull-zstd": row_pull_zstd,
+            "pull-layers": row_pull_layers, "pull-files": row_pull_files, "pulls": row_pulls,
+            "image-start": row_image_start, "image-life": row_image_life, "ps": row_ps}
 
 
 def own_cgroup_folder():
@@ -946,7 +967,7 @@ def main():
     failed = False
     try:
         rows = args.rows or list(Bench.ROWS)
-        if {"pull", "pulls", "image-life"} & set(rows):
+        if any(row.startswith(("pull", "image-")) for row in rows):
             bench.start_registry()
         bench.setup()
         for row in rows:

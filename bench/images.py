@@ -1,6 +1,11 @@
 """The rows of bench.py about images: pulling, what it takes of memory and disk, removing, saving, loading,
 pushing, committing. Pouch beside dockerd, containerd alone (ctr), podman, and skopeo, which only
-downloads. All from one registry on loopback; the page cache is warm, nothing is dropped."""
+downloads. All from one registry on loopback; the page cache is warm, nothing is dropped. Before each
+measured command all that anybody wrote goes to the disk (sync), so that nobody pays for who was before
+him: no pull waits for that by itself but those whose engine asks for it.
+
+A contender whose rounds took PATIENCE seconds altogether is left alone for the rest of the row, so that
+each row ends within ten minutes on a machine with nothing else to do; column n says how often it ran."""
 import glob
 import json
 import os
@@ -9,8 +14,9 @@ import subprocess
 import threading
 import time
 
-KINDS = (("big", "one layer of 80 MB gzip, 220 MB in 8,900 files"), ("bigzstd", "the same by zstd"),
-         ("twenty", "the same in 20 layers"), ("manyfiles", "one layer of 60,000 small files"))
+KINDS = {"big": "one layer of 80 MB gzip, 220 MB in 8,900 files", "bigzstd": "the same by zstd",
+         "twenty": "the same in 20 layers", "manyfiles": "one layer of 60,000 small files"}
+PATIENCE = 40
 
 
 def run(argv, **kwargs):
@@ -26,9 +32,24 @@ def must(argv, **kwargs):
 
 
 def seconds(argv):
+    os.sync()
     start = time.perf_counter()
     must(argv)
     return time.perf_counter() - start
+
+
+class Turns:
+    """Who takes part in a row's next round."""
+
+    def __init__(self, who):
+        self.who, self.spent = list(who), {one.name: 0.0 for one in who}
+
+    def __iter__(self):
+        for one in self.who:
+            if self.spent[one.name] < PATIENCE:
+                start = time.perf_counter()
+                yield one
+                self.spent[one.name] += time.perf_counter() - start
 
 
 class Contender:
@@ -37,6 +58,15 @@ class Contender:
     def __init__(self, name, pull, remove, folders, pids=()):
         self.name, self.pull, self.remove = name, pull, remove
         self.folders, self.pids = folders, list(pids)
+
+    def processor(self):
+        """Seconds of processor time of its processes and of all commands so far."""
+        ticks = 0
+        for pid in self.pids:
+            with open(f"/proc/{pid}/stat", encoding="ascii", errors="replace") as text:
+                ticks += sum(map(int, text.read().rsplit(")", 1)[1].split()[11:15]))
+        used = os.times()
+        return ticks / os.sysconf("SC_CLK_TCK") + used.children_user + used.children_system
 
     def disk(self):
         """MiB under its folders, as the disk counts them."""
@@ -138,58 +168,74 @@ def contenders(bench):
     return [one for one in found if one.name.split(",")[0] not in bench.args.without]
 
 
-def limits(bench, top):
-    """What the parts of a pull take alone here, in seconds: {inflate, hash, write, pipeline}."""
-    program = os.path.join(top, "build", "tests", "tools", "layer-bench")
+def layout_blobs(top, name):
+    """The files of an image's layers."""
     layout = os.path.join(must([os.path.join(top, "tools", "make-images"), "bench"]), "bench-layout")
     with open(os.path.join(layout, "index.json"), encoding="utf-8") as text:
         entry = next(one for one in json.load(text)["manifests"]
-                     if one["annotations"]["io.containerd.image.name"] == "big:latest")
+                     if one["annotations"]["io.containerd.image.name"] == f"{name}:latest")
     with open(os.path.join(layout, "blobs", *entry["digest"].split(":")), encoding="utf-8") as text:
-        blob = json.load(text)["layers"][-1]["digest"]
-    said = must([program, "--rounds", "3", os.path.join(layout, "blobs", *blob.split(":")), bench.work])
+        layers = json.load(text)["layers"]
+    return [os.path.join(layout, "blobs", *one["digest"].split(":")) for one in layers]
+
+
+def parts(bench, top, blobs):
+    """What the parts of a pull take alone here, now, in seconds: {inflate, hash, write, pipeline}.
+    Write is what the pull must write before it answers: the layers and their blobs, into the page
+    cache of the same file system."""
+    os.sync()
+    said = must([os.path.join(top, "build", "tests", "tools", "layer-bench"), "--rounds", "1", *blobs,
+                 bench.work])
     return {line.split()[0]: float(line.split()[1]) / 1000 for line in said.splitlines()}
 
 
-def row_pull(bench, top):
-    """Pulls of each kind of image in turns; then memory and disk of one more; then removal."""
-    who = contenders(bench)
-    images = [f"{name}:latest" for name, _ in KINDS]
-    must([os.path.join(top, "tools", "make-images"), "push", bench.registry, *images])
-    for name, text in KINDS:
-        ref = f"{bench.registry}/{name}:latest"
-        taking = list(who)
-        for one in who:  # what somebody cannot pull at all is said, not hidden
-            done = run(one.pull(ref))
-            run(one.remove(ref))
-            if done.returncode != 0:
-                if one.name == "pouch":
-                    raise RuntimeError(done.stderr.strip()[-300:])
-                bench.reasons.append(f"{one.name} cannot pull {name}: {done.stderr.strip()[-200:]}")
-                taking.remove(one)
-        times, gone, memory, disk = ({one.name: [] for one in taking} for _ in range(4))
-        for _ in range(bench.rounds(5)):
-            for one in taking:
-                times[one.name].append(seconds(one.pull(ref)))
-                gone[one.name].append(seconds(one.remove(ref)) * 1000)
-        for one in taking:
-            before = one.disk()
-            memory[one.name].append(peak_memory(one, ref))
-            disk[one.name].append(one.disk() - before)
-            must(one.remove(ref))
-        targets = [("docker", 1 / 4, "<=")]
-        if name == "big":
-            parts = limits(bench, top)
-            for part in ("inflate", "hash", "write"):
-                times[part + " alone"] = [parts[part]]
-            times["pouch-image without a network"] = [parts["pipeline"]]
-            longest = max(("inflate", "hash", "write"), key=parts.get)
-            targets.append((longest + " alone", 1.5, "<="))
-        bench.add(f"pull: {text}", "s", times, targets)
-        bench.add(f"pull, peak memory of all its processes: {name}", "MiB", memory,
-                  [(None, 32, "<=")])
-        bench.add(f"pull, disk used afterwards: {name}", "MiB", disk, [("docker", 1, "<=")])
-        bench.add(f"remove: {name}", "ms", gone, [("docker", 1 / 5, "<=")])
+def able(bench, who, name, ref):
+    """Who can pull it; what somebody cannot pull at all is said, not hidden."""
+    taking = []
+    for one in who:
+        done = run(one.pull(ref))
+        run(one.remove(ref))
+        if done.returncode == 0:
+            taking.append(one)
+        elif one.name == "pouch":
+            raise RuntimeError(done.stderr.strip()[-300:])
+        else:
+            bench.reasons.append(f"{one.name} cannot pull {name}: {done.stderr.strip()[-200:]}")
+    return taking
+
+
+def row_pull(bench, top, name):
+    """Pulls of one kind of image in turns, and the parts of ours alone as one more contender; then memory
+    and disk of one more; and removal."""
+    text, ref = KINDS[name], f"{bench.registry}/{name}:latest"
+    must([os.path.join(top, "tools", "make-images"), "push", bench.registry, f"{name}:latest"])
+    blobs = layout_blobs(top, name)
+    taking = able(bench, contenders(bench), name, ref)
+    times, used, gone, memory, disk = ({one.name: [] for one in taking} for _ in range(5))
+    turns = Turns(taking)
+    alone = {what: [] for what in ("inflate", "hash", "write", "pipeline")}
+    for _ in range(bench.rounds(5)):
+        for one in turns:
+            before = one.processor()
+            times[one.name].append(seconds(one.pull(ref)))
+            used[one.name].append(one.processor() - before)
+            gone[one.name].append(seconds(one.remove(ref)) * 1000)
+        for what, took in parts(bench, top, blobs).items():
+            alone[what].append(took)
+    for one in taking:
+        before = one.disk()
+        memory[one.name].append(peak_memory(one, ref))
+        disk[one.name].append(one.disk() - before)
+        must(one.remove(ref))
+    longest = max(("inflate", "hash", "write"), key=lambda what: sum(alone[what]))
+    for what in ("inflate", "hash", "write"):
+        times[what + " alone"] = alone[what]
+    times["pouch-image without a network"] = alone["pipeline"]
+    bench.add(f"pull: {text}", "s", times, [("docker", 1 / 4, "<="), (longest + " alone", 1.5, "<=")])
+    bench.add(f"pull, processor time: {name}", "s", used, [])
+    bench.add(f"pull, peak memory of all its processes: {name}", "MiB", memory, [(None, 32, "<=")])
+    bench.add(f"pull, disk used afterwards: {name}", "MiB", disk, [("docker", 1, "<=")])
+    bench.add(f"remove: {name}", "ms", gone, [("docker", 1 / 5, "<=")])
 
 
 def row_pulls(bench, top):
@@ -197,8 +243,10 @@ def row_pulls(bench, top):
     who = [one for one in contenders(bench) if "only" not in one.name]
     refs = shared_images(bench, top)
     times = {one.name: [] for one in who}
+    turns = Turns(who)
     for _ in range(bench.rounds(3)):
-        for one in who:
+        for one in turns:
+            os.sync()
             start = time.perf_counter()
             running = [subprocess.Popen(one.pull(ref), stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
@@ -242,6 +290,43 @@ def shared_images(bench, top):
         registry.push_from_layout(folder, name)
     shutil.rmtree(folder)
     return [f"{bench.registry}/{name}" for name in named]
+
+
+def row_start(bench, top, folders):
+    """Containers of an image of 21 layers: layers as EROFS files beside the same as folders."""
+    ref = f"{bench.registry}/twenty:latest"
+    must([os.path.join(top, "tools", "make-images"), "push", bench.registry, "twenty:latest"])
+    ours = next(one for one in bench.engines if one.name == "pouch")
+    other = folders(bench.work)
+    bench.engines.append(other)
+    other.start(bench.registry)
+    who = {one.name: one for one in (ours, other)}
+    said = must([*ours.cli(), "info", "--format", "{{.Driver}}"])
+    if said != "erofs":
+        raise RuntimeError(f"pouchd here makes no layers of the form erofs (driver {said})")
+
+    def start(engine, words=("run", "--rm", "--network", "none")):
+        begin = time.perf_counter()
+        must([*engine.cli(), *words, ref, "true"])
+        return (time.perf_counter() - begin) * 1000
+    first = {name: [] for name in who}
+    for _ in range(bench.rounds(5)):
+        for name, engine in who.items():
+            must([*engine.cli(), "pull", "-q", ref])
+            os.sync()
+            first[name].append(start(engine))
+            must([*engine.cli(), "rmi", ref])
+    for engine in who.values():
+        must([*engine.cli(), "pull", "-q", ref])
+    os.sync()
+    later = bench.interleave({name: lambda engine=engine: start(engine) for name, engine in who.items()},
+                             bench.rounds(60))
+    for engine in who.values():
+        must([*engine.cli(), "rmi", ref])
+    bench.engines.remove(other)
+    other.stop()
+    bench.add("run --rm, 21 layers", "ms", later, [(other.name, 1, "<=")])
+    bench.add("the same, the first after the pull", "ms", first, [(other.name, 1, "<=")])
 
 
 def row_life(bench, top):

@@ -51,6 +51,22 @@ static bool is_local(const struct error *e)
     return false;
 }
 
+/* The blob's bytes on their way into the pipeline, in large pieces: each costs a call, and the file
+ * system gives large ones large folios. */
+static int keep_bytes(void *data, const void *bytes, size_t len)
+{
+    struct layer *l = data;
+    uint64_t there = l->have > l->kept ? l->have - l->kept : 0; /* an earlier pull left them */
+    int r = 0;
+
+    if (l->blob_fd >= 0 && len > there)
+        r = fs_write_all(l->blob_fd, (const char *)bytes + there, len - there);
+    l->kept += len;
+    if (r < 0 && !l->feed_error->message)
+        (void)!error_set_errno(l->feed_error, r, "cannot write it");
+    return r;
+}
+
 static void end_pipeline(struct layer *l, int status)
 {
     if (!l->draining)
@@ -65,6 +81,8 @@ static int drain(struct layer *l)
         return -EPIPE;
     end_pipeline(l, 0);
     l->draining = true;
+    if (l->feed_error->message) /* what was left of it could not be kept */
+        return l->stage_status;
     return is_local(&l->stage_error) ? -EPIPE : 0;
 }
 
@@ -78,8 +96,6 @@ static int feed_piece(struct layer *l, const void *data, size_t len, struct erro
     progress(l, l->file ? "Loading layer" : "Downloading", false);
     if (l->draining)
         return 0;
-    if (l->blob_fd >= 0 && !l->replaying && (r = fs_write_all(l->blob_fd, data, len)) < 0)
-        return error_set_errno(e, r, "cannot write it");
     r = pipeline_feed(&l->pipeline, data, len);
     return r == -EPIPE ? drain(l) : r;
 }
@@ -128,7 +144,6 @@ static int replay(struct layer *l, struct error *e)
     AUTOFREE unsigned char *buf = xmalloc(CHUNK_SIZE);
     int r = 0;
 
-    l->replaying = true;
     while (r >= 0 && l->done < l->have) {
         uint64_t left = l->have - l->done;
         ssize_t n = fs_read_full(l->blob_fd, buf, left < CHUNK_SIZE ? (size_t)left : CHUNK_SIZE);
@@ -137,7 +152,6 @@ static int replay(struct layer *l, struct error *e)
         else
             r = layer_feed(l, buf, (size_t)n, e);
     }
-    l->replaying = false;
     return r;
 }
 
@@ -212,7 +226,10 @@ static int run_pipeline(struct layer *l, struct layer_sink *sink, struct error *
         digest_state_done(&l->hash);
         return r;
     }
-    l->done = 0;
+    l->pipeline.tap = keep_bytes;
+    l->pipeline.tap_data = l;
+    l->feed_error = &feed_error;
+    l->done = l->kept = 0;
     l->wrong = l->draining = false;
     l->stage_status = 0;
     memset(&l->result, 0, sizeof(l->result));
@@ -220,8 +237,8 @@ static int run_pipeline(struct layer *l, struct layer_sink *sink, struct error *
     /* Without a message of its own the source was stopped by the pipeline, which knows why. */
     end_pipeline(l, feed_error.message ? status : 0);
     if (feed_error.message) {
+        r = status < 0 ? status : l->stage_status; /* what was fed last could not be kept */
         error_move(e, &feed_error);
-        r = status;
     } else if (status < 0) {
         error_move(e, &l->stage_error);
         r = l->stage_status < 0 ? l->stage_status : status;

@@ -41,13 +41,20 @@ struct chunk *chunk_new(void)
     pthread_mutex_unlock(&pool.lock);
     if (!c)
         c = xmalloc(sizeof(*c));
+    atomic_init(&c->refs, 1);
     c->len = 0;
+    return c;
+}
+
+struct chunk *chunk_ref(struct chunk *c)
+{
+    atomic_fetch_add(&c->refs, 1);
     return c;
 }
 
 void chunk_free(struct chunk *c)
 {
-    if (!c)
+    if (!c || atomic_fetch_sub(&c->refs, 1) > 1)
         return;
     pthread_mutex_lock(&pool.lock);
     if (pool.len < POOL_MAX)
@@ -145,6 +152,19 @@ int pipeline_start(struct pipeline *p, struct layer_sink *sink, enum digest_algo
     return 0;
 }
 
+/* The chunk that was gathered goes through the tap and on. */
+static int pass_on(struct pipeline *p)
+{
+    struct chunk *c = take_ptr(p->filling);
+    int r = p->tap ? p->tap(p->tap_data, c->data, c->len) : 0;
+
+    if (r < 0) {
+        chunk_free(c);
+        return r;
+    }
+    return chunkq_push(&p->raw, c);
+}
+
 int pipeline_feed(struct pipeline *p, const void *data, size_t len)
 {
     const unsigned char *bytes = data;
@@ -159,7 +179,7 @@ int pipeline_feed(struct pipeline *p, const void *data, size_t len)
         bytes += n;
         len -= n;
         if (c->len == CHUNK_SIZE) {
-            int r = chunkq_push(&p->raw, take_ptr(p->filling));
+            int r = pass_on(p);
             if (r < 0)
                 return r;
         }
@@ -169,11 +189,13 @@ int pipeline_feed(struct pipeline *p, const void *data, size_t len)
 
 int pipeline_finish(struct pipeline *p, int status, struct tar_result *ret, struct error *e)
 {
-    int r = status;
+    int r = 0;
 
-    if (p->filling && status >= 0)
-        (void)chunkq_push(&p->raw, take_ptr(p->filling)); /* -EPIPE: the stage says why */
-    chunk_free(take_ptr(p->filling));
+    if (p->filling)
+        r = pass_on(p);
+    if (r < 0 && r != -EPIPE && status >= 0) /* -EPIPE: the stage says why */
+        status = r;                          /* the tap does */
+    r = status;
     chunkq_close(&p->raw, status);
     pthread_join(p->inflate, NULL);
     pthread_join(p->tar, NULL);

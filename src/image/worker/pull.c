@@ -193,6 +193,8 @@ static int pull_layers(struct pull *p, struct error *e)
         if ((r = conn_send(&m, e)) < 0)
             return r;
     }
+    /* The connection that brought the documents is the first layer's. */
+    http_client_free(take_ptr(p->client));
     return layers_run(p->layers, p->nlayers, (unsigned)p->start->parallel, e);
 }
 

@@ -5,6 +5,7 @@
  * (pouch-unpack, which trusts nothing that comes from here, or the writer of EROFS files).
  */
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,10 +19,19 @@
 
 #define XATTRS_TOTAL (256u * 1024)
 
+/* The archive's digest: as much work as taking it apart, so a large one gets a thread for it. */
+struct hasher {
+    struct digest_state state;
+    struct chunkq queue;
+    pthread_t thread;
+    bool running;
+    int status; /* the thread's */
+};
+
 struct tar {
     struct chunkq *in;
     struct chunk *current;
-    struct digest_state hash;
+    struct hasher hash;
     uint64_t bytes;
     bool first;        /* the first chunk is there and not read yet */
     int source_status; /* < 0: the source failed */
@@ -198,6 +208,57 @@ static int put_entry(struct tar *t, struct archive *a, struct archive_entry *ent
     return type == LAYER_FILE ? put_data(t, a, t->path, out.size) : 0;
 }
 
+/* --- The archive's digest ------------------------------------------------------------------------ */
+
+static void *hash_thread(void *data)
+{
+    struct hasher *h = data;
+    struct chunk *c;
+
+    while (chunkq_pop(&h->queue, &c) > 0) {
+        if (h->status >= 0 && digest_state_update(&h->state, c->data, c->len) < 0)
+            h->status = -EIO;
+        chunk_free(c);
+    }
+    return NULL;
+}
+
+static int hasher_init(struct hasher *h, enum digest_algorithm algorithm)
+{
+    chunkq_init(&h->queue);
+    return digest_state_init(&h->state, algorithm);
+}
+
+/* The chunk is only read from here on. */
+static int hasher_add(struct hasher *h, struct chunk *c, bool first)
+{
+    if (!first && !h->running)
+        h->running = pthread_create(&h->thread, NULL, hash_thread, h) == 0;
+    if (h->running)
+        return chunkq_push(&h->queue, chunk_ref(c));
+    return digest_state_update(&h->state, c->data, c->len) < 0 ? -EIO : 0;
+}
+
+static int hasher_final(struct hasher *h, char *ret)
+{
+    if (h->running) {
+        chunkq_close(&h->queue, 0);
+        pthread_join(h->thread, NULL);
+        h->running = false;
+    }
+    return h->status < 0 ? h->status : digest_state_final(&h->state, ret);
+}
+
+static void hasher_done(struct hasher *h)
+{
+    if (h->running) {
+        chunkq_close(&h->queue, 0);
+        pthread_join(h->thread, NULL);
+    }
+    chunkq_done(&h->queue);
+    digest_state_done(&h->state);
+}
+
 /* --- The archive ---------------------------------------------------------------------------------- */
 
 /* The next chunk, hashed: 1, 0, -errno. */
@@ -206,9 +267,9 @@ static int next_chunk(struct tar *t)
     chunk_free(take_ptr(t->current));
     int r = chunkq_pop(t->in, &t->current);
     if (r > 0) {
+        r = hasher_add(&t->hash, t->current, t->bytes == 0);
         t->bytes += t->current->len;
-        if (digest_state_update(&t->hash, t->current->data, t->current->len) < 0)
-            r = -EIO;
+        r = r < 0 ? r : 1;
     }
     if (r < 0)
         t->source_status = r;
@@ -266,7 +327,7 @@ int tar_run(struct chunkq *in, struct layer_sink *sink, enum digest_algorithm al
             struct tar_result *ret, struct error *e)
 {
     AUTOFREE struct tar *t = xcalloc(1, sizeof(*t));
-    int r = digest_state_init(&t->hash, algorithm);
+    int r = hasher_init(&t->hash, algorithm);
 
     t->in = in;
     t->sink = sink;
@@ -281,7 +342,7 @@ int tar_run(struct chunkq *in, struct layer_sink *sink, enum digest_algorithm al
     }
     while (r >= 0 && (r = next_chunk(t)) > 0)
         ; /* what follows the archive's end counts for the digest */
-    if (r >= 0 && (r = digest_state_final(&t->hash, ret->diff_id)) < 0)
+    if (r >= 0 && (r = hasher_final(&t->hash, ret->diff_id)) < 0)
         r = error_set_errno(e, r, "cannot compute digests");
     if (r >= 0 && (r = sink->ops->finish(sink, e)) >= 0) {
         ret->bytes = t->bytes;
@@ -289,7 +350,7 @@ int tar_run(struct chunkq *in, struct layer_sink *sink, enum digest_algorithm al
     }
     if (r < 0)
         chunkq_abandon(in);
-    digest_state_done(&t->hash);
     chunk_free(t->current);
+    hasher_done(&t->hash);
     return r;
 }

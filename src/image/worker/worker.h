@@ -17,6 +17,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -59,6 +60,7 @@ int sandbox_enter(unsigned uid, unsigned gid, struct error *e) MUST_CHECK;
 #define CHUNK_DEPTH 4
 
 struct chunk {
+    atomic_uint refs;
     size_t len;
     unsigned char data[CHUNK_SIZE];
 };
@@ -76,6 +78,8 @@ struct chunkq {
 void chunkq_init(struct chunkq *q);
 void chunkq_done(struct chunkq *q);
 struct chunk *chunk_new(void) MUST_CHECK;
+/* One more who reads it, and frees it. */
+struct chunk *chunk_ref(struct chunk *c) MUST_CHECK;
 void chunk_free(struct chunk *c);
 /* Takes the chunk over in any case; -EPIPE when the reader went away. */
 int chunkq_push(struct chunkq *q, struct chunk *c);
@@ -128,7 +132,12 @@ struct tar_result {
 int tar_run(struct chunkq *in, struct layer_sink *sink, enum digest_algorithm algorithm,
             struct tar_result *ret, struct error *e) MUST_CHECK;
 
+/* Sees the bytes that were fed, in pieces of CHUNK_SIZE. < 0 (not -EPIPE) stops the feeding. */
+typedef int pipeline_tap(void *data, const void *bytes, size_t len);
+
 struct pipeline {
+    pipeline_tap *tap; /* may be set after the start */
+    void *tap_data;
     struct chunkq raw, plain;
     pthread_t inflate, tar;
     struct chunk *filling;
@@ -141,9 +150,10 @@ struct pipeline {
 /* The sink is borrowed until finish. */
 int pipeline_start(struct pipeline *p, struct layer_sink *sink, enum digest_algorithm a,
                    struct error *e) MUST_CHECK;
-/* -EPIPE when a later stage failed: stop feeding, finish tells why. */
+/* -EPIPE when a later stage failed: stop feeding, finish tells why. What the tap returned. */
 int pipeline_feed(struct pipeline *p, const void *data, size_t len) MUST_CHECK;
-/* Ends the input (status < 0: it failed, the stages stop quietly) and joins. */
+/* Ends the input (status < 0: it failed, the stages stop quietly; the tap still gets what was fed)
+ * and joins. */
 int pipeline_finish(struct pipeline *p, int status, struct tar_result *ret,
                     struct error *e) MUST_CHECK;
 
@@ -172,8 +182,9 @@ struct layer {
     struct digest_state hash;
     int out_fd; /* the entry stream, or the layer's EROFS file */
     bool erofs;
-    uint64_t have;  /* bytes of the blob that are in blob_fd already */
-    bool replaying; /* those are being read */
+    uint64_t have; /* bytes of the blob that are in blob_fd already */
+    uint64_t kept; /* bytes that are in blob_fd, or were */
+    struct error *feed_error;
     bool no_source; /* nobody could give all of them */
     bool wrong;     /* the bytes are not the layer's: another registry may have the right ones */
     bool draining;  /* the pipeline failed and has ended; the rest only shows whose fault it is */

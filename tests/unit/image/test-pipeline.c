@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <archive.h>
@@ -316,12 +317,98 @@ static void test_reader_gone(void **state)
     free(b.data);
 }
 
+/* --- The tap ------------------------------------------------------------------------------------ */
+
+struct tapped {
+    struct bytes got;
+    size_t largest, fail_at; /* fail_at: the call that fails, 0 none */
+    size_t calls;
+};
+
+static int tap(void *data, const void *bytes, size_t len)
+{
+    struct tapped *t = data;
+
+    if (++t->calls == t->fail_at)
+        return -ENOSPC;
+    assert_true(t->got.len + len <= ROOM);
+    memcpy(t->got.data + t->got.len, bytes, len);
+    t->got.len += len;
+    t->largest = len > t->largest ? len : t->largest;
+    return 0;
+}
+
+/* Feeds it in odd pieces until that fails; the status of the feeding, *ret of the end. */
+static int run_tapped(struct bytes b, size_t len, struct tapped *t, int status, int *ret,
+                      struct tar_result *result, struct error *e)
+{
+    AUTOFD int fd = memfd_create("stream", MFD_CLOEXEC);
+    AUTOPTR(layer_sink) struct layer_sink *sink = sink_stream_new(fd);
+    struct pipeline p;
+    int r = 0;
+
+    assert_int_equal(pipeline_start(&p, sink, DIGEST_SHA256, e), 0);
+    p.tap = tap;
+    p.tap_data = t;
+    for (size_t pos = 0; r >= 0 && pos < len;) {
+        size_t n = len - pos < 16000 ? len - pos : 16000;
+        r = pipeline_feed(&p, b.data + pos, n);
+        pos += n;
+    }
+    *ret = pipeline_finish(&p, status, result, e);
+    return r;
+}
+
+static void test_tap(void **state)
+{
+    struct bytes b = make_archive(ARCHIVE_FILTER_NONE);
+    AUTO(error) struct error e = ERROR_INIT, e2 = ERROR_INIT;
+    struct tar_result result = {0};
+    char digest[DIGEST_MAX];
+    struct tapped t = {.got.data = xmalloc(ROOM)};
+    int r;
+
+    /* All of it, in order, in large pieces; the archive's digest is of all chunks (two and more). */
+    assert_true(b.len > 2 * CHUNK_SIZE);
+    assert_int_equal(run_tapped(b, b.len, &t, 0, &r, &result, &e), 0);
+    assert_int_equal(r, 0);
+    assert_int_equal(t.got.len, b.len);
+    assert_memory_equal(t.got.data, b.data, b.len);
+    assert_int_equal(t.largest, CHUNK_SIZE);
+    assert_int_equal(digest_bytes(b.data, b.len, digest), 0);
+    assert_string_equal(result.diff_id, digest);
+
+    /* A source that failed: what had been fed is tapped all the same, nobody makes a message. */
+    t.got.len = 0;
+    assert_int_equal(run_tapped(b, CHUNK_SIZE + 12345, &t, -ECANCELED, &r, &result, &e), 0);
+    assert_int_equal(r, -ECANCELED);
+    assert_null(e.message);
+    assert_int_equal(t.got.len, CHUNK_SIZE + 12345);
+    assert_memory_equal(t.got.data, b.data, t.got.len);
+
+    /* The tap fails, while it is fed or on the last piece: that ends it, again without a message. */
+    t = (struct tapped){.got.data = t.got.data, .fail_at = 2};
+    assert_int_equal(run_tapped(b, b.len, &t, 0, &r, &result, &e), -ENOSPC);
+    assert_true(r < 0); /* the archive is cut off for the stages */
+    error_done(&e);
+    t = (struct tapped){.got.data = t.got.data, .fail_at = (b.len + CHUNK_SIZE - 1) / CHUNK_SIZE};
+    assert_int_equal(run_tapped(b, b.len, &t, 0, &r, &result, &e2), 0);
+    assert_int_equal(r, -ENOSPC);
+    assert_null(e2.message);
+    free(t.got.data);
+    free(b.data);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_compressions),   cmocka_unit_test(test_truncated),
-        cmocka_unit_test(test_corrupt),        cmocka_unit_test(test_members_and_padding),
-        cmocka_unit_test(test_not_an_archive), cmocka_unit_test(test_reader_gone),
+        cmocka_unit_test(test_compressions),
+        cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_corrupt),
+        cmocka_unit_test(test_members_and_padding),
+        cmocka_unit_test(test_not_an_archive),
+        cmocka_unit_test(test_reader_gone),
+        cmocka_unit_test(test_tap),
     };
 
     signal(SIGPIPE, SIG_IGN);
