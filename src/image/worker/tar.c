@@ -6,6 +6,8 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,11 +21,13 @@
 
 #define XATTRS_TOTAL (256u * 1024)
 
-/* The archive's digest: as much work as taking it apart, so a large one gets a thread for it. */
+/* The archive's digest: as much work as taking it apart. A thread does it for archives of more than a
+ * chunk, as long as there are two processors for each archive that is being read. */
 struct hasher {
     struct digest_state state;
     struct chunkq queue;
     pthread_t thread;
+    unsigned processors;
     bool running;
     int status; /* the thread's */
 };
@@ -223,8 +227,15 @@ static void *hash_thread(void *data)
     return NULL;
 }
 
+static atomic_uint archives; /* that are being read */
+
 static int hasher_init(struct hasher *h, enum digest_algorithm algorithm)
 {
+    cpu_set_t cpus;
+
+    CPU_ZERO(&cpus);
+    h->processors = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? (unsigned)CPU_COUNT(&cpus) : 1;
+    atomic_fetch_add(&archives, 1);
     chunkq_init(&h->queue);
     return digest_state_init(&h->state, algorithm);
 }
@@ -232,7 +243,7 @@ static int hasher_init(struct hasher *h, enum digest_algorithm algorithm)
 /* The chunk is only read from here on. */
 static int hasher_add(struct hasher *h, struct chunk *c, bool first)
 {
-    if (!first && !h->running)
+    if (!first && !h->running && 2 * atomic_load(&archives) <= h->processors)
         h->running = pthread_create(&h->thread, NULL, hash_thread, h) == 0;
     if (h->running)
         return chunkq_push(&h->queue, chunk_ref(c));
@@ -255,6 +266,7 @@ static void hasher_done(struct hasher *h)
         chunkq_close(&h->queue, 0);
         pthread_join(h->thread, NULL);
     }
+    atomic_fetch_sub(&archives, 1);
     chunkq_done(&h->queue);
     digest_state_done(&h->state);
 }
