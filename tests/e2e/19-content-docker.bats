@@ -9,13 +9,16 @@ setup_file() {
     others_up
     mkdir "$T/layouts"
     "$HERE/nasty-image" "$T/layouts/nasty"
+    "$HERE/nastier-image" "$T/layouts/nastier"
     "$POUCH_TOP/tools/make-images" push "$REGISTRY" busybox:latest
-    python3 - "$POUCH_TOP/tools" "$REGISTRY" "$T/layouts/nasty" <<'END'
+    python3 - "$POUCH_TOP/tools" "$REGISTRY" "$T/layouts/nasty" "$T/layouts/nastier" <<'END'
 import sys
 sys.path.insert(0, sys.argv[1])
 import ocilib
 for name in "nasty:latest", "corners:latest":
     ocilib.Registry(sys.argv[2]).push_from_layout(sys.argv[3], name)
+for name in "nastier:latest", "again:latest":
+    ocilib.Registry(sys.argv[2]).push_from_layout(sys.argv[4], name)
 END
 }
 teardown_file() {
@@ -25,8 +28,8 @@ teardown_file() {
 }
 teardown() { remove_all; }
 
-# trees NAME [nodocker]: Pouch's and Docker's container of an image, and umoci's folder, all without what
-# either mounts.
+# trees NAME [nodocker|noumoci]: Pouch's and Docker's container of an image, and umoci's folder, all without
+# what either mounts.
 trees() {
     local name=$REGISTRY/$1 ours theirs=self skip
     dcli rm -f content >/dev/null 2>&1 || true
@@ -46,13 +49,7 @@ trees() {
     "$HERE/tree-compare" "/proc/$ours/root" $skip >"$T/tmp/ours"
     # shellcheck disable=SC2086
     "$HERE/tree-compare" "/proc/$theirs/root" $skip >"$T/tmp/docker"
-    rm -rf "$T/unpacked" "$T/layouts/copy"
-    skopeo copy -q --src-tls-verify=false "docker://$name" "oci:$T/layouts/copy:x"
-    umoci unpack --image "$T/layouts/copy:x" "$T/unpacked" >"$T/tmp/umoci.log" 2>&1 || fail "$(cat "$T/tmp/umoci.log")"
-    rm "$T/tmp/umoci.log"
-    # shellcheck disable=SC2086
-    "$HERE/tree-compare" "$T/unpacked/rootfs" $skip >"$T/tmp/umoci"
-    rm -rf "$T/unpacked"
+    [ "${2:-}" = noumoci ] || umoci_tree "$name" "$skip"
     if [ "${2:-}" != nodocker ]; then
         dcli rm -f content >/dev/null
         dcli rmi "$name" >/dev/null
@@ -61,18 +58,30 @@ trees() {
     pouch rmi "$name" >/dev/null
 }
 
+# umoci_tree NAME SKIP
+umoci_tree() {
+    local name=$1 skip=$2
+    rm -rf "$T/unpacked" "$T/layouts/copy"
+    skopeo copy -q --src-tls-verify=false "docker://$name" "oci:$T/layouts/copy:x"
+    umoci unpack --image "$T/layouts/copy:x" "$T/unpacked" >"$T/tmp/umoci.log" 2>&1 || fail "$(cat "$T/tmp/umoci.log")"
+    rm "$T/tmp/umoci.log"
+    # shellcheck disable=SC2086
+    "$HERE/tree-compare" "$T/unpacked/rootfs" $skip >"$T/tmp/umoci"
+    rm -rf "$T/unpacked"
+}
+
 # equal A B: no entry differs.
 equal() {
     "$HERE/tree-compare" --compare "$T/tmp/$1" "$T/tmp/$2" "$BEGAN" >"$T/tmp/differ"
     [ ! -s "$T/tmp/differ" ] || fail "$1 and $2 differ: $(head -c 6000 "$T/tmp/differ")"
 }
 
-# compare NAME LEAST [nodocker]: all are equal and have at least that many entries.
+# compare NAME LEAST [nodocker|noumoci]: all are equal and have at least that many entries.
 compare() {
     local BEGAN=$(($(date +%s) - 60))
     trees "$1" "${3:-}"
     [ "$(wc -l <"$T/tmp/ours")" -ge "$2" ] || fail "only $(wc -l <"$T/tmp/ours") entries"
-    equal ours umoci
+    [ "${3:-}" = noumoci ] || equal ours umoci
     equal ours docker
     rm -f "$T"/tmp/{ours,docker,umoci,differ}
 }
@@ -103,4 +112,22 @@ with() {
 @test "times before 1970 and of nanoseconds, set-id, devices, attributes, links: erofs" {
     with erofs
     compare nasty:latest 45
+}
+@test "depth, types that change, names that are no text, 300 hard links, every tar format, empty layers: overlay" {
+    with overlay
+    # umoci has folders that a layer only implies keep what they were; and no global pax headers.
+    compare nastier:latest 550 noumoci
+}
+@test "the same path several times in one layer: overlay" {
+    with overlay
+    compare again:latest 15 nodocker
+}
+@test "depth, types that change, names that are no text, 300 hard links, every tar format, empty layers: erofs" {
+    with erofs
+    # umoci has folders that a layer only implies keep what they were; and no global pax headers.
+    compare nastier:latest 550 noumoci
+}
+@test "the same path several times in one layer: erofs" {
+    with erofs
+    compare again:latest 15 nodocker
 }
