@@ -14,6 +14,7 @@
 
 #include "base/alloc.h"
 #include "base/layer.h"
+#include "base/map.h"
 #include "base/str.h"
 #include "erofs/reader-priv.h"
 #include "erofs/xattr.h"
@@ -26,6 +27,7 @@ struct check {
     bool own;
     struct error *e;
     const struct erofs_inode *inode; /* whose attributes are looked at */
+    struct map *names;               /* of those */
 };
 
 static bool is_zero(const void *data, size_t len)
@@ -62,16 +64,16 @@ static int check_own_super(struct erofs_reader *r, struct error *e)
 }
 
 /* An attribute may be what an image may have; the one of overlayfs that the writer sets is opaque. */
-static int check_own_xattr(const struct check *c, const struct layer_xattr *x)
+static int check_own_xattr(struct check *c, const struct layer_xattr *x)
 {
     bool opaque = STREQ(x->name, LAYER_OPAQUE_XATTR) && S_ISDIR(c->inode->mode) && x->size == 1 &&
                   *(const char *)x->value == 'y';
-    const char *rest;
-    uint8_t index;
 
-    if (strlen(x->name) > EROFS_NAME_MAX || erofs_xattr_split(x->name, &index, &rest) < 0 ||
-        !(opaque || layer_xattr_is_wanted(x->name)))
+    if (!opaque && !erofs_xattr_is_kept(x, c->inode->mode))
         return erofs_corrupt(c->e, c->inode->nid, "it has an attribute that no layer may have");
+    if (map_get(c->names, x->name))
+        return erofs_corrupt(c->e, c->inode->nid, "it has an attribute twice");
+    (void)map_set(c->names, x->name, c);
     return 0;
 }
 
@@ -127,7 +129,7 @@ static int check_own_chunks(struct check *c, const struct erofs_inode *i)
 
 static int take_xattr(void *data, const struct layer_xattr *x)
 {
-    const struct check *c = data;
+    struct check *c = data;
 
     return c->own ? check_own_xattr(c, x) : 0;
 }
@@ -144,9 +146,12 @@ static int check_parts(struct check *c, const struct erofs_inode *inode, struct 
         if (x == 0)
             x = check_own_chunks(c, inode);
     }
-    c->inode = inode;
-    if (x == 0)
+    if (x == 0 && inode->xattr_size) {
+        c->inode = inode;
+        c->names = map_new();
         x = erofs_reader_xattrs(c->r, inode, take_xattr, c, e);
+        map_free(take_ptr(c->names), NULL);
+    }
     if (x == 0 && S_ISLNK(inode->mode))
         x = erofs_reader_readlink(c->r, inode, &target, e);
     if (x == 0 && S_ISREG(inode->mode)) { /* looks at each chunk of the map */

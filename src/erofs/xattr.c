@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/alloc.h"
 #include "base/str.h"
@@ -274,6 +275,16 @@ static int check(const struct layer_xattr *x, enum layer_entry_type type, uint32
     if (STREQ(x->name, CAPABILITY))
         r = capability_check(x);
     return r < 0 ? r : 1;
+}
+
+bool erofs_xattr_is_kept(const struct layer_xattr *x, uint32_t mode)
+{
+    enum layer_entry_type type = S_ISDIR(mode)   ? LAYER_DIR
+                                 : S_ISREG(mode) ? LAYER_FILE
+                                 : S_ISLNK(mode) ? LAYER_SYMLINK
+                                                 : LAYER_FIFO;
+
+    return layer_xattr_is_wanted(x->name) && check(x, type, &mode) > 0;
 }
 
 int erofs_xattrs_take(struct erofs_xattrs *x, const struct layer_entry *entry, uint32_t *mode,

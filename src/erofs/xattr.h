@@ -31,6 +31,9 @@ void erofs_xattrs_set(struct erofs_xattrs *x, const char *name, const void *valu
 int erofs_xattrs_take(struct erofs_xattrs *x, const struct layer_entry *entry, uint32_t *mode,
                       struct error *e) MUST_CHECK;
 
+/* Would the writer keep it, just so, for an inode of this mode? */
+bool erofs_xattr_is_kept(const struct layer_xattr *x, uint32_t mode);
+
 /* A new mode for what has these attributes, which lie in `packed`: chmod(2) changes access control
  * lists. */
 void erofs_xattrs_chmod(struct erofs_xattrs *x, char *packed, uint32_t mode);
