@@ -657,8 +657,8 @@ static void session_exited(struct session *s)
     struct mon *m = s->mon;
     struct attacher *next;
 
+    read_status(s); /* first: it may be now that we hear of its start */
     s->exited_ns = time_now_ns();
-    read_status(s);
     if (s->waiter) /* killed on its way to exec, with the pipe still held by someone */
         answer_start(s);
     read_console(s);

@@ -2,10 +2,12 @@
 /*
  * pouch-monitor with a driver for tests without root: the "container" is `sh -c` of what
  * <bundle>/config.json says; an exec's process document is a shell command too. The commands
- * "not-found" and "fail-create" stand for failures.
+ * "not-found" and "fail-create" stand for failures, "at-once" ends before the monitor has heard that it
+ * runs.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -31,6 +33,27 @@ static void fail(int status_fd, enum error_code code, const char *text)
     strncpy(s.message, text, sizeof(s.message) - 1);
     (void)!write(status_fd, &s, sizeof(s));
     _exit(1);
+}
+
+/* The monitor sleeps until this process has ended: it hears of start and end together. */
+static void end_at_once(void)
+{
+    pid_t monitor = getppid();
+    int self = (int)syscall(SYS_pidfd_open, getpid(), 0);
+
+    if (self < 0)
+        _exit(1);
+    if (fork() == 0) {
+        struct pollfd p = {.fd = dup2(self, 0), .events = POLLIN};
+
+        (void)prctl(PR_SET_PDEATHSIG, 0);
+        (void)syscall(SYS_close_range, 1u, ~0u, 0u);
+        (void)poll(&p, 1, -1);
+        (void)kill(monitor, SIGCONT);
+        _exit(0);
+    }
+    (void)kill(monitor, SIGSTOP);
+    _exit(9);
 }
 
 static void run(const char *command, const struct stage_io *io, int gate_fd, int status_fd)
@@ -59,6 +82,8 @@ static void run(const char *command, const struct stage_io *io, int gate_fd, int
     }
     if (strcmp(command, "not-found") == 0)
         fail(status_fd, ERR_COMMAND_NOT_FOUND, "exec: \"not-found\": no such file");
+    if (strcmp(command, "at-once") == 0)
+        end_at_once();
     execl("/bin/sh", "sh", "-c", command, NULL);
     _exit(126);
 }

@@ -219,6 +219,25 @@ static void test_run(void **state)
     box_done(&b);
 }
 
+/* However short its life: it cannot have ended before it began. */
+static void test_end_at_once(void **state)
+{
+    for (int i = 0; i < 5; i++) {
+        struct monitor_event ev;
+        struct box b;
+
+        box_init(&b, "at-once");
+        box_spawn(&b);
+        box_start(&b);
+        ev = wait_event(b.m, MONITOR_EVENT_EXITED);
+        assert_int_equal(ev.exit.exit_code, 9);
+        assert_true(ev.exit.started_ns > 0);
+        assert_true(ev.exit.exited_ns >= ev.exit.started_ns);
+        wait_event(b.m, MONITOR_EVENT_HANGUP);
+        box_done(&b);
+    }
+}
+
 static void test_failures(void **state)
 {
     struct error e = ERROR_INIT;
@@ -1063,17 +1082,29 @@ static void test_rich_no_pipes(void **state)
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_keys),           cmocka_unit_test(test_run),
-        cmocka_unit_test(test_failures),       cmocka_unit_test(test_signal_and_adoption),
-        cmocka_unit_test(test_monitor_killed), cmocka_unit_test(test_stdin),
-        cmocka_unit_test(test_stdin_large),    cmocka_unit_test(test_tty),
-        cmocka_unit_test(test_exec),           cmocka_unit_test(test_slow_reader),
-        cmocka_unit_test(test_throttle),       cmocka_unit_test(test_stuck),
-        cmocka_unit_test(test_no_disk),        cmocka_unit_test(test_many_clients),
-        cmocka_unit_test(test_replay),         cmocka_unit_test(test_events_late),
-        cmocka_unit_test(test_mounts),         cmocka_unit_test(test_rich_streams),
-        cmocka_unit_test(test_rich_exit),      cmocka_unit_test(test_rich_halted),
-        cmocka_unit_test(test_rich_noise),     cmocka_unit_test(test_rich_no_pipes),
+        cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_run),
+        cmocka_unit_test(test_end_at_once),
+        cmocka_unit_test(test_failures),
+        cmocka_unit_test(test_signal_and_adoption),
+        cmocka_unit_test(test_monitor_killed),
+        cmocka_unit_test(test_stdin),
+        cmocka_unit_test(test_stdin_large),
+        cmocka_unit_test(test_tty),
+        cmocka_unit_test(test_exec),
+        cmocka_unit_test(test_slow_reader),
+        cmocka_unit_test(test_throttle),
+        cmocka_unit_test(test_stuck),
+        cmocka_unit_test(test_no_disk),
+        cmocka_unit_test(test_many_clients),
+        cmocka_unit_test(test_replay),
+        cmocka_unit_test(test_events_late),
+        cmocka_unit_test(test_mounts),
+        cmocka_unit_test(test_rich_streams),
+        cmocka_unit_test(test_rich_exit),
+        cmocka_unit_test(test_rich_halted),
+        cmocka_unit_test(test_rich_noise),
+        cmocka_unit_test(test_rich_no_pipes),
     };
 
     signal(SIGPIPE, SIG_IGN);
