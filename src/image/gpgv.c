@@ -73,7 +73,7 @@ int gpgv_read_keys(const char *data, size_t len, struct buf *out, struct error *
     return out->len > before ? 0 : error_set(e, ERR_INVALID, "it holds no OpenPGP key");
 }
 
-static int load_keys(const struct policy_requirement *q, struct buf *out, struct error *e)
+int gpgv_load_keys(const struct policy_requirement *q, struct buf *out, struct error *e)
 {
     int r = 0;
 
@@ -167,7 +167,7 @@ static int read_all(int fd, struct buf *out)
 int gpgv_verify(const struct policy_requirement *q, int sig_fd, uid_t uid, gid_t gid,
                 struct buf *payload, char **ret_reason, struct error *e)
 {
-    AUTO(buf) struct buf keys = BUF_INIT(4 * POLICY_KEY_MAX), status = BUF_INIT(OUTPUT_MAX);
+    AUTO(buf) struct buf keys = BUF_INIT(GPGV_KEYS_MAX), status = BUF_INIT(OUTPUT_MAX);
     AUTOFD int keyring = -EBADF, output = -EBADF, lines = -EBADF;
     AUTOFD int chatter = open("/dev/null", O_WRONLY | O_CLOEXEC); /* what it says to people */
     AUTOFREE char *program = self_program_path("pouch-image");
@@ -175,7 +175,7 @@ int gpgv_verify(const struct policy_requirement *q, int sig_fd, uid_t uid, gid_t
     char *argv[] = {
         (char *)"pouch-image", (char *)"--uid", u, (char *)"--gid", g, (char *)"--gpgv", NULL};
     pid_t pid = 0;
-    int r = load_keys(q, &keys, e);
+    int r = gpgv_load_keys(q, &keys, e);
 
     if (r < 0 || (r = memfd_with(keys.data, keys.len, &keyring, e)) < 0 ||
         (r = memfd_with("", 0, &output, e)) < 0 || (r = memfd_with("", 0, &lines, e)) < 0)

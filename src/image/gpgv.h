@@ -10,6 +10,7 @@
 #include "image/policy.h"
 
 #define GPGV_SIGNATURE_MAX (1u << 20)
+#define GPGV_KEYS_MAX      (4 * POLICY_KEY_MAX)
 
 /*
  * Whether the signed message in sig_fd was signed by one key of the requirement, good now (not
@@ -18,6 +19,9 @@
  */
 int gpgv_verify(const struct policy_requirement *r, int sig_fd, uid_t uid, gid_t gid,
                 struct buf *payload, char **ret_reason, struct error *e) MUST_CHECK;
+
+/* The keys of a requirement, as gpgv takes them. */
+int gpgv_load_keys(const struct policy_requirement *r, struct buf *out, struct error *e) MUST_CHECK;
 
 /* The verdict on gpgv's status lines: NULL when good, else why not (a constant). */
 const char *gpgv_status_reason(const char *status);

@@ -2,10 +2,12 @@
 /* The signature policy: see policy.h. */
 #include "image/policy.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/base64.h"
 #include "base/str.h"
 #include "base/strv.h"
 
@@ -51,6 +53,8 @@ void policy_done(struct policy *p)
     for (size_t i = 0; i < p->items.len; i++) {
         strv_free(r[i].key_paths);
         strv_free(r[i].key_data);
+        strv_free(r[i].log_paths);
+        strv_free(r[i].log_data);
         identity_done(&r[i].identity);
     }
     free(r);
@@ -76,6 +80,20 @@ static int check_members(const struct json_value *v, const char *where, const ch
     return 0;
 }
 
+/* For a policy: nor may anything be null, which could be taken for "not asked for". */
+static int check_strict(const struct json_value *v, const char *where, const char *known,
+                        struct error *e)
+{
+    int r = check_members(v, where, known, e);
+
+    for (size_t i = 0; r >= 0 && i < json_value_len(v); i++) {
+        const char *key = NULL;
+        if (json_value_kind(json_value_member(v, i, &key)) == JV_NULL)
+            r = error_set(e, ERR_INVALID, "%s.%s: it is null", where, key);
+    }
+    return r;
+}
+
 static int text_member(const struct json_value *v, const char *where, const char *key, char **ret,
                        struct error *e)
 {
@@ -85,6 +103,20 @@ static int text_member(const struct json_value *v, const char *where, const char
         return error_set(e, ERR_INVALID, "%s.%s: expected a text that is not empty", where, key);
     *ret = xstrdup(s);
     return 0;
+}
+
+/* "host[:port]" or "host[:port]/path": no tag, no digest, nothing that is implied. */
+static bool is_prefix(const char *text)
+{
+    CLEANUP(oci_reference_done) struct oci_reference host = {0}, path = {0};
+    size_t n = strcspn(text, "/");
+    AUTOFREE char *name = xstrndup(text, n);
+    AUTOFREE char *as_host = xasprintf("%s%s/x", name, strpbrk(name, ".:") ? "" : ".x");
+    AUTOFREE char *as_path = text[n] ? xasprintf("x.x%s", text + n) : NULL;
+
+    return oci_reference_parse(as_host, &host, NULL) >= 0 &&
+           (!as_path ||
+            (oci_reference_parse(as_path, &path, NULL) >= 0 && !path.tag && !path.digest));
 }
 
 static int read_identity(const struct json_value *v, const char *where,
@@ -104,7 +136,7 @@ static int read_identity(const struct json_value *v, const char *where,
         return error_set(e, ERR_INVALID, "%s.type: unknown kind \"%.60s\"", place,
                          name ? name : "");
     ret->kind = (enum policy_identity)kind;
-    int r = check_members(v, place, members[kind], e);
+    int r = check_strict(v, place, members[kind], e);
     if (r >= 0 && kind == POLICY_EXACT_REFERENCE)
         r = text_member(v, place, "dockerReference", &ret->reference, e);
     if (r >= 0 && kind == POLICY_EXACT_REPOSITORY)
@@ -113,6 +145,10 @@ static int read_identity(const struct json_value *v, const char *where,
         r = text_member(v, place, "prefix", &ret->prefix, e);
         if (r >= 0)
             r = text_member(v, place, "signedPrefix", &ret->signed_prefix, e);
+        if (r >= 0 && (!is_prefix(ret->prefix) || !is_prefix(ret->signed_prefix)))
+            r = error_set(e, ERR_INVALID,
+                          "%s: prefix and signedPrefix are HOST[:PORT][/PATH], without a tag",
+                          place);
     }
     if (r >= 0 && ret->reference) {
         CLEANUP(oci_reference_done) struct oci_reference ref = {0};
@@ -142,17 +178,16 @@ static int read_list(const struct json_value *v, const char *where, const char *
     return 0;
 }
 
-/* Exactly one way of naming keys. */
-static int read_keys(const struct json_value *v, const char *where, struct policy_requirement *ret,
-                     struct error *e)
+/* One way of naming keys at most; names: of a path, of data, of lists of these. 1 when there is one. */
+static int read_keys(const struct json_value *v, const char *where, const char *const names[4],
+                     char ***paths, char ***data, struct error *e)
 {
-    static const char *const names[] = {"keyPath", "keyData", "keyPaths", "keyDatas"};
     const char *found = NULL;
     int r = 0;
 
-    for (size_t i = 0; i < ARRAY_SIZE(names) && r >= 0; i++) {
+    for (size_t i = 0; i < 4 && r >= 0; i++) {
         const struct json_value *one = json_value_get(v, names[i]);
-        char ***list = i % 2 ? &ret->key_data : &ret->key_paths;
+        char ***list = i % 2 ? data : paths;
         if (!one)
             continue;
         if (found)
@@ -161,6 +196,8 @@ static int read_keys(const struct json_value *v, const char *where, struct polic
         found = names[i];
         if (i >= 2) {
             r = read_list(one, where, names[i], list, e);
+        } else if (i == 1 && json_value_str(one) && !*json_value_str(one)) {
+            strv_push(list, ""); /* well formed, as elsewhere; there is no key in it */
         } else {
             AUTOFREE char *text = NULL;
             r = text_member(v, where, names[i], &text, e);
@@ -168,13 +205,85 @@ static int read_keys(const struct json_value *v, const char *where, struct polic
                 strv_push(list, text);
         }
     }
-    if (r >= 0 && !found)
-        r = error_set(e, ERR_INVALID, "%s: no key is given (keyPath, keyPaths or keyData)", where);
-    for (size_t i = 0; r >= 0 && ret->key_paths && ret->key_paths[i]; i++)
-        if (*ret->key_paths[i] != '/')
+    for (size_t i = 0; r >= 0 && *paths && (*paths)[i]; i++)
+        if (*(*paths)[i] != '/')
             r = error_set(e, ERR_INVALID, "%s: \"%.200s\" is not an absolute path", where,
-                          ret->key_paths[i]);
+                          (*paths)[i]);
+    for (size_t i = 0; r >= 0 && *data && (*data)[i]; i++) {
+        AUTO(buf) struct buf plain = BUF_INIT(POLICY_KEY_MAX);
+        if (base64_decode((*data)[i], strlen((*data)[i]), &plain) < 0)
+            r = error_set(e, ERR_INVALID, "%s: %s is not base64", where, found);
+    }
+    return r < 0 ? r : found != NULL;
+}
+
+/* Exactly one of them is there, a text. */
+static int check_one_of(const struct json_value *v, const char *where, const char *a, const char *b,
+                        struct error *e)
+{
+    const char *x = json_value_str(json_value_get(v, a));
+    const char *y = b ? json_value_str(json_value_get(v, b)) : NULL;
+
+    if (str_is_empty(x) == str_is_empty(y))
+        return error_set(e, ERR_INVALID, "%s: expected %s%s%s", where, a, b ? " or " : "",
+                         b ? b : "");
+    return 0;
+}
+
+/* Certificates instead of a key. That there is a form for it does not mean that it can be checked:
+ * such a requirement is read, so that the others of the file hold, and never met. */
+static int read_certificates(const struct json_value *v, const char *where, bool logs,
+                             struct policy_requirement *ret, struct error *e)
+{
+    const struct json_value *fulcio = json_value_get(v, "fulcio"), *pki = json_value_get(v, "pki");
+    AUTOFREE char *place = xasprintf("%s.%s", where, fulcio ? "fulcio" : "pki");
+    int r = check_strict(fulcio ? fulcio : pki, place,
+                         fulcio ? "caPath caData oidcIssuer subjectEmail"
+                                : "caRootsPath caRootsData caIntermediatesPath caIntermediatesData "
+                                  "subjectHostname subjectEmail",
+                         e);
+
+    if (r >= 0)
+        r = fulcio ? check_one_of(fulcio, place, "caPath", "caData", e)
+                   : check_one_of(pki, place, "caRootsPath", "caRootsData", e);
+    if (r >= 0 && fulcio)
+        r = check_one_of(fulcio, place, "oidcIssuer", NULL, e);
+    if (r >= 0 && (fulcio || !json_value_get(pki, "subjectHostname")))
+        r = check_one_of(fulcio ? fulcio : pki, place, "subjectEmail", NULL, e);
+    if (r >= 0 && fulcio && pki)
+        r = error_set(e, ERR_INVALID, "%s: fulcio and pki exclude each other", where);
+    if (r >= 0 && fulcio && !logs)
+        r = error_set(e, ERR_INVALID, "%s: fulcio needs rekorPublicKeyPath", where);
+    if (r >= 0 && pki && logs)
+        r = error_set(e, ERR_INVALID, "%s: pki and rekorPublicKeyPath exclude each other", where);
+    ret->unsupported = fulcio ? "signatures without a key (keyless, fulcio)"
+                              : "signatures by certificates (pki)";
     return r;
+}
+
+static int read_signed(const struct json_value *v, const char *where,
+                       struct policy_requirement *ret, struct error *e)
+{
+    static const char *const gpg[] = {"keyPath", "keyData", "keyPaths", "keyDatas"};
+    static const char *const rekor[] = {"rekorPublicKeyPath", "rekorPublicKeyData",
+                                        "rekorPublicKeyPaths", "rekorPublicKeyDatas"};
+    const char *key_type = json_value_str(json_value_get(v, "keyType"));
+
+    if (ret->type == POLICY_GPG && (!key_type || !STREQ(key_type, "GPGKeys")))
+        return error_set(e, ERR_INVALID, "%s.keyType: \"%.60s\" is not supported, only GPGKeys is",
+                         where, key_type ? key_type : "");
+    int keys = read_keys(v, where, gpg, &ret->key_paths, &ret->key_data, e);
+    int logs = keys < 0 ? keys : read_keys(v, where, rekor, &ret->log_paths, &ret->log_data, e);
+    if (keys < 0 || logs < 0)
+        return -EINVAL;
+    bool certificates = json_value_get(v, "fulcio") || json_value_get(v, "pki");
+    if (keys && certificates)
+        return error_set(e, ERR_INVALID, "%s: a key and certificates exclude each other", where);
+    if (certificates)
+        return read_certificates(v, where, logs, ret, e);
+    return keys ? 0
+                : error_set(e, ERR_INVALID, "%s: no key is given (keyPath, keyPaths or keyData)",
+                            where);
 }
 
 static int read_requirement(const struct json_value *v, const char *where,
@@ -184,7 +293,9 @@ static int read_requirement(const struct json_value *v, const char *where,
         [POLICY_ACCEPT] = "type",
         [POLICY_REJECT] = "type",
         [POLICY_GPG] = "type keyType keyPath keyPaths keyData signedIdentity",
-        [POLICY_SIGSTORE] = "type keyPath keyPaths keyData keyDatas signedIdentity",
+        [POLICY_SIGSTORE] = "type keyPath keyPaths keyData keyDatas fulcio pki rekorPublicKeyPath "
+                            "rekorPublicKeyPaths rekorPublicKeyData rekorPublicKeyDatas "
+                            "signedIdentity",
     };
     const char *name = json_value_str(json_value_get(v, "type"));
     int type = name_index(type_names, POLICY_TYPE_MAX, name), r;
@@ -193,14 +304,10 @@ static int read_requirement(const struct json_value *v, const char *where,
         return error_set(e, ERR_INVALID, "%s.type: \"%.60s\" is not supported", where,
                          name ? name : "");
     ret->type = (enum policy_type)type;
-    r = check_members(v, where, members[type], e);
+    r = check_strict(v, where, members[type], e);
     if (r < 0 || type == POLICY_ACCEPT || type == POLICY_REJECT)
         return r;
-    const char *key_type = json_value_str(json_value_get(v, "keyType"));
-    if (type == POLICY_GPG && (!key_type || !STREQ(key_type, "GPGKeys")))
-        return error_set(e, ERR_INVALID, "%s.keyType: \"%.60s\" is not supported, only GPGKeys is",
-                         where, key_type ? key_type : "");
-    r = read_keys(v, where, ret, e);
+    r = read_signed(v, where, ret, e);
     const struct json_value *identity = json_value_get(v, "signedIdentity");
     if (r >= 0 && identity)
         r = read_identity(identity, where, &ret->identity, e);
@@ -320,7 +427,7 @@ static int choose(const char *text, size_t len, const char *transport, char *con
     int r = json_value_parse(text, len, &v, e);
 
     if (r >= 0)
-        r = check_members(v, "policy", "default transports", e);
+        r = check_strict(v, "policy", "default transports", e);
     if (r >= 0)
         r = read_requirements(json_value_get(v, "default"), "default", &fallback, e);
     transports = json_value_get(v, "transports");
@@ -471,10 +578,12 @@ void policy_payload_done(struct policy_payload *p)
 /* --- For the worker ------------------------------------------------------------------------------------- */
 
 #define I(member) JSON_FIELD(struct policy_check_item, member, #member, JSON_STR, JSON_OMIT_EMPTY)
+#define L(member) JSON_FIELD(struct policy_check_item, member, #member, JSON_STRV, JSON_OMIT_EMPTY)
 static const struct json_field item_fields[] = {
-    I(type), I(keys), I(identity), I(reference), I(prefix), I(signed_prefix), JSON_END,
+    I(type), L(keys), L(logs), I(identity), I(reference), I(prefix), I(signed_prefix), JSON_END,
 };
 #undef I
+#undef L
 static const struct json_desc item_json = {"requirement", sizeof(struct policy_check_item),
                                            item_fields};
 static const struct json_field check_fields[] = {

@@ -46,8 +46,11 @@ struct policy_signed_identity {
 
 struct policy_requirement {
     enum policy_type type;
-    char **key_paths; /* files; or */
-    char **key_data;  /* base64 */
+    char **key_paths;        /* files; or */
+    char **key_data;         /* base64 */
+    char **log_paths;        /* keys of transparency logs (rekorPublicKeyPath…); or */
+    char **log_data;         /* base64 */
+    const char *unsupported; /* what it asks for that nothing here can check: it is never met */
     struct policy_signed_identity identity;
 };
 
@@ -94,7 +97,8 @@ void policy_payload_done(struct policy_payload *p);
 
 struct policy_check_item {
     char *type;     /* POLICY_… as its name */
-    char *keys;     /* sigstore: PEM, all of them */
+    char **keys;    /* sigstore: PEM, one each */
+    char **logs;    /* sigstore: PEM, keys of transparency logs one of which must know it */
     char *identity; /* its kind, by name */
     char *reference, *prefix, *signed_prefix;
 };

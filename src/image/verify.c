@@ -30,26 +30,24 @@ void verify_done(struct verify *v)
     memset(v, 0, sizeof(*v));
 }
 
-/* The keys of a sigstoreSigned requirement as one PEM text. */
-static int sigstore_keys(const struct policy_requirement *q, char **ret, struct error *e)
+/* Keys as PEM texts; the worker reads them. */
+static int pem_keys(char *const *paths, char *const *data, char ***ret, struct error *e)
 {
-    AUTO(buf) struct buf b = BUF_INIT(JSON_MAX);
-
-    for (size_t i = 0; q->key_paths && q->key_paths[i]; i++) {
+    for (size_t i = 0; paths && paths[i]; i++) {
         AUTOFREE char *text = NULL;
-        int r = fs_read_file(AT_FDCWD, q->key_paths[i], JSON_MAX, &text, NULL);
+        int r = fs_read_file(AT_FDCWD, paths[i], JSON_MAX, &text, NULL);
         if (r < 0)
-            return error_set_errno(e, r, "cannot read the key %s", q->key_paths[i]);
+            return error_set_errno(e, r, "cannot read the key %s", paths[i]);
         if (!strstr(text, "-----BEGIN PUBLIC KEY-----"))
-            return error_set(e, ERR_INVALID, "%s is no public key in PEM form", q->key_paths[i]);
-        (void)buf_printf(&b, "%s\n", text);
+            return error_set(e, ERR_INVALID, "%s is no public key in PEM form", paths[i]);
+        strv_push(ret, text);
     }
-    for (size_t i = 0; q->key_data && q->key_data[i]; i++) {
-        if (base64_decode(q->key_data[i], strlen(q->key_data[i]), &b) < 0)
+    for (size_t i = 0; data && data[i]; i++) {
+        AUTO(buf) struct buf b = BUF_INIT(JSON_MAX);
+        if (base64_decode(data[i], strlen(data[i]), &b) < 0)
             return error_set(e, ERR_INVALID, "keyData is not base64");
-        (void)buf_putc(&b, '\n');
+        strv_push(ret, buf_str(&b));
     }
-    *ret = buf_take(&b);
     return 0;
 }
 
@@ -81,8 +79,14 @@ static int to_json(const struct image_store *s, const struct oci_reference *imag
         one->reference = xstrdup_or_null(q[i].identity.reference);
         one->prefix = xstrdup_or_null(q[i].identity.prefix);
         one->signed_prefix = xstrdup_or_null(q[i].identity.signed_prefix);
-        if (q[i].type == POLICY_SIGSTORE)
-            r = sigstore_keys(&q[i], &one->keys, e);
+        AUTO(buf) struct buf gpg = BUF_INIT(GPGV_KEYS_MAX);
+        if (q[i].type == POLICY_GPG) /* read again when there is a signature to check by them */
+            r = gpgv_load_keys(&q[i], &gpg, e);
+        if (r < 0 || q[i].type != POLICY_SIGSTORE)
+            continue;
+        r = pem_keys(q[i].key_paths, q[i].key_data, &one->keys, e);
+        if (r >= 0)
+            r = pem_keys(q[i].log_paths, q[i].log_data, &one->logs, e);
     }
     if (r >= 0 && json_print(&policy_check_json, &check, &out) < 0)
         r = error_set(e, ERR_INVALID, "its keys for one image are larger than %u bytes", JSON_MAX);
@@ -177,6 +181,11 @@ int verify_prepare(const struct image_store *s, const struct oci_reference *imag
                              "%s is refused by the signature policy (%s: reject): allow it there "
                              "(pouch trust set) or pull another image",
                              name, v.where);
+        if (q[i].unsupported)
+            return error_set(e, ERR_FORBIDDEN,
+                             "%s is refused by the signature policy (%s): it asks for %s, which "
+                             "Pouch cannot check; sign with a key and ask for that",
+                             name, v.where, q[i].unsupported);
         all_accepted = all_accepted && q[i].type == POLICY_ACCEPT;
     }
     if (!all_accepted && (r = to_json(s, image, &v, e)) < 0) {

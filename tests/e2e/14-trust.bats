@@ -44,6 +44,15 @@ EOF
     "$HERE/cosign-sign" "$REGISTRY/noattach/one:latest" "$T/keys/one.pem"
     put referred
     "$HERE/cosign-sign" --referrer "$REGISTRY/referred:latest" "$T/keys/one.pem"
+    put bundled
+    "$HERE/cosign-sign" --bundle "$REGISTRY/bundled:latest" "$T/keys/one.pem"
+    put sig/late
+    "$HERE/cosign-sign" "$REGISTRY/sig/late:latest" "$T/keys/two.pem"
+    "$HERE/cosign-sign" --as "$REGISTRY/sig/late:latest" --referrer "$REGISTRY/sig/late:latest" "$T/keys/one.pem"
+    for name in '' key signature payload kind time; do
+        put "log/x$name"
+        "$HERE/cosign-sign" --log "$T/keys/four.pem" --log-lies "$name" "$REGISTRY/log/x$name:latest" "$T/keys/one.pem"
+    done
     put sig/digest
     "$HERE/cosign-sign" --digest "sha256:$(printf '%064d' 1)" "$REGISTRY/sig/digest:latest" "$T/keys/one.pem"
     put sig/type
@@ -254,12 +263,31 @@ plain_digest() { skopeo inspect --tls-verify=false "docker://$REGISTRY/plain" | 
     only "$(sig_by one.pub '{"type":"matchRepoDigestOrExact"}')"
     refuses sig/one 'which matchRepoDigestOrExact does not take'
     takes both
+    # The tag's signature is another's, a referrer has the right one.
+    takes sig/late
+    refuses bundled 'a sigstore bundle only \(cosign 3\), which does not say what image'
     only "$(sig_by one.pub)" "$(gpg_by alice.gpg)"
     takes both
     refuses sig/one 'signedBy is not met'
     refuses gpg/alice 'sigstoreSigned is not met'
     only "$(sig_by one.pub '{"type":"exactRepository","dockerRepository":"docker.io/library/x"}')"
     refuses sig/one exactRepository
+}
+
+@test "sigstore: what a transparency log must know" {
+    local name ALONE=1
+    only "$(sig_by one.pub | sed "s|}}$|},\"rekorPublicKeyPath\":\"$T/keys/four.pub\"}|")"
+    takes log/x
+    refuses sig/one 'no promise of a transparency log'
+    refuses log/xkey "log's entry is about another key"
+    refuses log/xsignature "log's entry is about another signature"
+    refuses log/xpayload "log's entry is about something else"
+    refuses log/xkind 'of another kind than hashedrekord'
+    refuses log/xtime 'the promise is of another transparency log'
+    only "$(sig_by one.pub | sed "s|}}$|},\"rekorPublicKeyPath\":\"$T/keys/one.pub\"}|")"
+    refuses log/x 'the promise is of another transparency log'
+    only "$(sig_by one.pub | sed "s|}}$|},\"rekorPublicKeyPath\":\"$T/keys/two.pub\"}|")"
+    refuses log/x 'no public key of kind ECDSA'
 }
 
 @test "scopes: the most special one counts; reject refuses without asking" {
@@ -300,10 +328,20 @@ EOF
         echo "policy: $text"
         refuses plain 'signature policy'
     done
-    policy <<<'{"default":[{"type":"sigstoreSigned","keyPath":"/etc/hostname","rekorPublicKeyPath":"/a"}]}'
+    policy <<<"{\"default\":[{\"type\":\"sigstoreSigned\",\"keyPath\":\"$T/keys/one.pub\",\"rekorPublicKeyPath\":\"/a\"}]}"
     run pouch pull "$REGISTRY/sig/one"
     is "$status" 1
-    has "$output" 'unknown field "rekorPublicKeyPath"'
+    one_line 'refused by the signature policy .*: cannot read the key /a'
+    # Keyless signing is known and cannot be checked: what asks for it is refused, other scopes are not.
+    policy <<EOF
+{"default":[{"type":"insecureAcceptAnything"}],"transports":{"docker":{"$REGISTRY/sig":[{"type":"sigstoreSigned",
+ "fulcio":{"caPath":"/a","oidcIssuer":"b","subjectEmail":"c"},"rekorPublicKeyPath":"/a"}]}}}
+EOF
+    run pouch pull "$REGISTRY/sig/one"
+    is "$status" 1
+    one_line 'it asks for signatures without a key \(keyless, fulcio\), which Pouch cannot check'
+    pouch pull -q "$REGISTRY/plain"
+    no_images
     mv "$T/policy.json" "$T/policy.away"
     run pouch pull "$REGISTRY/plain"
     is "$status" 1

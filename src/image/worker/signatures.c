@@ -11,15 +11,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <openssl/bio.h>
-#include <openssl/evp.h>
-#include <openssl/pem.h>
-
 #include "base/alloc.h"
 #include "base/base64.h"
 #include "base/fs.h"
 #include "base/str.h"
 #include "image/policy.h"
+#include "image/worker/sigstore.h"
 #include "image/worker/worker.h"
 
 #define SIGNATURES_MAX     128
@@ -28,6 +25,8 @@
 #define SIGSTORE_PAYLOAD   "application/vnd.dev.cosign.simplesigning.v1+json"
 #define SIGSTORE_ARTIFACT  "application/vnd.dev.cosign.artifact.sig.v1+json"
 #define SIGSTORE_SIGNATURE "dev.cosignproject.cosign/signature"
+#define SIGSTORE_PROMISE   "dev.sigstore.cosign/bundle" /* Rekor's signed entry timestamp */
+#define SIGSTORE_BUNDLE    "application/vnd.dev.sigstore.bundle"
 #define LOOKASIDE_TIMEOUT  60 /* seconds */
 
 struct checking {
@@ -213,40 +212,35 @@ static int check_gpg(struct checking *c, uint64_t index, const struct policy_che
 
 /* --- Sigstore ------------------------------------------------------------------------------------------- */
 
-static bool verify_one(EVP_PKEY *key, const struct buf *signature, const struct buf *payload)
+/* What one requirement asks for, and what was found out about it. */
+struct sigstore {
+    const struct policy_check_item *item;
+    struct sigstore_keys keys, logs;
+    char *reason; /* why the signature looked at last does not do */
+};
+
+/* By any of the keys that the logs, when they are asked for, know to have made it. */
+static bool signed_by_key(struct sigstore *s, const struct oci_descriptor *layer,
+                          const struct buf *signature, const struct buf *payload)
 {
-    int kind = EVP_PKEY_get_base_id(key);
-    /* Ed25519 hashes by itself; the others are signed over SHA-256. */
-    const EVP_MD *md = kind == EVP_PKEY_ED25519 ? NULL : EVP_sha256();
-    EVP_MD_CTX *ctx = EVP_MD_CTX_new();
-    bool known = kind == EVP_PKEY_EC || kind == EVP_PKEY_RSA || kind == EVP_PKEY_ED25519;
-    bool good = ctx && known && EVP_DigestVerifyInit(ctx, NULL, md, NULL, key) == 1 &&
-                EVP_DigestVerify(ctx, (const unsigned char *)buf_str(signature), signature->len,
-                                 (const unsigned char *)buf_str(payload), payload->len) == 1;
+    const char *promise = json_map_get(&layer->annotations, SIGSTORE_PROMISE), *why = NULL;
 
-    EVP_MD_CTX_free(ctx);
-    return good;
-}
-
-/* By any of the keys (PEM, one after the other). -EINVAL when none can be read. */
-static int verify_by_keys(const char *pem, const struct buf *signature, const struct buf *payload)
-{
-    BIO *bio = BIO_new_mem_buf(pem, (int)strlen(pem));
-    bool any = false, good = false;
-    EVP_PKEY *key;
-
-    while (bio && !good && (key = PEM_read_bio_PUBKEY(bio, NULL, NULL, NULL))) {
-        any = true;
-        good = verify_one(key, signature, payload);
-        EVP_PKEY_free(key);
+    for (size_t i = 0; i < s->keys.n; i++) {
+        if (!sigstore_verify(s->keys.keys[i], signature, buf_str(payload), payload->len))
+            continue;
+        why = s->logs.n == 0
+                  ? NULL
+                  : sigstore_logged(&s->logs, promise, s->keys.keys[i], signature, payload);
+        if (!why)
+            return true;
     }
-    BIO_free(bio);
-    return good ? 1 : any ? 0 : -EINVAL;
+    str_replace(&s->reason, why ? why : "it was made by another key");
+    return false;
 }
 
 /* One layer of a signature manifest: the payload is its blob, the signature an annotation. */
-static int check_sigstore_layer(struct checking *c, const struct policy_check_item *item,
-                                const struct oci_descriptor *layer, char **reason, struct error *e)
+static int check_sigstore_layer(struct checking *c, struct sigstore *s,
+                                const struct oci_descriptor *layer, struct error *e)
 {
     CLEANUP(registry_document_done) struct registry_document payload = {0};
     AUTO(buf) struct buf signature = BUF_INIT(SIGNATURE_MAX);
@@ -255,38 +249,32 @@ static int check_sigstore_layer(struct checking *c, const struct policy_check_it
     if (!layer->media_type || !STREQ(layer->media_type, SIGSTORE_PAYLOAD) || !text)
         return 0;
     if (base64_decode(text, strlen(text), &signature) < 0) {
-        str_replace(reason, "the signature is not base64");
+        str_replace(&s->reason, "the signature is not base64");
         return 0;
     }
     int r = registry_document(c->registry, c->client, "blobs", layer->digest, "signature's payload",
                               NULL, (int64_t)layer->size, PAYLOAD_MAX, &payload, e);
     if (r < 0)
         return r;
-    r = verify_by_keys(item->keys ? item->keys : "", &signature, &payload.text);
-    if (r < 0)
-        return error_set(e, ERR_INVALID, "the policy's key is no public key in PEM form");
-    if (r == 0) {
-        str_replace(reason, "it was made by another key");
-        return 0;
-    }
-    return payload_fits(c, item, POLICY_PAYLOAD_COSIGN, buf_str(&payload.text), payload.text.len,
-                        reason);
+    return signed_by_key(s, layer, &signature, &payload.text) &&
+           payload_fits(c, s->item, POLICY_PAYLOAD_COSIGN, buf_str(&payload.text), payload.text.len,
+                        &s->reason);
 }
 
-static int check_sigstore_manifest(struct checking *c, const struct policy_check_item *item,
-                                   const struct buf *text, char **reason, struct error *e)
+static int check_sigstore_manifest(struct checking *c, struct sigstore *s, const struct buf *text,
+                                   struct error *e)
 {
     CLEANUP(oci_manifest_done) struct oci_manifest m = {0};
     AUTO(error) struct error own = ERROR_INIT;
 
     if (oci_manifest_parse(buf_str(text), text->len, &m, &own) < 0) {
-        free(*reason);
-        *reason = xasprintf("the signatures' manifest is malformed: %.200s", error_message(&own));
+        free(s->reason);
+        s->reason = xasprintf("the signatures' manifest is malformed: %.200s", error_message(&own));
         return 0;
     }
     const struct oci_descriptor *layers = m.layers.items;
     for (size_t i = 0; i < m.layers.len && i < SIGNATURES_MAX; i++) {
-        int r = check_sigstore_layer(c, item, &layers[i], reason, e);
+        int r = check_sigstore_layer(c, s, &layers[i], e);
         if (r != 0)
             return r;
     }
@@ -294,8 +282,7 @@ static int check_sigstore_manifest(struct checking *c, const struct policy_check
 }
 
 /* The tag that cosign and skopeo write. */
-static int check_sigstore_tag(struct checking *c, const struct policy_check_item *item,
-                              char **reason, struct error *e)
+static int check_sigstore_tag(struct checking *c, struct sigstore *s, struct error *e)
 {
     CLEANUP(registry_document_done) struct registry_document d = {0};
     AUTO(error) struct error own = ERROR_INIT;
@@ -310,30 +297,39 @@ static int check_sigstore_tag(struct checking *c, const struct policy_check_item
         error_move(e, &own);
         return r;
     }
-    return check_sigstore_manifest(c, item, &d.text, reason, e);
+    return check_sigstore_manifest(c, s, &d.text, e);
 }
 
-static int check_sigstore_referrers(struct checking *c, const struct policy_check_item *item,
-                                    char **reason, struct error *e)
+/*
+ * What refers to the manifest. A bundle, cosign's form since version 3, says of what it signs the
+ * digest alone and no name; every signedIdentity of a policy asks for a name, so it cannot meet any:
+ * who can write to the registry could take the bundle of another image of the same signer.
+ */
+static int check_sigstore_referrers(struct checking *c, struct sigstore *s, struct error *e)
 {
     CLEANUP(registry_document_done) struct registry_document d = {0};
     AUTOPTR(json_value) struct json_value *index = NULL;
-    int r = registry_referrers(c->registry, c->client, c->digest, SIGSTORE_ARTIFACT, &d, e);
+    int r = registry_referrers(c->registry, c->client, c->digest, NULL, &d, e);
 
     if (r < 0 || json_value_parse(buf_str(&d.text), d.text.len, &index, NULL) < 0)
         return r < 0 ? r : 0;
     const struct json_value *list = json_value_get(index, "manifests");
-    for (size_t i = 0; i < json_value_len(list) && i < SIGNATURES_MAX; i++) {
+    for (size_t i = 0, n = 0; i < json_value_len(list) && n < SIGNATURES_MAX; i++) {
         CLEANUP(registry_document_done) struct registry_document one = {0};
         const struct json_value *entry = json_value_at(list, i);
         const char *digest = json_value_str(json_value_get(entry, "digest"));
         const char *type = json_value_str(json_value_get(entry, "artifactType"));
+        if (type && str_has_prefix(type, SIGSTORE_BUNDLE) && !s->reason)
+            s->reason = xstrdup("it is signed by a sigstore bundle only (cosign 3), which does not "
+                                "say what image it is for: sign with cosign sign "
+                                "--new-bundle-format=false");
         if (!digest_is_valid(digest) || (type && !STREQ(type, SIGSTORE_ARTIFACT)))
             continue;
+        n++;
         r = registry_document(c->registry, c->client, "manifests", digest, "signatures' manifest",
                               OCI_MT_MANIFEST, -1, OCI_MANIFEST_MAX, &one, e);
         if (r >= 0)
-            r = check_sigstore_manifest(c, item, &one.text, reason, e);
+            r = check_sigstore_manifest(c, s, &one.text, e);
         if (r != 0)
             return r;
     }
@@ -343,16 +339,30 @@ static int check_sigstore_referrers(struct checking *c, const struct policy_chec
 static int check_sigstore(struct checking *c, const struct policy_check_item *item, char **reason,
                           struct error *e)
 {
+    struct sigstore s = {.item = item};
+
     if (!c->policy->attachments) {
         *reason = xstrdup("no signature is looked for in the registry (use-sigstore-attachments: "
                           "true in /etc/containers/registries.d allows it)");
         return 0;
     }
-    int r = check_sigstore_tag(c, item, reason, e);
-    if (r == 0 && !*reason)
-        r = check_sigstore_referrers(c, item, reason, e);
-    if (r == 0 && !*reason)
-        *reason = xstrdup("the registry has no signature of it");
+    AUTO(error) struct error bad_key = ERROR_INIT;
+    int r = sigstore_keys_read(item->keys, false, &s.keys, &bad_key);
+    if (r >= 0 && item->logs)
+        r = sigstore_keys_read(item->logs, true, &s.logs, &bad_key);
+    if (r < 0) {
+        sigstore_keys_done(&s.keys);
+        *reason = xstrdup(error_message(&bad_key));
+        return 0;
+    }
+    r = check_sigstore_tag(c, &s, e);
+    if (r == 0)
+        r = check_sigstore_referrers(c, &s, e);
+    if (r == 0)
+        *reason = s.reason ? take_ptr(s.reason) : xstrdup("the registry has no signature of it");
+    free(s.reason);
+    sigstore_keys_done(&s.keys);
+    sigstore_keys_done(&s.logs);
     return r;
 }
 
