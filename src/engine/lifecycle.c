@@ -574,6 +574,7 @@ int engine_remove(struct engine *en, const char *ref, bool force, bool volumes, 
     AUTOPTR(container) struct container *c = NULL;
     int r = container_find(en, ref, &c, e);
 
+    store_make_room(en->store);
     if (r < 0)
         return r;
     r = upgrade_check(c, e);

@@ -4,8 +4,10 @@
  *
  * Rows come before the disk has their files: they carry the id of this boot (column `boot`) until the
  * janitor has called syncfs() and empties it. A row of another boot is dropped at the start, with
- * its files. For this to be the whole truth three things must hold:
+ * its files. For this to be the whole truth some things must hold:
  *
+ * - What a sync could not write is never called durable: the kernel tells that once and forgets, so
+ *   such rows keep a mark ("<boot>!") and are dropped at the next boot.
  * - A row is marked durable by the sync that came after it, no other: a round first marks what it
  *   is about to make durable ("<boot>+") and afterwards looks for that mark alone. (Numbers of rows
  *   would not do: SQLite gives that of a removed row to the next.)
@@ -43,7 +45,7 @@ void image_durable_removed(struct image_store *s, const char *name)
 }
 
 /* The log has all that was removed up to this number. */
-static void forget_removed(struct image_store *s, uint64_t upto)
+static void forget_removed(struct image_store *s, uint64_t until)
 {
     AUTOPTR(strv) char **names = NULL;
     const char *name;
@@ -53,7 +55,7 @@ static void forget_removed(struct image_store *s, uint64_t upto)
     pthread_mutex_lock(&s->lock);
     s->log_unknown = false;
     while (map_next(s->removed, &i, &name, &at) > 0)
-        if (*(const uint64_t *)at <= upto)
+        if (*(const uint64_t *)at <= until)
             strv_push(&names, name);
     for (size_t k = 0; names && names[k]; k++)
         free(map_remove(s->removed, names[k]));
@@ -69,7 +71,7 @@ int image_durable_begin(struct image_store *s, const char *name, struct error *e
         /* Whoever removed it has ended its transaction: the log has it. */
         pthread_mutex_lock(&s->lock);
         bool wait = s->log_unknown || map_get(s->removed, name);
-        uint64_t upto = s->removals;
+        uint64_t until = s->removals;
         pthread_mutex_unlock(&s->lock);
         if (!wait)
             return 0;
@@ -77,7 +79,7 @@ int image_durable_begin(struct image_store *s, const char *name, struct error *e
         r = store_sync(s->db, e);
         if (r < 0)
             return r;
-        forget_removed(s, upto);
+        forget_removed(s, until);
     }
 }
 
@@ -88,29 +90,32 @@ static bool any_waits(struct image_store *s)
 {
     CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
 
-    return store_query(s->db, &rows, NULL,
-                       "SELECT EXISTS (SELECT 1 FROM layers WHERE boot != '') OR "
-                       "EXISTS (SELECT 1 FROM images WHERE boot != '') OR "
-                       "EXISTS (SELECT 1 FROM image_blobs WHERE boot != '') OR "
-                       "EXISTS (SELECT 1 FROM layer_blobs WHERE boot != '')",
-                       "") >= 0 &&
+    return store_query(
+               s->db, &rows, NULL,
+               "SELECT EXISTS (SELECT 1 FROM layers WHERE boot != '' AND boot NOT LIKE '%!') OR "
+               "EXISTS (SELECT 1 FROM images WHERE boot != '' AND boot NOT LIKE '%!') OR "
+               "EXISTS (SELECT 1 FROM image_blobs WHERE boot != '' AND boot NOT LIKE '%!') OR "
+               "EXISTS (SELECT 1 FROM layer_blobs WHERE boot != '' AND boot NOT LIKE '%!')",
+               "") >= 0 &&
            store_rows_next(&rows, NULL) == 1 && store_col_int(&rows, 0) != 0;
 }
 
-/* Marks what is in the tables. *ret_upto: all removals up to it are in the log that is about to be
+/* Marks what is in the tables. *ret_until: all removals up to it are in the log that is about to be
  * synced. */
-static int mark(struct image_store *s, uint64_t *ret_upto)
+static int mark(struct image_store *s, uint64_t *ret_until)
 {
     int r = store_begin(s->db, NULL);
 
     if (r < 0)
         return r;
     for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(TABLES); i++) {
-        AUTOFREE char *sql = xasprintf("UPDATE %s SET boot = ? || '+' WHERE boot != ''", TABLES[i]);
+        AUTOFREE char *sql = xasprintf("UPDATE %s SET boot = ? || '+' WHERE boot != '' AND "
+                                       "boot NOT LIKE '%%!'",
+                                       TABLES[i]);
         r = store_exec(s->db, NULL, sql, "s", s->boot_id);
     }
     pthread_mutex_lock(&s->lock);
-    *ret_upto = s->removals;
+    *ret_until = s->removals;
     pthread_mutex_unlock(&s->lock);
     if (r >= 0)
         return store_commit(s->db, NULL);
@@ -120,23 +125,28 @@ static int mark(struct image_store *s, uint64_t *ret_upto)
 
 void image_durable_round(struct image_store *s)
 {
-    uint64_t upto = 0;
+    uint64_t until = 0;
 
     if (!any_waits(s))
         return;
-    int r = mark(s, &upto);
+    int r = mark(s, &until);
     if (r < 0) {
         log_warn("cannot mark images as on disk", "error=\"%s\"", strerror(-r));
         return;
     }
     /* What is marked has its files written; what comes meanwhile waits. */
-    if (syncfs(s->layers_fd) < 0) {
-        log_warn("cannot sync images to disk", "error=\"%s\"", strerror(errno));
-        return;
-    }
-    forget_removed(s, upto);
+    int failed = syncfs(s->layers_fd) < 0 ? errno : 0;
+    if (failed)
+        log_warn(
+            "the disk did not take what was pulled lately: it will be gone after the next boot; "
+            "pouch fsck tells what is damaged now",
+            "root=%s error=\"%s\"", s->root, strerror(failed));
+    else
+        forget_removed(s, until);
     for (size_t i = 0; i < ARRAY_SIZE(TABLES); i++) {
-        AUTOFREE char *sql = xasprintf("UPDATE %s SET boot = '' WHERE boot = ? || '+'", TABLES[i]);
+        AUTOFREE char *sql =
+            failed ? xasprintf("UPDATE %s SET boot = ?1 || '!' WHERE boot = ?1 || '+'", TABLES[i])
+                   : xasprintf("UPDATE %s SET boot = '' WHERE boot = ?1 || '+'", TABLES[i]);
         (void)!store_exec(s->db, NULL, sql, "s", s->boot_id);
     }
 }

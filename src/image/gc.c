@@ -196,6 +196,7 @@ static int delete_image(struct image_store *s, const char *id, bool only_removed
     AUTOPTR(strv) char **layers = NULL;
     AUTOPTR(strv) char **blobs = NULL;
 
+    store_make_room(s->db);
     int r = store_begin(s->db, e);
     if (r < 0)
         return r;

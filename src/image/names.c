@@ -248,6 +248,7 @@ int image_remove(struct image_store *s, const char *name_or_id, bool force, bool
     bool done = false, by_name;
 
     (void)prune; /* there are no untagged parents to keep or to remove */
+    store_make_room(s->db);
     int r = image_store_find(s, name_or_id, &id, &name, e);
 
     if (r < 0)

@@ -129,6 +129,7 @@ static void *janitor_thread(void *data)
         bool swept = s->swept && !s->closing, gc = swept && s->gc.high > 0;
         pthread_mutex_unlock(&s->lock);
         image_durable_round(s);
+        store_keep_room(s->db);
         image_partials_trim(s, false);
         if (s->verity)
             image_verity_round(s);

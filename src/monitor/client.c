@@ -120,7 +120,7 @@ static int receive_reply(int fd, int timeout_ms, struct reply *ret, struct error
 
         if (code == ERR_CONFLICT && ret->r.result == -ESRCH)
             return error_set(e, code, "the container %s", text);
-        if (code == ERR_NONE) /* the errno is not in the text yet */
+        if (ret->r.code == ERR_NONE) /* the errno is not in the text yet */
             return error_set_errno(e, ret->r.result, "%s", text);
         return error_set(e, code, "%s", text);
     }

@@ -130,6 +130,9 @@ int overlay_prepare(struct layer_mounts *lm, const char *container_dir, char *co
     r = make_dir(dir, container_dir, UPPER_DIR, 0755, e);
     if (r == 0)
         r = make_dir(dir, container_dir, WORK_DIR, 0700, e);
+    /* The kernel's own: where it cannot make it (a full disk), it mounts read-only without a word. */
+    if (r == 0)
+        r = make_dir(dir, container_dir, WORK_DIR "/work", 0, e);
     if (r == 0)
         r = forget_volatile(dir, container_dir, e);
     if (r < 0) {

@@ -10,10 +10,13 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/map.h"
+
+#define RESERVE ((uint64_t)256 << 10)
 
 struct store {
     pthread_mutex_t mutex; /* recursive: a transaction's own statements lock again */
@@ -108,6 +111,7 @@ int store_open(const char *path, struct store **ret, struct error *e)
         store_close(s);
         return r;
     }
+    store_keep_room(s);
     *ret = s;
     return 0;
 }
@@ -262,6 +266,41 @@ void store_rollback(struct store *s)
 {
     (void)store_exec(s, NULL, "ROLLBACK", "");
     (void)pthread_mutex_unlock(&s->mutex);
+}
+
+static char *reserve_path(struct store *s)
+{
+    return xasprintf("%s.reserve", sqlite3_db_filename(s->db, "main"));
+}
+
+/* Bytes that are free where the database is. */
+static uint64_t room(struct store *s)
+{
+    struct statvfs st;
+
+    if (statvfs(sqlite3_db_filename(s->db, "main"), &st) < 0)
+        return 0;
+    /* A file system without inodes is as full; one that does not count them is not. */
+    return st.f_files > 0 && st.f_favail == 0 ? 0 : (uint64_t)st.f_bavail * st.f_frsize;
+}
+
+void store_make_room(struct store *s)
+{
+    if (room(s) >= RESERVE)
+        return;
+    AUTOFREE char *path = reserve_path(s);
+    (void)unlink(path);
+}
+
+void store_keep_room(struct store *s)
+{
+    AUTOFREE char *path = reserve_path(s);
+
+    if (access(path, F_OK) == 0 || room(s) < 8 * RESERVE)
+        return;
+    AUTOFD int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    if (fd >= 0 && posix_fallocate(fd, 0, RESERVE) != 0)
+        (void)unlink(path);
 }
 
 int store_sync(struct store *s, struct error *e)

@@ -36,6 +36,14 @@ int store_begin(struct store *s, struct error *e) MUST_CHECK;
 int store_commit(struct store *s, struct error *e) MUST_CHECK;
 void store_rollback(struct store *s);
 
+/*
+ * On a full disk nothing could be removed, as a removal is written down as well: a file beside the
+ * database keeps some room for that. store_make_room() gives it up when there is hardly any other,
+ * before something is removed; store_keep_room() takes it again where there is enough.
+ */
+void store_make_room(struct store *s);
+void store_keep_room(struct store *s);
+
 /* Waits until the disk has every transaction that was committed. Not inside of one. */
 int store_sync(struct store *s, struct error *e) MUST_CHECK;
 

@@ -3,6 +3,7 @@
  * Names, ids, removal, sweeping, recovery: the store without a worker. Layers and configurations
  * are put in place by hand, as an operation would have left them.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -36,6 +37,7 @@ struct fixture {
 static void (*_Atomic during_sync)(void *data);
 static void *during_sync_data;
 static int log_syncs;
+static _Atomic bool disk_breaks;
 
 int syncfs(int fd)
 {
@@ -44,7 +46,9 @@ int syncfs(int fd)
     (void)fd;
     if (f)
         f(during_sync_data);
-    return 0;
+    if (disk_breaks)
+        errno = EIO;
+    return disk_breaks ? -1 : 0;
 }
 
 int fdatasync(int fd)
@@ -528,6 +532,37 @@ static void test_names_again(void **state)
     }
 }
 
+/* The kernel tells of a failed write once: the next sync that succeeds proves nothing. */
+static void test_disk_breaks(void **state)
+{
+    struct fixture *f = *state;
+
+    close_store(f);
+    open_store(f);
+    disk_breaks = true;
+    AUTOFREE char *id = add_image(f, "a", "docker.io/library/x:latest", NULL);
+    close_store(f);
+    disk_breaks = false;
+    open_store(f);
+    AUTOFREE char *b = add_image(f, "b", "docker.io/library/b:latest", NULL);
+    close_store(f);
+    open_store(f);
+    AUTOFREE char *durable = ask(f, "SELECT group_concat(id) FROM images WHERE boot = ''");
+    assert_string_equal(durable, b);
+    /* It is there until the machine goes down. */
+    struct image *img = NULL;
+    assert_int_equal(image_resolve(f->s, "x", &img, NULL), 0);
+    assert_string_equal(img->id, id);
+    image_unref(img);
+    assert_true(store_exec(f->db, NULL, "UPDATE images SET boot = 'y!' WHERE boot LIKE '%!'", "") ==
+                1);
+    close_store(f);
+    open_store(f);
+    assert_int_equal(image_resolve(f->s, "x", &img, NULL), -ENOENT);
+    assert_int_equal(image_resolve(f->s, "b", &img, NULL), 0);
+    image_unref(img);
+}
+
 /* Documents and archives that came later to what the disk has: they alone are lost. */
 static void test_lost_documents(void **state)
 {
@@ -787,15 +822,25 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_resolve),       T(test_ambiguous),
-        T(test_tag_moves),     T(test_remove_rules),
-        T(test_remove_in_use), T(test_held),
-        T(test_pinned),        T(test_recovery),
-        T(test_power_cut),     T(test_durable_by_the_sync_after),
-        T(test_names_again),   T(test_lost_documents),
-        T(test_blobs),         T(test_gc_order),
-        T(test_gc_keeps),      T(test_gc_min_age),
-        T(test_gc_config),     T(test_delete_only_removed),
+        T(test_resolve),
+        T(test_ambiguous),
+        T(test_tag_moves),
+        T(test_remove_rules),
+        T(test_remove_in_use),
+        T(test_held),
+        T(test_pinned),
+        T(test_recovery),
+        T(test_power_cut),
+        T(test_durable_by_the_sync_after),
+        T(test_names_again),
+        T(test_lost_documents),
+        T(test_disk_breaks),
+        T(test_blobs),
+        T(test_gc_order),
+        T(test_gc_keeps),
+        T(test_gc_min_age),
+        T(test_gc_config),
+        T(test_delete_only_removed),
     };
 #undef T
 
