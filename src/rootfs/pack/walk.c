@@ -258,21 +258,36 @@ static int put_whiteout(struct walk *w, const char *name, const struct stat *st)
     return r < 0 ? write_failed(w, r) : 0;
 }
 
+#define LINK_KEY_MAX 48
+
+static void link_key(const struct stat *st, char key[LINK_KEY_MAX])
+{
+    (void)snprintf(key, LINK_KEY_MAX, "%jx:%jx", (uintmax_t)st->st_dev, (uintmax_t)st->st_ino);
+}
+
 /* Another name of this file that was written already; else remembers this one. */
 static int find_link(struct walk *w, const struct stat *st, const char **ret)
 {
-    char key[48];
+    char key[LINK_KEY_MAX];
 
     *ret = NULL;
     if (st->st_nlink < 2)
         return 0;
-    (void)snprintf(key, sizeof(key), "%jx:%jx", (uintmax_t)st->st_dev, (uintmax_t)st->st_ino);
+    link_key(st, key);
     *ret = map_get(w->links, key);
     if (!*ret && map_len(w->links) >= LINKS_MAX)
         return error_set(w->e, ERR_TOO_LARGE, "more than %u files have several names", LINKS_MAX);
     if (!*ret)
         (void)map_set(w->links, key, xstrdup(w->path));
     return 0;
+}
+
+static void forget_link(struct walk *w, const struct stat *st)
+{
+    char key[LINK_KEY_MAX];
+
+    link_key(st, key);
+    free(map_remove(w->links, key));
 }
 
 /* --- Content of files ------------------------------------------------------------------------------------ */
@@ -333,6 +348,7 @@ static size_t find_pieces(const struct stat *st, int fd, struct tarw_piece *piec
     return n;
 }
 
+/* 1: it is written; 0: it is not there any more. */
 static int put_file(struct walk *w, int dir, const char *name, struct stat *st,
                     const struct attributes *a)
 {
@@ -366,7 +382,7 @@ static int put_file(struct walk *w, int dir, const char *name, struct stat *st,
         r = copy_range(w, fd, (off_t)entry.pieces[i].offset, entry.pieces[i].len);
     if (r >= 0 && (r = tarw_pad(&w->tar)) < 0)
         r = write_failed(w, r);
-    return r;
+    return r < 0 ? r : 1;
 }
 
 static int put_special(struct walk *w, int dir, const char *name, const struct stat *st,
@@ -390,7 +406,7 @@ static int put_special(struct walk *w, int dir, const char *name, const struct s
         entry.dev_minor = minor(st->st_rdev);
     }
     int r = tarw_entry(&w->tar, &entry);
-    return r < 0 ? write_failed(w, r) : 0;
+    return r < 0 ? write_failed(w, r) : 1;
 }
 
 static int put_other(struct walk *w, int dir, const char *name, struct stat *st)
@@ -420,8 +436,10 @@ static int put_other(struct walk *w, int dir, const char *name, struct stat *st)
     r = read_attributes(w, name, &a);
     if (r < 0)
         return r;
-    return S_ISREG(st->st_mode) ? put_file(w, dir, name, st, &a)
-                                : put_special(w, dir, name, st, &a);
+    r = S_ISREG(st->st_mode) ? put_file(w, dir, name, st, &a) : put_special(w, dir, name, st, &a);
+    if (r == 0)
+        forget_link(w, st); /* nothing may point at it */
+    return r < 0 ? r : 0;
 }
 
 /* --- The walk ------------------------------------------------------------------------------------------------ */

@@ -20,8 +20,10 @@
 #include <cmocka.h>
 
 #include "base/alloc.h"
+#include "base/fs.h"
 #include "base/str.h"
 #include "erofs/format.h"
+#include "io/spawn.h"
 #include "kit.h"
 #include "sys/erofs.h"
 
@@ -133,7 +135,8 @@ static void done(struct image *m)
 {
     free(m->bytes);
     free(m->now);
-    (void)close(m->fd);
+    if (m->fd >= 0)
+        (void)close(m->fd);
     (void)unlink(m->path);
     (void)rmdir(m->dir);
 }
@@ -372,6 +375,63 @@ static void test_names_by_hand(void **state)
     done(&m);
 }
 
+/* --- The program ----------------------------------------------------------------------------------- */
+
+static const char *program;
+
+/* What pouch-check says of the file, inside of its walls; "" when it is good. */
+static int ask(const struct image *m, char *ret, size_t size)
+{
+    AUTOFD int fd = open(m->path, O_RDONLY | O_CLOEXEC);
+    char *argv[] = {(char *)"pouch-check", NULL};
+    const struct spawn_fd fds[] = {{fd, 3}};
+    struct spawn_params p = {
+        .program = program, .argv = argv, .stdin_fd = -1, .stderr_fd = -1, .fds = fds, .nfds = 1};
+    int out[2];
+    pid_t pid;
+    ssize_t n;
+
+    assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+    p.stdout_fd = out[1];
+    assert_int_equal(spawn_program(&p, &pid, NULL), 0);
+    close(out[1]);
+    n = fs_read_full(out[0], ret, size - 1);
+    assert_true(n >= 0);
+    ret[n] = 0;
+    close(out[0]);
+    return spawn_wait(pid);
+}
+
+static void test_program(void **state)
+{
+    struct image m = {.fd = -EBADF};
+    char text[1024];
+
+    if (geteuid() != 0 || !program) {
+        (void)fprintf(stderr, "# not run: needs root\n");
+        return;
+    }
+    make(&m);
+    memcpy(m.now, m.bytes, m.size);
+    /* Our own descriptor can write: it waits for that to end, and does not look before. */
+    assert_int_equal(ask(&m, text, sizeof text), 1);
+    assert_string_equal(text, "somebody still has it open for writing");
+    put(&m, inode_at(&m, "d") + INODE(reserved), 1, 2);
+    store(&m, m.bytes);
+    (void)close(m.fd);
+    m.fd = -EBADF;
+    assert_int_equal(ask(&m, text, sizeof text), 1);
+    if (!strstr(text, "it has a field that is not known"))
+        fail_msg("%s", text);
+    m.fd = open(m.path, O_RDWR | O_CLOEXEC);
+    assert_int_equal(pwrite(m.fd, m.bytes, m.size, 0), m.size);
+    (void)close(m.fd);
+    m.fd = -EBADF;
+    if (ask(&m, text, sizeof text) != 0)
+        fail_msg("refused: %s", text);
+    done(&m);
+}
+
 /* --- Spoiled at random ---------------------------------------------------------------------------- */
 
 static uint64_t random_state;
@@ -526,13 +586,15 @@ static void test_at_random(void **state)
     done(&m);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_by_hand),
+        cmocka_unit_test(test_program),
         cmocka_unit_test(test_names_by_hand),
         cmocka_unit_test(test_at_random),
     };
 
+    program = argc > 1 ? argv[1] : NULL;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
