@@ -396,8 +396,12 @@ struct usage_volume {
     uint64_t size;
     int64_t users; /* containers */
 };
+struct usage_sum {
+    uint64_t count, active, size, reclaimable; /* active: used by containers; containers: running */
+};
 struct engine_usage {
     uint64_t layers_size; /* of all images, each layer once */
+    struct usage_sum sum_images, sum_containers, sum_volumes;
     struct usage_image *images;
     size_t nimages;
     struct usage_container *containers;

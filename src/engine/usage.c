@@ -52,6 +52,27 @@ static uint64_t shared_size(const struct image *img, const struct map *layers)
     return sum;
 }
 
+/* What goes when all images that no container uses go; what images share stays with the others. */
+static void sum_images(struct engine_usage *u)
+{
+    struct usage_sum *sum = &u->sum_images;
+    uint64_t used = 0;
+
+    sum->count = u->nimages;
+    sum->size = u->layers_size;
+    for (size_t i = 0; i < u->nimages; i++) {
+        const struct usage_image *x = &u->images[i];
+
+        if (x->containers > 0) {
+            sum->active++;
+            used += x->image->size > x->shared ? x->image->size - x->shared : 0;
+        }
+    }
+    sum->reclaimable = sum->size > used ? sum->size - used : 0;
+    if (sum->active > 0 && sum->active == sum->count) /* all that is shared is used, too */
+        sum->reclaimable = 0;
+}
+
 static int usage_of_images(struct engine *en, const struct container_list *containers,
                            struct engine_usage *u, struct error *e)
 {
@@ -73,6 +94,7 @@ static int usage_of_images(struct engine *en, const struct container_list *conta
     map_free(layers, NULL);
     image_list_done(&list);
     u->layers_size = image_layers_size(en->images);
+    sum_images(u);
     return 0;
 }
 
@@ -87,6 +109,13 @@ static int usage_of_containers(struct engine *en, const struct container_list *c
             continue; /* it went this moment */
         x->view = container_view_ref(containers->items[i]);
         u->ncontainers++;
+        u->sum_containers.count++;
+        u->sum_containers.size += x->rw;
+        if (x->view->status == CONTAINER_RUNNING || x->view->status == CONTAINER_PAUSED ||
+            x->view->status == CONTAINER_RESTARTING)
+            u->sum_containers.active++;
+        else
+            u->sum_containers.reclaimable += x->rw;
     }
     return 0;
 }
@@ -123,6 +152,12 @@ static int usage_of_volumes(struct engine *en, const struct container_list *cont
         x->users = count_users(containers, list[i].name);
         if (rootfs_tree_size(list[i].mountpoint, &x->size, NULL) < 0)
             x->size = 0;
+        u->sum_volumes.count++;
+        u->sum_volumes.size += x->size;
+        if (x->users > 0)
+            u->sum_volumes.active++;
+        else
+            u->sum_volumes.reclaimable += x->size;
     }
     free(list);
     return 0;

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The Dockerfile instructions that `import --change` takes, applied to a configuration. */
+/* The Dockerfile instructions that `import --change` and `commit --change` take, as Docker, applied to a
+ * configuration. */
 #include <ctype.h>
+#include <errno.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -8,6 +11,7 @@
 #include "base/alloc.h"
 #include "base/str.h"
 #include "base/strv.h"
+#include "base/time.h"
 #include "image/image-priv.h"
 
 /* One word: quotes and backslashes as in a shell, without expansion; NULL at the end. -EINVAL. */
@@ -128,6 +132,104 @@ static int change_set(char ***field, const char *text, bool ports, struct error 
     return 0;
 }
 
+/* One --flag=value of HEALTHCHECK. */
+static int healthcheck_flag(struct oci_healthcheck *h, const char *flag, struct error *e)
+{
+    struct {
+        const char *name;
+        int64_t *value;
+    } const times[] = {{"--interval=", &h->interval},
+                       {"--timeout=", &h->timeout},
+                       {"--start-period=", &h->start_period},
+                       {"--start-interval=", &h->start_interval}};
+    int64_t n = 0;
+    char *end;
+
+    for (size_t i = 0; i < ARRAY_SIZE(times); i++) {
+        const char *text = flag + strlen(times[i].name);
+
+        if (!str_has_prefix(flag, times[i].name))
+            continue;
+        if (duration_parse(text, &n) < 0 || n < 0)
+            return error_set(e, ERR_INVALID,
+                             "HEALTHCHECK %.60s: \"%.60s\" is not a duration like 30s",
+                             times[i].name, text);
+        if (n > 0 && n < NSEC_PER_MSEC)
+            return error_set(e, ERR_INVALID, "HEALTHCHECK %.60s cannot be less than 1ms", flag);
+        *times[i].value = n;
+        return 0;
+    }
+    if (!str_has_prefix(flag, "--retries="))
+        return error_set(e, ERR_INVALID, "HEALTHCHECK: unknown flag: %.60s", flag);
+    errno = 0;
+    n = strtoll(flag + 10, &end, 10);
+    if (errno || !isdigit((unsigned char)flag[10]) || *end || n > INT32_MAX)
+        return error_set(e, ERR_INVALID, "HEALTHCHECK --retries: \"%.60s\" is not a number",
+                         flag + 10);
+    h->retries = n;
+    return 0;
+}
+
+/* NONE, or [--flag=value …] CMD and a command as for the instruction CMD. */
+static int parse_healthcheck(struct oci_healthcheck *h, const char *text, struct error *e)
+{
+    int r;
+
+    while (str_has_prefix(text, "--")) {
+        size_t n = strcspn(text, " \t");
+        AUTOFREE char *flag = xstrndup(text, n);
+
+        if ((r = healthcheck_flag(h, flag, e)) < 0)
+            return r;
+        text += n;
+        text += strspn(text, " \t");
+    }
+    size_t n = strcspn(text, " \t");
+    AUTOFREE char *type = xstrndup(text, n);
+    text += n;
+    text += strspn(text, " \t");
+    if (!*type)
+        return error_set(e, ERR_INVALID, "HEALTHCHECK requires at least one argument");
+    if (strcasecmp(type, "NONE") == 0) {
+        if (*text)
+            return error_set(e, ERR_INVALID, "HEALTHCHECK NONE takes no arguments");
+        strv_push(&h->test, "NONE");
+        return 0;
+    }
+    if (strcasecmp(type, "CMD") != 0)
+        return error_set(e, ERR_INVALID, "unknown type \"%.60s\" in HEALTHCHECK (try CMD)", type);
+    if (*text == '[') {
+        strv_push(&h->test, "CMD");
+        r = parse_command(text, &h->test, e);
+        if (r < 0)
+            return r;
+    } else if (*text) {
+        strv_push(&h->test, "CMD-SHELL");
+        strv_push(&h->test, text);
+    }
+    return strv_len(h->test) < 2
+               ? error_set(e, ERR_INVALID, "missing command after HEALTHCHECK CMD")
+               : 0;
+}
+
+static int change_healthcheck(struct oci_image_config *c, const char *text, struct error *e)
+{
+    struct oci_healthcheck *h = xcalloc(1, sizeof(*h));
+    int r = parse_healthcheck(h, text, e);
+
+    if (r < 0) {
+        json_free(&oci_healthcheck_json, h);
+        free(h);
+        return r;
+    }
+    if (c->healthcheck) {
+        json_free(&oci_healthcheck_json, c->healthcheck);
+        free(c->healthcheck);
+    }
+    c->healthcheck = h;
+    return 0;
+}
+
 static int apply(struct oci_image_config *c, const char *name, const char *arg, struct error *e)
 {
     if (strcasecmp(name, "CMD") == 0)
@@ -142,6 +244,8 @@ static int apply(struct oci_image_config *c, const char *name, const char *arg, 
         return change_set(&c->exposed_ports, arg, true, e);
     if (strcasecmp(name, "VOLUME") == 0)
         return change_set(&c->volumes, arg, false, e);
+    if (strcasecmp(name, "HEALTHCHECK") == 0)
+        return change_healthcheck(c, arg, e);
     if (strcasecmp(name, "USER") == 0)
         str_replace(&c->user, arg);
     else if (strcasecmp(name, "WORKDIR") == 0)

@@ -139,6 +139,30 @@ plain_commit() {
     is "$status" 1
     has "$output" 'No such container: nosuch'
 }
+healthchecks() {
+    local id
+    ctl create --name sound busybox true >/dev/null
+    ctl commit -c 'HEALTHCHECK --interval=100ms --timeout=5s --start-period=1m --retries=2 CMD test -e /etc/passwd' sound sound:1 >/dev/null
+    is "$(ctl inspect -f '{{json .Config.Healthcheck}}' sound:1 | jq -c '[.Test, .Interval, .Timeout, .StartPeriod, .Retries]')" \
+        '[["CMD-SHELL","test -e /etc/passwd"],100000000,5000000000,60000000000,2]'
+    ctl run -d --name lives --network none sound:1 sleep 1000 >/dev/null
+    healthy() { is "$(ctl inspect -f '{{.State.Health.Status}}' lives)" healthy; }
+    within 60 healthy
+    tar -C / -c etc/hostname | ctl import -c 'HEALTHCHECK CMD ["/bin/check", "a b"]' - sound:2 >/dev/null
+    is "$(ctl inspect -f '{{json .Config.Healthcheck.Test}}' sound:2)" '["CMD","/bin/check","a b"]'
+    ctl commit -c 'HEALTHCHECK NONE' lives sound:3 >/dev/null
+    is "$(ctl inspect -f '{{json .Config.Healthcheck.Test}}' sound:3)" '["NONE"]'
+    run ctl commit -c 'HEALTHCHECK CMD' sound sound:4
+    is "$status" 1
+    has "$output" 'command after HEALTHCHECK CMD'
+    run ctl commit -c 'HEALTHCHECK --every=1s CMD true' sound sound:4
+    is "$status" 1
+    has "$output" 'flag: (--)?every'
+    remove_all
+    pouch rmi sound:1 sound:2 sound:3 >/dev/null
+}
+@test "commit and import: HEALTHCHECK as a change" { each_cli healthchecks; }
+
 @test "commit: without changes, of a container that never ran, of a commit" { each_cli plain_commit; }
 
 @test "commit: the container stands still meanwhile, unless asked not to, and goes on whatever happens" {

@@ -34,6 +34,23 @@ usage() {
     is "$code" 200
     is "$(jq -r 'keys | join(",")' <<<"$body")" Images,LayersSize
     is "$(jq '[.Images[] | select(.SharedSize > 0)] | length' <<<"$body")" 2
+    # 1.52: sums, which are what the client reckons of the lists; with or without the lists
+    api GET '/v1.52/system/df?verbose=0'
+    is "$code" 200
+    is "$(jq -r 'keys | join(",")' <<<"$body")" BuildCacheUsage,ContainerUsage,ImageUsage,VolumeUsage
+    is "$(jq -c '.ImageUsage | [.TotalCount, .ActiveCount, .Reclaimable]' <<<"$body")" '[2,2,0]'
+    is "$(jq -c '.VolumeUsage | [.TotalCount, .ActiveCount, .Reclaimable]' <<<"$body")" '[2,2,0]'
+    is "$(jq -c '.ContainerUsage | [.TotalCount, .ActiveCount, .Reclaimable > 3000000, .TotalSize >= .Reclaimable]' <<<"$body")" \
+        '[2,1,true,true]'
+    is "$(jq '[.. | objects | has("Items")] | any' <<<"$body")" false
+    api GET '/v1.52/system/df?verbose=1&type=image&type=container'
+    is "$(jq -r 'keys | join(",")' <<<"$body")" ContainerUsage,ImageUsage
+    is "$(jq -c '[(.ImageUsage.Items | length), (.ContainerUsage.Items | length)]' <<<"$body")" '[2,2]'
+    is "$(jq '.ImageUsage.TotalSize == ([.ImageUsage.Items[].Size] | max)' <<<"$body")" true # one is the other's base
+    is "$(jq '.ContainerUsage.TotalSize == ([.ContainerUsage.Items[].SizeRw] | add)' <<<"$body")" true
+    api GET '/v1.52/system/df' # for who knows neither form: both
+    is "$(jq -r 'keys | join(",")' <<<"$body")" \
+        BuildCache,BuildCacheUsage,ContainerUsage,Containers,ImageUsage,Images,LayersSize,VolumeUsage,Volumes
     remove_all
     pouch rmi big:1 >/dev/null
     pouch volume rm data >/dev/null

@@ -8,9 +8,9 @@ teardown_file() { file_down; }
 # raw: send standard input to the socket as it is, print what comes back (5 s at most).
 raw() { socat -t5 -T5 - "UNIX-CONNECT:$SOCK"; }
 
-@test "versions: every one from 1.24 to 1.51 is served, others are refused by name" {
+@test "versions: every one from 1.24 to 1.52 is served, others are refused by name" {
     local v
-    for v in 1.24 1.30 1.40 1.41 1.43 1.44 1.47 1.51; do
+    for v in 1.24 1.30 1.40 1.41 1.43 1.44 1.47 1.51 1.52; do
         api GET "/v$v/version"
         is "$code" 200
         api GET "/v$v/containers/json"

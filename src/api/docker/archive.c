@@ -40,6 +40,10 @@ static void save(struct http_request *req, void *ctx, char *const *names)
         .write_data = req,
     };
 
+    if (api_one_platform(req, &e) < 0) {
+        http_reply_error(req, &e);
+        return;
+    }
     end_stream(req, engine_image_save(api_engine(ctx), &p, &e), &e);
 }
 

@@ -26,6 +26,8 @@ void api_done(struct http_request *req, int r, int status, struct error *e);
 int api_body(struct http_request *req, const struct json_desc *type, void *obj) MUST_CHECK;
 /* Refuses bodies that are declared to be something else than JSON (replies then). */
 int api_want_json(struct http_request *req) MUST_CHECK;
+/* ERR_INVALID when platform= is there several times (1.52), which no image here can answer. */
+int api_one_platform(struct http_request *req, struct error *e) MUST_CHECK;
 /* filters= of the query; replies and returns < 0 when it is bad. */
 int api_filters(struct http_request *req, struct filter_set *ret) MUST_CHECK;
 

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The Docker Engine API, versions 1.24 to 1.51: routes for http/server.h. Every handler decodes
+ * The Docker Engine API, versions 1.24 to 1.52: routes for http/server.h. Every handler decodes
  * the request, makes one call of the engine and encodes the answer; there is no state here.
  */
 #pragma once
 
 #include "http/server.h"
 
-#define DOCKER_API_MAX_MINOR 51
+#define DOCKER_API_MAX_MINOR 52
 #define DOCKER_API_MIN_MINOR 24
-#define DOCKER_API_VERSION   "1.51"
+#define DOCKER_API_VERSION   "1.52"
 #define DOCKER_API_MIN       "1.24"
 
 struct engine;

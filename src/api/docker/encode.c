@@ -440,14 +440,18 @@ void encode_image(const struct image *img, const struct image_manifest *manifest
     jsonw_str(&w, "Id", img->id);
     jsonw_strv(&w, "RepoTags", img->repo_tags);
     jsonw_strv(&w, "RepoDigests", img->repo_digests);
-    jsonw_str(&w, "Parent", "");
-    jsonw_str(&w, "Comment", doc->comment);
+    if (version < 52)
+        jsonw_str(&w, "Parent", "");
+    if (version < 52 || !str_is_empty(doc->comment))
+        jsonw_str(&w, "Comment", doc->comment);
     if (doc->created || version < 44)
         jsonw_time(&w, "Created", doc->created);
     if (version < 45)
         jsonw_str(&w, "Container", "");
-    jsonw_str(&w, "DockerVersion", doc->docker_version);
-    jsonw_str(&w, "Author", doc->author);
+    if (version < 52 || !str_is_empty(doc->docker_version))
+        jsonw_str(&w, "DockerVersion", doc->docker_version);
+    if (version < 52 || !str_is_empty(doc->author))
+        jsonw_str(&w, "Author", doc->author);
     if (version < 50)
         jsonw_obj(&w, "Config", &container_config_json, &config);
     else

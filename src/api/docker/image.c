@@ -329,6 +329,17 @@ void api_image_create(struct http_request *req, void *ctx)
         http_reply_message(req, 400, "fromImage or fromSrc is needed");
 }
 
+int api_one_platform(struct http_request *req, struct error *e)
+{
+    AUTOPTR(strv) char **all = http_query_all(req, "platform");
+
+    return strv_len(all) <= 1
+               ? 0
+               : error_set(e, ERR_INVALID,
+                           "more than one platform: images are kept for one each, so "
+                           "ask for one after the other");
+}
+
 void api_image_load(struct http_request *req, void *ctx)
 {
     AUTO(error) struct error e = ERROR_INIT;
@@ -340,7 +351,10 @@ void api_image_load(struct http_request *req, void *ctx)
         .platform = query_or_null(req, "platform"),
         .cancel_fd = http_client_fd(req),
     };
-    int r = engine_image_load(api_engine(ctx), &p, &e);
+    int r = api_one_platform(req, &e);
+
+    if (r >= 0)
+        r = engine_image_load(api_engine(ctx), &p, &e);
 
     /* As in Docker: its clients look for errors in the stream. */
     if (r < 0 && !http_replied(req) && e.code != ERR_FORBIDDEN)

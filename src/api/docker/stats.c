@@ -149,6 +149,7 @@ static void encode_stats(const struct container_stats *s, const struct container
     encode_memory(&w, s);
     jsonw_str(&w, "name", name);
     jsonw_str(&w, "id", s->id);
+    jsonw_str(&w, "os_type", "linux");
     encode_networks(&w, s);
     jsonw_end(&w);
     (void)buf_putc(out, '\n');

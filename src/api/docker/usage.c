@@ -8,10 +8,19 @@
 #include "base/strv.h"
 #include "base/time.h"
 
-static void encode_images(struct jsonw *w, const struct engine_usage *u, unsigned version)
+/* Not the engine's: nothing is built here, but it may be asked for. */
+#define USAGE_BUILD_CACHE (1u << 30)
+
+/* The answer has two forms: lists (until 1.51), and sums with or without the same lists (1.52). */
+struct form {
+    bool lists, sums, items;
+    unsigned version;
+};
+
+static void encode_image_list(struct jsonw *w, const struct engine_usage *u, const char *key,
+                              unsigned version)
 {
-    jsonw_uint(w, "LayersSize", u->layers_size);
-    jsonw_list_begin(w, "Images");
+    jsonw_list_begin(w, key);
     for (size_t i = 0; i < u->nimages; i++) {
         const struct usage_image *x = &u->images[i];
 
@@ -20,11 +29,12 @@ static void encode_images(struct jsonw *w, const struct engine_usage *u, unsigne
     jsonw_list_end(w);
 }
 
-static void encode_containers(struct jsonw *w, const struct engine_usage *u)
+static void encode_container_list(struct jsonw *w, const struct engine_usage *u, const char *key,
+                                  unsigned version)
 {
     int64_t now = time_now_ns();
 
-    jsonw_list_begin(w, "Containers");
+    jsonw_list_begin(w, key);
     for (size_t i = 0; i < u->ncontainers; i++) {
         const struct usage_container *x = &u->containers[i];
 
@@ -45,12 +55,57 @@ static void encode_volume(struct jsonw *w, const struct usage_volume *x)
     jsonw_raw(w, NULL, all);
 }
 
-static void encode_volumes(struct jsonw *w, const struct engine_usage *u)
+static void encode_volume_list(struct jsonw *w, const struct engine_usage *u, const char *key,
+                               unsigned version)
 {
-    jsonw_list_begin(w, "Volumes");
+    jsonw_list_begin(w, key);
     for (size_t i = 0; i < u->nvolumes; i++)
         encode_volume(w, &u->volumes[i]);
     jsonw_list_end(w);
+}
+
+static void encode_nothing(struct jsonw *w, const struct engine_usage *u, const char *key,
+                           unsigned version)
+{
+    jsonw_list_begin(w, key);
+    jsonw_list_end(w);
+}
+
+static void encode_usage(struct jsonw *w, const struct engine_usage *u, unsigned what,
+                         const struct form *form)
+{
+    const struct {
+        unsigned what;
+        const char *list, *sum;
+        void (*encode)(struct jsonw *w, const struct engine_usage *u, const char *key,
+                       unsigned version);
+        struct usage_sum values;
+    } types[] = {
+        {USAGE_IMAGES, "Images", "ImageUsage", encode_image_list, u->sum_images},
+        {USAGE_CONTAINERS, "Containers", "ContainerUsage", encode_container_list,
+         u->sum_containers},
+        {USAGE_VOLUMES, "Volumes", "VolumeUsage", encode_volume_list, u->sum_volumes},
+        {USAGE_BUILD_CACHE, "BuildCache", "BuildCacheUsage", encode_nothing, {0}},
+    };
+
+    if (form->lists && (what & USAGE_IMAGES))
+        jsonw_uint(w, "LayersSize", u->layers_size);
+    for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
+        if (!(what & types[i].what))
+            continue;
+        if (form->lists)
+            types[i].encode(w, u, types[i].list, form->version);
+        if (!form->sums)
+            continue;
+        jsonw_begin(w, types[i].sum);
+        jsonw_uint(w, "ActiveCount", types[i].values.active);
+        jsonw_uint(w, "TotalCount", types[i].values.count);
+        jsonw_uint(w, "TotalSize", types[i].values.size);
+        jsonw_uint(w, "Reclaimable", types[i].values.reclaimable);
+        if (form->items)
+            types[i].encode(w, u, "Items", form->version);
+        jsonw_end(w);
+    }
 }
 
 /* ?type=container&type=image: only these. */
@@ -62,10 +117,14 @@ static int wanted_types(struct http_request *req, unsigned *ret, struct error *e
     } types[] = {{"container", USAGE_CONTAINERS},
                  {"image", USAGE_IMAGES},
                  {"volume", USAGE_VOLUMES},
-                 {"build-cache", 0}};
+                 {"build-cache", USAGE_BUILD_CACHE}};
     AUTOPTR(strv) char **asked = http_query_all(req, "type");
 
-    *ret = strv_len(asked) > 0 ? 0 : USAGE_ALL;
+    *ret = 0;
+    if (strv_len(asked) == 0 || http_version(req) < 42) {
+        *ret = USAGE_ALL | USAGE_BUILD_CACHE;
+        return 0;
+    }
     for (size_t i = 0; asked && asked[i]; i++) {
         bool known = false;
 
@@ -81,29 +140,43 @@ static int wanted_types(struct http_request *req, unsigned *ret, struct error *e
     return 0;
 }
 
+/* From 1.52 on `verbose` says whether the lists are wanted with the sums; who says nothing may be a
+ * client that still reads the lists where they were. */
+static int wanted_form(struct http_request *req, struct form *ret, struct error *e)
+{
+    static const char *const yes[] = {"1", "t", "T", "true", "TRUE", "True"};
+    static const char *const no[] = {"0", "f", "F", "false", "FALSE", "False"};
+    const char *verbose = http_query(req, "verbose");
+    bool valid = false;
+
+    *ret = (struct form){.version = http_version(req)};
+    ret->sums = ret->version >= 52;
+    ret->lists = !ret->sums || str_is_empty(verbose);
+    if (ret->lists)
+        return 0;
+    for (size_t i = 0; i < ARRAY_SIZE(yes); i++) {
+        ret->items |= STREQ(verbose, yes[i]);
+        valid |= STREQ(verbose, yes[i]) || STREQ(verbose, no[i]);
+    }
+    return valid ? 0 : error_set(e, ERR_INVALID, "invalid value for verbose: %.60s", verbose);
+}
+
 void api_system_df(struct http_request *req, void *ctx)
 {
     AUTO(error) struct error e = ERROR_INIT;
     struct buf b = ANSWER_INIT;
     struct jsonw w = {.out = &b};
     struct engine_usage u = {0};
+    struct form form;
     unsigned what = 0;
 
-    if (wanted_types(req, &what, &e) < 0 || engine_usage(api_engine(ctx), what, &u, &e) < 0) {
+    if (wanted_types(req, &what, &e) < 0 || wanted_form(req, &form, &e) < 0 ||
+        engine_usage(api_engine(ctx), what & USAGE_ALL, &u, &e) < 0) {
         http_reply_error(req, &e);
         return;
     }
     jsonw_begin(&w, NULL);
-    if (what & USAGE_IMAGES)
-        encode_images(&w, &u, http_version(req));
-    if (what & USAGE_CONTAINERS)
-        encode_containers(&w, &u);
-    if (what & USAGE_VOLUMES)
-        encode_volumes(&w, &u);
-    if (what == USAGE_ALL) { /* nothing is built here */
-        jsonw_list_begin(&w, "BuildCache");
-        jsonw_list_end(&w);
-    }
+    encode_usage(&w, &u, what, &form);
     jsonw_end(&w);
     (void)buf_putc(&b, '\n');
     engine_usage_done(&u);

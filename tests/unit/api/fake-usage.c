@@ -13,6 +13,7 @@ int engine_usage(struct engine *en, unsigned what, struct engine_usage *ret, str
     if (what & USAGE_VOLUMES) {
         ret->volumes = xcalloc(1, sizeof(*ret->volumes));
         ret->nvolumes = 1;
+        ret->sum_volumes = (struct usage_sum){.count = 1, .active = 1, .size = 77};
         ret->volumes[0] = (struct usage_volume){
             .volume = {.name = xstrdup("vol"), .driver = xstrdup("local")}, .size = 77, .users = 2};
     }

@@ -17,15 +17,16 @@ static void test_version(void **state)
         const char *path, *rest;
         unsigned minor;
     } good[] = {
-        {"/info", "/info", 51},
+        {"/info", "/info", 52},
         {"/v1.24/info", "/info", 24},
         {"/v1.51/containers/json", "/containers/json", 51},
+        {"/v1.52/containers/json", "/containers/json", 52},
         {"/v1.41", "/", 41},
-        {"/volumes", "/volumes", 51},
-        {"/version", "/version", 51},
-        {"/v1.4x/info", "/v1.4x/info", 51},
-        {"/vx/info", "/vx/info", 51},
-        {"/v1./info", "/v1./info", 51},
+        {"/volumes", "/volumes", 52},
+        {"/version", "/version", 52},
+        {"/v1.4x/info", "/v1.4x/info", 52},
+        {"/vx/info", "/vx/info", 52},
+        {"/v1./info", "/v1./info", 52},
     };
     unsigned minor;
     const char *rest;
@@ -48,8 +49,8 @@ static void test_version_refused(void **state)
                      "please upgrade your client to a newer version"},
         {"/v0.99/info", "client version 0.99 is too old. Minimum supported API version is 1.24, "
                         "please upgrade your client to a newer version"},
-        {"/v1.52/info", "client version 1.52 is too new. Maximum supported API version is 1.51"},
-        {"/v2.0/info", "client version 2.0 is too new. Maximum supported API version is 1.51"},
+        {"/v1.53/info", "client version 1.53 is too new. Maximum supported API version is 1.52"},
+        {"/v2.0/info", "client version 2.0 is too new. Maximum supported API version is 1.52"},
     };
     unsigned minor;
     const char *rest;

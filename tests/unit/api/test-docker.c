@@ -108,14 +108,14 @@ static void test_ping(void **state)
                   *versioned = ask("GET", "/v1.30/_ping");
 
     expect_has(get, "HTTP/1.1 200 OK");
-    expect_has(get, "Api-Version: 1.51\r\n");
+    expect_has(get, "Api-Version: 1.52\r\n");
     expect_has(get, "Ostype: linux\r\n");
     expect_has(get, "Docker-Experimental: false\r\n");
     expect_has(get, "Server: Pouch/");
     expect_has(get, "Cache-Control: no-cache, no-store, must-revalidate\r\n");
     expect_has(get, "Pragma: no-cache\r\n");
     assert_true(str_has_suffix(get, "\r\n\r\nOK"));
-    expect_has(head, "Api-Version: 1.51\r\n");
+    expect_has(head, "Api-Version: 1.52\r\n");
     assert_true(str_has_suffix(head, "\r\n\r\n"));
     expect_has(versioned, "200 OK");
 }
@@ -386,6 +386,15 @@ static void test_images(void **state)
         {"GET", "/images/json?manifests=1", 200, NULL, "\"digest\":\"sha256:feed\""},
         {"GET", "/images/json?filters=%7B%22until%22%3A%5B%22x%22%5D%7D", 400, NULL, "until"},
         {"GET", "/v1.41/system/df", 200, NULL, "\"LayersSize\":123"},
+        {"GET", "/v1.51/system/df?type=build-cache", 200, NULL, "{\"BuildCache\":[]}"},
+        {"GET", "/v1.41/system/df?type=what", 200, NULL, "\"LayersSize\":123"},
+        {"GET", "/v1.51/system/df?verbose=what", 200, NULL, "\"LayersSize\":123"},
+        {"GET", "/v1.52/system/df?verbose=what", 400, NULL, "invalid value for verbose: what"},
+        {"GET", "/v1.52/system/df?type=volume&verbose=0", 200, NULL,
+         "{\"VolumeUsage\":{\"ActiveCount\":1,\"TotalCount\":1,\"TotalSize\":77,\"Reclaimable\":0}}"},
+        {"GET", "/v1.52/system/df?type=volume&verbose=1", 200, NULL, "\"Items\":[{"},
+        {"GET", "/v1.52/system/df?type=volume", 200, NULL, "{\"Volumes\":[{"},
+        {"GET", "/v1.52/system/df?type=volume", 200, NULL, "\"VolumeUsage\":{\"ActiveCount\":1"},
         {"GET", "/system/df?type=volume", 200, NULL, "\"UsageData\":{\"RefCount\":2,\"Size\":77}"},
         {"GET", "/system/df?type=what", 400, NULL, "unknown object type: what"},
         {"GET", "/pouch/image-mounts", 200, NULL, "\"Path\":\"/mnt\""},

@@ -87,6 +87,43 @@ static void test_changes(void **state)
     assert_string_equal(c.cmd[0], "/bin/sh");
     assert_string_equal(c.cmd[2], "echo a");
     assert_int_equal(change(&c, "ENTRYPOINT [\"/init\"]"), 0);
+    assert_int_equal(change(&c, "HEALTHCHECK --interval=5s --timeout=1m30s --retries=4 "
+                                "--start-period=2s --start-interval=500ms CMD test -e /ok"),
+                     0);
+    assert_int_equal(strv_len(c.healthcheck->test), 2);
+    assert_string_equal(c.healthcheck->test[0], "CMD-SHELL");
+    assert_string_equal(c.healthcheck->test[1], "test -e /ok");
+    assert_int_equal(c.healthcheck->interval, 5 * NSEC_PER_SEC);
+    assert_int_equal(c.healthcheck->timeout, 90 * NSEC_PER_SEC);
+    assert_int_equal(c.healthcheck->start_period, 2 * NSEC_PER_SEC);
+    assert_int_equal(c.healthcheck->start_interval, 500 * NSEC_PER_MSEC);
+    assert_int_equal(c.healthcheck->retries, 4);
+    assert_int_equal(change(&c, "healthcheck cmd [\"/check\", \"a b\"]"), 0);
+    assert_int_equal(strv_len(c.healthcheck->test), 3);
+    assert_string_equal(c.healthcheck->test[0], "CMD");
+    assert_string_equal(c.healthcheck->test[2], "a b");
+    assert_int_equal(c.healthcheck->interval, 0); /* all anew, as in a Dockerfile */
+    static const char *const bad[] = {
+        "HEALTHCHECK",
+        "HEALTHCHECK CMD",
+        "HEALTHCHECK CMD []",
+        "HEALTHCHECK --interval=1s",
+        "HEALTHCHECK --interval=soon CMD x",
+        "HEALTHCHECK --interval=1us CMD x",
+        "HEALTHCHECK --interval=-1s CMD x",
+        "HEALTHCHECK --retries=many CMD x",
+        "HEALTHCHECK --retries=-1 CMD x",
+        "HEALTHCHECK --retries=99999999999999999999 CMD x",
+        "HEALTHCHECK --colour=red CMD x",
+        "HEALTHCHECK NONE really",
+        "HEALTHCHECK RUN x",
+        "HEALTHCHECK CMD [\"a\", 1]",
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+        assert_true(change(&c, bad[i]) < 0);
+    assert_string_equal(c.healthcheck->test[1], "/check"); /* as it was */
+    assert_int_equal(change(&c, "HEALTHCHECK NONE"), 0);
+    assert_string_equal(c.healthcheck->test[0], "NONE");
     assert_int_equal(change(&c, "ENV A=1 B=\"x y\" C='q\"'"), 0);
     assert_int_equal(change(&c, "ENV D some words"), 0);
     assert_string_equal(env_get(c.env, "B"), "x y");
