@@ -15,7 +15,8 @@
  *   (op_file_keep()), and what is repaired is synced first.
  * - A name that stood in a durable row is not taken again while the disk may still have that row:
  *   the removal is in the database's log, which nobody syncs. So names removed since the last sync
- *   are remembered, and who takes one of them again waits for the log.
+ *   are remembered, and who takes one of them again waits for the log. Mostly nobody has to: the janitor
+ *   syncs the log after removals.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -41,6 +42,8 @@ void image_durable_removed(struct image_store *s, const char *name)
         (void)map_set(s->removed, name, at);
     }
     *at = ++s->removals;
+    s->janitor_work = true;
+    pthread_cond_signal(&s->janitor_wake);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -72,15 +75,42 @@ int image_durable_begin(struct image_store *s, const char *name, struct error *e
         pthread_mutex_lock(&s->lock);
         bool wait = s->log_unknown || map_get(s->removed, name);
         uint64_t until = s->removals;
+        int failed = wait ? s->log_errnum : 0;
+        if (failed)
+            s->log_errnum = 0;
         pthread_mutex_unlock(&s->lock);
         if (!wait)
             return 0;
         store_rollback(s->db);
+        if (failed)
+            return error_set_errno(e, failed, "cannot write the removal of images to disk");
         r = store_sync(s->db, e);
         if (r < 0)
             return r;
         forget_removed(s, until);
     }
+}
+
+/* Nothing but removals waits for the disk. */
+static void sync_removals(struct image_store *s)
+{
+    pthread_mutex_lock(&s->lock);
+    bool any = (s->log_unknown || map_len(s->removed) > 0) && !s->log_errnum;
+    pthread_mutex_unlock(&s->lock);
+    if (!any || store_begin(s->db, NULL) < 0)
+        return;
+    pthread_mutex_lock(&s->lock);
+    uint64_t until = s->removals; /* their transactions have ended: we are in one */
+    pthread_mutex_unlock(&s->lock);
+    store_rollback(s->db);
+    int r = store_sync(s->db, NULL);
+    if (r >= 0) {
+        forget_removed(s, until);
+        return;
+    }
+    pthread_mutex_lock(&s->lock);
+    s->log_errnum = -r; /* the kernel tells it once: we to who takes one of the names */
+    pthread_mutex_unlock(&s->lock);
 }
 
 /* --- Rounds ---------------------------------------------------------------------------------------- */
@@ -127,8 +157,10 @@ void image_durable_round(struct image_store *s)
 {
     uint64_t until = 0;
 
-    if (!any_waits(s))
+    if (!any_waits(s)) {
+        sync_removals(s);
         return;
+    }
     int r = mark(s, &until);
     if (r < 0) {
         log_warn("cannot mark images as on disk", "error=\"%s\"", strerror(-r));

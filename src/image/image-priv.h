@@ -61,6 +61,7 @@ struct image_store {
     struct map *removed; /* name in layers or digest → uint64_t *: number of the removal */
     uint64_t removals;
     bool log_unknown; /* what an earlier pouchd removed is not known */
+    int log_errnum;   /* the janitor could not sync the log: not told to anybody yet */
 
     /* The janitor: removes what a crash left, makes things durable. */
     struct image_trash old_trash; /* found at the start */

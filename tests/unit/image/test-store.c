@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -33,11 +34,13 @@ struct fixture {
     char used_image[128]; /* … for this image */
 };
 
-/* The disk as the store sees it: what is done during a syncfs(), and how often the log was synced. */
+/* The disk as the store sees it: what is done during a syncfs(), and how often the log was synced by
+ * the test's own thread. That of the janitor may take long, or fail. */
 static void (*_Atomic during_sync)(void *data);
 static void *during_sync_data;
 static int log_syncs;
 static _Atomic bool disk_breaks;
+static atomic_bool janitor_fails, janitor_hangs;
 
 int syncfs(int fd)
 {
@@ -57,8 +60,18 @@ int fdatasync(int fd)
     char path[256] = "";
 
     (void)!readlink(link, path, sizeof(path) - 1);
-    if (str_has_suffix(path, "-wal"))
+    if (!str_has_suffix(path, "-wal"))
+        return 0;
+    if (gettid() == getpid()) {
         log_syncs++;
+        return 0;
+    }
+    while (janitor_hangs)
+        usleep(1000);
+    if (janitor_fails) {
+        errno = EIO;
+        return -1;
+    }
     return 0;
 }
 
@@ -513,6 +526,7 @@ static void test_names_again(void **state)
     AUTOFREE char *a = letter_digest('a');
 
     close_store(f);
+    janitor_hangs = true;
     open_store(f);
     log_syncs = 0;
     /* What an earlier pouchd removed is not known: once. */
@@ -530,6 +544,7 @@ static void test_names_again(void **state)
         store_rollback(f->db);
         assert_int_equal(log_syncs, 2);
     }
+    janitor_hangs = false;
 }
 
 /* The kernel tells of a failed write once: the next sync that succeeds proves nothing. */
@@ -561,6 +576,52 @@ static void test_disk_breaks(void **state)
     assert_int_equal(image_resolve(f->s, "x", &img, NULL), -ENOENT);
     assert_int_equal(image_resolve(f->s, "b", &img, NULL), 0);
     image_unref(img);
+}
+
+/* Whoever comes later does not wait: the janitor has synced the log. */
+static void test_names_again_later(void **state)
+{
+    struct fixture *f = *state;
+    AUTOFREE char *id = add_image(f, "a", "docker.io/library/x:latest", NULL);
+    AUTOFREE char *a = letter_digest('a');
+    size_t left = 1;
+
+    close_store(f);
+    open_store(f);
+    assert_int_equal(image_store_delete(f->s, id, NULL), 0);
+    for (int i = 0; i < 30000 && left > 0; i++) {
+        usleep(1000);
+        pthread_mutex_lock(&f->s->lock);
+        left = map_len(f->s->removed) + f->s->log_unknown;
+        pthread_mutex_unlock(&f->s->lock);
+    }
+    assert_int_equal(left, 0);
+    log_syncs = 0;
+    assert_int_equal(image_durable_begin(f->s, digest_hex(a), NULL), 0);
+    store_rollback(f->db);
+    assert_int_equal(log_syncs, 0);
+    /* It could not: who comes next hears of it. */
+    AUTOFREE char *b = add_image(f, "b", "docker.io/library/b:latest", NULL);
+    AUTOFREE char *b_layer = letter_digest('b');
+    AUTO(error) struct error e = ERROR_INIT;
+    bool told = false;
+
+    close_store(f);
+    janitor_fails = true;
+    open_store(f);
+    assert_int_equal(image_store_delete(f->s, b, NULL), 0);
+    for (int i = 0; i < 30000 && !told; i++) {
+        usleep(1000);
+        pthread_mutex_lock(&f->s->lock);
+        told = f->s->log_errnum != 0;
+        pthread_mutex_unlock(&f->s->lock);
+    }
+    assert_true(told);
+    janitor_fails = false;
+    assert_int_equal(image_durable_begin(f->s, digest_hex(b_layer), &e), -EIO);
+    assert_non_null(strstr(error_message(&e), "removal of images"));
+    assert_int_equal(image_durable_begin(f->s, digest_hex(b_layer), NULL), 0);
+    store_rollback(f->db);
 }
 
 /* Documents and archives that came later to what the disk has: they alone are lost. */
@@ -822,25 +883,16 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_resolve),
-        T(test_ambiguous),
-        T(test_tag_moves),
-        T(test_remove_rules),
-        T(test_remove_in_use),
-        T(test_held),
-        T(test_pinned),
-        T(test_recovery),
-        T(test_power_cut),
-        T(test_durable_by_the_sync_after),
-        T(test_names_again),
-        T(test_lost_documents),
-        T(test_disk_breaks),
-        T(test_blobs),
-        T(test_gc_order),
-        T(test_gc_keeps),
-        T(test_gc_min_age),
-        T(test_gc_config),
-        T(test_delete_only_removed),
+        T(test_resolve),       T(test_ambiguous),
+        T(test_tag_moves),     T(test_remove_rules),
+        T(test_remove_in_use), T(test_held),
+        T(test_pinned),        T(test_recovery),
+        T(test_power_cut),     T(test_durable_by_the_sync_after),
+        T(test_names_again),   T(test_lost_documents),
+        T(test_disk_breaks),   T(test_names_again_later),
+        T(test_blobs),         T(test_gc_order),
+        T(test_gc_keeps),      T(test_gc_min_age),
+        T(test_gc_config),     T(test_delete_only_removed),
     };
 #undef T
 
