@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* history: the steps an image was made in. */
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -41,7 +42,7 @@ static const struct formatter_field fields[] = {
     {NULL, NULL},
 };
 
-/* Tabs become blanks; cut behind `max` characters with "…" in the last place. */
+/* What a terminal would obey becomes blanks, but for new lines; cut behind `max` characters with "…" in the last place. */
 static char *shorten(const char *text, size_t max, bool cut)
 {
     char *out = xstrdup(text);
@@ -55,7 +56,7 @@ static char *shorten(const char *text, size_t max, bool cut)
             return xasprintf("%.*s…", (int)(p - whole), whole);
         }
         chars += begins;
-        if (*p == '\t')
+        if (iscntrl((unsigned char)*p) && *p != '\n')
             *p = ' ';
     }
     return out;

@@ -4,6 +4,7 @@
  * line that is rewritten in place; elsewhere each change of an id's status is one plain line.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -27,7 +28,7 @@ struct line {
 struct progress {
     int fd;
     bool quiet, terminal;
-    unsigned columns;
+    size_t columns, rows; /* of the terminal */
     struct line *lines; /* in the order of appearance; on a terminal the last `count` lines shown */
     size_t count;
     char *image; /* what the last "Status: … for IMAGE" named */
@@ -66,50 +67,105 @@ static void forget_lines(struct progress *p)
     p->count = 0;
 }
 
-/* "[=====>      ]  12.3MB/45.6MB", as wide as the terminal lets it be. */
-static void put_bar(struct buf *b, const struct json_value *detail, unsigned columns)
+/* One line of the terminal, never longer than it is wide: what wraps cannot be rewritten in place. */
+struct row {
+    struct buf text;
+    size_t used, columns; /* characters; the last column stays free */
+};
+
+/* Adds the piece when it fits; cut is for the first one, of which as much is shown as there is room. */
+static bool row_add(struct row *row, const char *piece, bool cut)
+{
+    size_t chars = 0, len = 0;
+
+    for (; piece[len]; len++) {
+        bool begins = ((unsigned char)piece[len] & 0xc0) != 0x80;
+
+        if (begins && row->used + chars + 1 >= row->columns)
+            break;
+        chars += begins;
+    }
+    if (piece[len] && !cut)
+        return false;
+    row->used += chars;
+    return buf_append(&row->text, piece, len) == 0;
+}
+
+/* " [=====>      ]", on wide terminals: rate and time left stand behind it. */
+static void add_bar(struct row *row, double share)
+{
+    char bar[64] = " [";
+    int width = row->columns > 132 ? 50 : 25, done = (int)(share * width);
+
+    if (row->columns <= 110)
+        return;
+    memset(bar + 2, '=', (size_t)done);
+    memset(bar + 2 + done, ' ', (size_t)(width - done));
+    if (done < width)
+        bar[2 + done] = '>';
+    bar[2 + width] = ']';
+    (void)row_add(row, bar, false);
+}
+
+/* The bar and " 12.3MB/45.6MB", or as a narrow terminal has it " 27%". */
+static void add_amount(struct row *row, const struct json_value *detail)
 {
     int64_t current = json_value_int(json_value_get(detail, "current"));
     int64_t total = json_value_int(json_value_get(detail, "total"));
-    char now[UNITS_MAX], all[UNITS_MAX];
+    char now[UNITS_MAX], all[UNITS_MAX], text[2 * UNITS_MAX + 8];
 
     if (current <= 0 && total <= 0)
         return;
     if (total <= 0) {
-        (void)buf_printf(b, " %8s", units_size4(current, now));
+        (void)snprintf(text, sizeof text, " %8s", units_size4(current, now));
+        (void)row_add(row, text, false);
         return;
     }
-    if (columns > 110) {
-        int width = columns > 132 ? 50 : 25; /* rate and time left stand behind it */
-        int done = current >= total ? width : (int)((double)current * width / (double)total);
-
-        (void)buf_puts(b, " [");
-        for (int i = 0; i < done; i++)
-            (void)buf_putc(b, '=');
-        (void)buf_puts(b, done < width ? ">" : "");
-        (void)buf_printf(b, "%*s]", done < width ? width - 1 - done : 0, "");
-    }
-    (void)buf_printf(b, " %8s/%s", units_size4(current < total ? current : total, now),
-                     units_size4(total, all));
+    if (current > total)
+        current = total;
+    double share = current > 0 ? (double)current / (double)total : 0;
+    add_bar(row, share);
+    (void)snprintf(text, sizeof text, " %8s/%s", units_size4(current, now),
+                   units_size4(total, all));
+    if (row_add(row, text, false))
+        return;
+    (void)snprintf(text, sizeof text, " %3d%%", (int)(share * 100));
+    (void)row_add(row, text, false);
 }
 
 /* "  5.1MB/s  3s left": of one layer, or of all. */
-static void put_rate(struct buf *b, const struct json_value *amount)
+static void add_rate(struct row *row, const struct json_value *amount)
 {
     int64_t rate = json_value_int(json_value_get(amount, "rate"));
     int64_t left = json_value_int(json_value_get(amount, "left"));
-    char text[UNITS_MAX];
+    char size[UNITS_MAX], text[64];
 
     if (rate <= 0)
         return;
-    (void)buf_printf(b, "  %s/s", units_size4(rate, text));
+    (void)snprintf(text, sizeof text, "  %s/s", units_size4(rate, size));
+    (void)row_add(row, text, false);
     if (left >= 3600)
-        (void)buf_printf(b, "  %lldh%02lldm left", (long long)left / 3600,
-                         (long long)left / 60 % 60);
+        (void)snprintf(text, sizeof text, "  %lldh%02lldm left", (long long)left / 3600,
+                       (long long)left / 60 % 60);
     else if (left >= 60)
-        (void)buf_printf(b, "  %lldm%02llds left", (long long)left / 60, (long long)left % 60);
-    else if (left > 0)
-        (void)buf_printf(b, "  %llds left", (long long)left);
+        (void)snprintf(text, sizeof text, "  %lldm%02llds left", (long long)left / 60,
+                       (long long)left % 60);
+    else
+        (void)snprintf(text, sizeof text, "  %llds left", (long long)left);
+    if (left > 0)
+        (void)row_add(row, text, false);
+}
+
+static void read_size(struct progress *p)
+{
+    struct winsize ws;
+
+    p->columns = 80;
+    p->rows = 24;
+    if (ioctl(p->fd, TIOCGWINSZ, &ws) == 0 && ws.ws_col && ws.ws_row) {
+        p->columns = ws.ws_col;
+        p->rows = ws.ws_row;
+    }
 }
 
 static void show_in_place(struct progress *p, const char *id, const char *status,
@@ -118,17 +174,22 @@ static void show_in_place(struct progress *p, const char *id, const char *status
     AUTO(buf) struct buf b = BUF_INIT(MESSAGE_MAX);
     bool is_new;
     struct line *line = line_of(p, id, &is_new);
-    size_t up;
 
     if (!line)
         return;
-    up = is_new ? 0 : p->count - (size_t)(line - p->lines);
+    read_size(p); /* it may change at any time */
+    size_t up = is_new ? 0 : p->count - (size_t)(line - p->lines);
+    if (up >= p->rows)
+        return; /* it has left the screen: there is no way back to it */
+    struct row row = {.text = BUF_INIT(4096), .columns = p->columns};
+    AUTOFREE char *text = xasprintf("%s: %s", id, status);
+    (void)row_add(&row, text, true);
+    add_amount(&row, detail);
+    add_rate(&row, detail);
     if (up)
         (void)buf_printf(&b, "\033[%zuA", up);
-    (void)buf_printf(&b, "\033[2K\r%s: %s", id, status);
-    put_bar(&b, detail, p->columns);
-    put_rate(&b, detail);
-    (void)buf_puts(&b, "\r\n");
+    (void)buf_printf(&b, "\033[2K\r%s\r\n", buf_str(&row.text));
+    buf_done(&row.text);
     if (up > 1)
         (void)buf_printf(&b, "\033[%zuB", up - 1);
     put(p, &b);
@@ -215,13 +276,10 @@ int progress_show(struct http_conn *conn, int fd, bool quiet, struct error *e)
 int progress_show_image(struct http_conn *conn, int fd, bool quiet, char **ret_image,
                         struct error *e)
 {
-    struct progress p = {.fd = fd, .quiet = quiet, .terminal = isatty(fd) == 1, .columns = 80};
+    struct progress p = {.fd = fd, .quiet = quiet, .terminal = isatty(fd) == 1};
     AUTO(buf) struct buf b = BUF_INIT(MESSAGE_MAX);
-    struct winsize ws;
     int r = 0;
 
-    if (p.terminal && ioctl(fd, TIOCGWINSZ, &ws) == 0 && ws.ws_col)
-        p.columns = ws.ws_col;
     while (r == 0) {
         char *room = buf_reserve(&b, 8192), *nl;
         ssize_t n;

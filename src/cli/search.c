@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* search. */
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -52,7 +53,7 @@ static char *describe(const char *text, bool whole)
     char *s = xstrdup(text);
 
     for (char *p = s; *p; p++)
-        if (*p == '\n' || *p == '\r' || *p == '\t')
+        if (iscntrl((unsigned char)*p)) /* others wrote it: nothing that a terminal obeys */
             *p = ' ';
     if (!whole && strlen(s) > DESCRIPTION_WIDTH) {
         size_t n = DESCRIPTION_WIDTH - 1;

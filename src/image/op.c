@@ -4,6 +4,7 @@
  * image's rows when all is there. The worker may be in the hands of an attacker: every message is
  * checked, and nothing it says becomes a path without having the form of a digest.
  */
+#include <ctype.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -358,8 +359,11 @@ static int on_failed(struct image_op *op, const struct worker_msg *m)
 {
     enum error_code code = m->code > ERR_NONE && m->code < ERR_MAX ? (enum error_code)m->code
                                                                    : ERR_INTERNAL;
-    const char *text = m->message ? m->message : "the image worker failed";
+    AUTOFREE char *text = xstrdup(m->message ? m->message : "the image worker failed");
 
+    for (char *p = text; *p; p++)
+        if (iscntrl((unsigned char)*p)) /* names of an archive, a registry's words: one line */
+            *p = '?';
     if (m->errnum != EPIPE)
         return error_set(op->e, code, "%.1000s", text);
     if (op->unpack_error.message)

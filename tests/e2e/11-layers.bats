@@ -120,3 +120,21 @@ in_corners() { pouch exec corners "$@"; }
     exec 9<&-
     pouch version >/dev/null # the daemon is well
 }
+
+@test "a name out of an archive puts nothing on the terminal that it would obey" {
+    python3 - "$POUCH_TOP/tools" >"$T/tmp/evil.tar" <<'END'
+import sys
+sys.path.insert(0, sys.argv[1])
+from ocilib import entry, tar
+sys.stdout.buffer.write(tar([entry("\x1b[31mred\x07", "x", uid=5000000000)]))
+END
+    run -1 pouch import "$T/tmp/evil.tar"
+    has "$output" '\?\[31mred\? has an impossible owner'
+    lacks "$output" $'\033|\007'
+    printf 'x' >"$T/tmp/file"
+    tar -C "$T/tmp" -cf "$T/tmp/good.tar" file
+    run -0 pouch import -m "$(printf 'a\033[31mb')" "$T/tmp/good.tar" red:1
+    is "$(pouch history --format '{{.Comment}}' red:1)" 'a [31mb'
+    pouch rmi red:1 >/dev/null
+    rm "$T"/tmp/{evil.tar,good.tar,file}
+}
