@@ -242,7 +242,7 @@ static int check_parts(const struct erofs_reader *r, struct erofs_inode *i, stru
         if (payload % EROFS_BLOCK + behind > EROFS_BLOCK)
             return erofs_corrupt(e, i->nid, "its content crosses the end of a block");
         blocks--;
-        /* fall through */
+        __attribute__((fallthrough));
     case EROFS_FLAT_PLAIN:
         if (blocks > 0 &&
             !is_inside(r, (uint64_t)i->start << EROFS_BLOCK_BITS, blocks << EROFS_BLOCK_BITS))

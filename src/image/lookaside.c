@@ -141,22 +141,50 @@ struct search {
     char *const *scopes; /* most special first */
     size_t nscopes;
     size_t best_url, best_attachments;
+    bool url_is_old; /* by the name that it had once: the newer one wins */
     struct lookaside found;
+    const char *file;
+    char **scopes_seen, **files_seen; /* one file each, or the order of the folder would decide */
+    char **keys_seen;                 /* of this file: "scope key" */
 };
+
+static int check_twice(struct search *s, const char *scope, const char *key, struct error *e)
+{
+    AUTOFREE char *both = xasprintf("%s %s", scope, key);
+    const char *name = *scope ? scope : "default-docker";
+    size_t at = 0;
+
+    if (strv_contains(s->keys_seen, both))
+        return error_set(e, ERR_INVALID, "%.200s: \"%.60s\" is there twice", name, key);
+    strv_push(&s->keys_seen, both);
+    while (at < strv_len(s->scopes_seen) && !STREQ(s->scopes_seen[at], scope))
+        at++;
+    if (at == strv_len(s->scopes_seen)) {
+        strv_push(&s->scopes_seen, scope);
+        strv_push(&s->files_seen, s->file);
+    } else if (!STREQ(s->files_seen[at], s->file)) {
+        return error_set(e, ERR_INVALID, "%.200s is in %s, too", name, s->files_seen[at]);
+    }
+    return 0;
+}
 
 static int on_value(void *data, const char *scope, const char *key, const char *value,
                     struct error *e)
 {
     struct search *s = data;
     size_t at = 0;
-    bool yes = STREQ(value, "true");
+    bool yes = STREQ(value, "true"), old = STREQ(key, "sigstore");
+    int r = check_twice(s, scope, key, e);
 
+    if (r < 0)
+        return r;
     while (at < s->nscopes && !STREQ(s->scopes[at], scope))
         at++;
     bool ours = at < s->nscopes || !*scope; /* default-docker is the last */
-    if (STREQ(key, "lookaside") || STREQ(key, "sigstore")) {
-        if (ours && at < s->best_url) {
+    if (STREQ(key, "lookaside") || old) {
+        if (ours && (at < s->best_url || (at == s->best_url && s->url_is_old))) {
             s->best_url = at;
+            s->url_is_old = old;
             str_replace(&s->found.url, value);
         }
         return 0;
@@ -183,6 +211,8 @@ static int read_file(int dirfd, const char *dir, const char *name, struct search
 
     if (r < 0)
         return error_set_errno(e, r, "cannot read %s/%s", dir, name);
+    s->file = name;
+    strv_free(take_ptr(s->keys_seen));
     if (strlen(text) != len)
         r = error_set(e, ERR_INVALID, "it is not a text");
     if (r >= 0)
@@ -212,6 +242,9 @@ int lookaside_find(const char *dir, const struct oci_reference *image, struct lo
             r = read_file(dirfd(d), where, entry->d_name, &s, e);
     if (d)
         closedir(d);
+    strv_free(s.scopes_seen);
+    strv_free(s.files_seen);
+    strv_free(s.keys_seen);
     if (r < 0) {
         lookaside_done(&s.found);
         return r;

@@ -351,6 +351,21 @@ EOF
     run pouch pull "$REGISTRY/gpg/alice"
     is "$status" 1
     one_line 'odd.yaml: line 1'
+    # What stands in two files would depend on the order of a folder.
+    printf 'docker:\n  %s:\n    lookaside: file:///elsewhere\n' "$REGISTRY" >"$T/registries.d/odd.yaml"
+    run pouch pull "$REGISTRY/gpg/alice"
+    is "$status" 1
+    one_line "$REGISTRY is in (odd|test).yaml, too"
+    ! skopeo_takes gpg/alice || fail "skopeo takes it"
+    printf 'docker:\n  x.y:\n    lookaside: file:///a\n    lookaside: file:///b\n' >"$T/registries.d/odd.yaml"
+    run pouch pull "$REGISTRY/gpg/alice"
+    is "$status" 1
+    one_line 'odd.yaml: line 4: x.y: "lookaside" is there twice'
+    # Of one place the newer name counts.
+    printf 'docker:\n  x.y:\n    sigstore: file:///a\n' >"$T/registries.d/odd.yaml"
+    sed -i.keep 's|^\( *\)lookaside: .*|&\n\1sigstore: file:///elsewhere|' "$T/registries.d/test.yaml"
+    takes gpg/alice
+    mv "$T/registries.d/test.yaml.keep" "$T/registries.d/test.yaml"
     rm "$T/registries.d/odd.yaml"
 }
 
