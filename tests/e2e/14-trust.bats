@@ -7,7 +7,7 @@ setup_file() {
     local name
     export GNUPGHOME=$T/gnupg
     mkdir -m 700 "$GNUPGHOME"
-    mkdir -p "$T/registries.d" "$T/sigs" "$T/keys"
+    mkdir -p "$T/registries.d" "$T/sigs" "$T/keys" "$T/etc"
     registry_start platforms:latest
     for name in alice bob; do
         gpg --batch -q --passphrase '' --quick-generate-key "$name@example.com" 2>/dev/null
@@ -64,7 +64,7 @@ EOF
     move moved
     gpgconf --kill all
     accept_all
-    pouchd_start --signature-policy "$T/policy.json" --registries-d "$T/registries.d"
+    pouchd_start --signature-policy "$T/policy.json" --registries-d "$T/registries.d" --registry-config "$T/etc"
 }
 teardown_file() { file_down; }
 
@@ -396,6 +396,76 @@ EOF
         is "$((theirs != 0))" "$([ $image = gpg/alice ] && echo 0 || echo 1)"
     done
     rm -rf --one-file-system "$T/podman" "$T/podman-run"
+    no_images
+}
+
+@test "lists of platforms: the signature of the platform's own manifest counts" {
+    local text amd64 arm64 ALONE=1
+    text=$(skopeo inspect --raw --tls-verify=false "docker://$REGISTRY/platforms")
+    amd64=$(jq -r '.manifests[] | select(.platform.architecture == "amd64").digest' <<<"$text")
+    arm64=$(jq -r '.manifests[] | select(.platform.architecture == "arm64").digest' <<<"$text")
+    only "$(sig_by one.pub)"
+    # The list alone is signed: nothing is said about what is in it, as for skopeo and Podman.
+    "$HERE/cosign-sign" "$REGISTRY/platforms:latest" "$T/keys/one.pem"
+    refuses platforms 'the registry has no signature of it'
+    "$HERE/cosign-sign" "$REGISTRY/platforms@$arm64" "$T/keys/one.pem"
+    refuses platforms 'the registry has no signature of it'
+    run pouch pull -q --platform linux/arm64 "$REGISTRY/platforms"
+    echo "$output"
+    is "$status" 0
+    no_images
+    "$HERE/cosign-sign" "$REGISTRY/platforms@$amd64" "$T/keys/one.pem"
+    takes platforms
+    takes "platforms@$amd64"
+}
+
+@test "mirrors: the name that was asked for decides, wherever the bytes come from" {
+    local list
+    mkdir -p "$T/etc/certs.d/mirrored.example"
+    printf '[host."http://%s"]\n  capabilities = ["pull", "resolve"]\n' "$REGISTRY" \
+        >"$T/etc/certs.d/mirrored.example/hosts.toml"
+    printf 'docker:\n  mirrored.example:\n    lookaside: file://%s/sigs\n' "$T" >"$T/registries.d/mirror.yaml"
+    for list in "\"$REGISTRY\":[{\"type\":\"insecureAcceptAnything\"}]:1" \
+        "\"mirrored.example\":[{\"type\":\"insecureAcceptAnything\"}]:0" \
+        "\"mirrored.example\":[$(gpg_by alice.gpg)]:1" \
+        "\"mirrored.example\":[$(gpg_by alice.gpg "{\"type\":\"remapIdentity\",\"prefix\":\"mirrored.example\",\"signedPrefix\":\"$REGISTRY\"}")]:0"; do
+        policy <<<"{\"default\":[{\"type\":\"reject\"}],\"transports\":{\"docker\":{${list%:*}}}}"
+        run pouch pull -q mirrored.example/gpg/alice
+        echo "$list: $output"
+        is "$status" "${list##*:}"
+        [ "$status" = 0 ] || has "$output" 'refused by the signature policy'
+        no_images
+    done
+    # Without a signature the remapped name does not help either.
+    run pouch pull -q mirrored.example/plain
+    is "$status" 1
+    has "$output" 'no signature is at'
+    rm -rf "$T/etc/certs.d" "$T/registries.d/mirror.yaml"
+}
+
+@test "what was here before the policy: run does not ask, pull does and leaves what is here" {
+    local id
+    accept_all
+    pouch pull -q "$REGISTRY/plain"
+    id=$(pouch images -q --no-trunc "$REGISTRY/plain")
+    only "$(gpg_by alice.gpg)"
+    is "$(pouch run --rm --network none "$REGISTRY/plain" echo ran)" ran
+    run pouch run --rm --network none --pull always "$REGISTRY/plain" echo ran
+    is "$status" 125
+    has "$output" 'refused by the signature policy'
+    run pouch pull -q "$REGISTRY/plain"
+    is "$status" 1
+    run pouch pull -q "$REGISTRY/plain@$(plain_digest)"
+    is "$status" 1
+    is "$(pouch images -q --no-trunc "$REGISTRY/plain")" "$id"
+    # A tag that somebody here gave is not a signed image; a pull brings the signed one in its place.
+    pouch tag "$REGISTRY/plain" "$REGISTRY/gpg/bob"
+    run pouch pull -q "$REGISTRY/gpg/bob"
+    is "$status" 1
+    has "$output" 'made by another key'
+    pouch tag "$REGISTRY/plain" "$REGISTRY/gpg/alice"
+    pouch pull -q "$REGISTRY/gpg/alice"
+    has "$(pouch inspect -f '{{.RepoDigests}}' "$REGISTRY/gpg/alice")" "$REGISTRY/gpg/alice@sha256"
     no_images
 }
 
