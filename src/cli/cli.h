@@ -167,6 +167,7 @@ const char *jstr(const struct json_value *obj, const char *key);
     X(manifest_inspect)                                                                            \
     X(manifest_ls)                                                                                 \
     X(manifest_push)                                                                               \
+    X(manifest_referrers)                                                                          \
     X(manifest_rm)                                                                                 \
     X(man)                                                                                         \
     X(network_connect)                                                                             \

@@ -81,10 +81,9 @@ static const struct command command_network = {.name = "network",
                                                .summary = "Manage networks",
                                                .sub = network_commands};
 static const struct command *const manifest_commands[] = {
-    &command_manifest_add,    &command_manifest_annotate,
-    &command_manifest_create, &command_manifest_inspect,
-    &command_manifest_ls,     &command_manifest_push,
-    &command_manifest_rm,     NULL,
+    &command_manifest_add,       &command_manifest_annotate, &command_manifest_create,
+    &command_manifest_inspect,   &command_manifest_ls,       &command_manifest_push,
+    &command_manifest_referrers, &command_manifest_rm,       NULL,
 };
 static const struct command command_manifest = {.name = "manifest",
                                                 .summary = "Manage manifest lists (images for "

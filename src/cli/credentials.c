@@ -16,6 +16,7 @@
 #include "base/fs.h"
 #include "base/json.h"
 #include "base/str.h"
+#include "base/strv.h"
 #include "cli/cli.h"
 #include "cli/credential-helper.h"
 
@@ -248,16 +249,14 @@ static int get_from(const char *path, const char *server, const char *repository
     return r;
 }
 
-int credentials_get(const char *server, const char *repository, struct credentials *ret,
-                    struct error *e)
+/* The files that may have credentials, the most important first; the strings are the caller's. */
+static size_t all_paths(char *paths[3])
 {
-    struct credentials c = {0};
     const char *named = getenv("REGISTRY_AUTH_FILE");
     const char *runtime = getenv("XDG_RUNTIME_DIR"), *xdg = getenv("XDG_CONFIG_HOME");
-    char *paths[4] = {config_path()};
-    size_t n = 1;
-    int r = 0;
+    size_t n = 0;
 
+    paths[n++] = config_path();
     if (!str_is_empty(named)) {
         paths[n++] = xstrdup(named);
     } else {
@@ -267,6 +266,17 @@ int credentials_get(const char *server, const char *repository, struct credentia
         paths[n++] = str_is_empty(xdg) ? home_path(".config/containers/auth.json")
                                        : xasprintf("%s/containers/auth.json", xdg);
     }
+    return n;
+}
+
+int credentials_get(const char *server, const char *repository, struct credentials *ret,
+                    struct error *e)
+{
+    struct credentials c = {0};
+    char *paths[3];
+    size_t n = all_paths(paths);
+    int r = 0;
+
     for (size_t i = 0; i < n; i++) {
         if (r == 0)
             r = get_from(paths[i], server, repository, &c, e);
@@ -279,6 +289,23 @@ int credentials_get(const char *server, const char *repository, struct credentia
     c.server = xstrdup(server);
     *ret = c;
     return 1;
+}
+
+bool credentials_exist(void)
+{
+    char *paths[3];
+    size_t n = all_paths(paths);
+    bool any = false;
+
+    for (size_t i = 0; i < n; i++) {
+        AUTOPTR(json_value) struct json_value *config = NULL;
+        any = any || load(paths[i], &config, NULL) < 0 || /* who uses it says what is wrong */
+              json_value_len(json_value_get(config, "auths")) > 0 ||
+              json_value_len(json_value_get(config, "credHelpers")) > 0 ||
+              !str_is_empty(json_value_str(json_value_get(config, "credsStore")));
+        free(paths[i]);
+    }
+    return any;
 }
 
 /* --- Writing --------------------------------------------------------------------------------- */
@@ -434,26 +461,68 @@ int credentials_remove(const char *server, struct error *e)
 
 /* --- For the daemon --------------------------------------------------------------------------- */
 
+static void print_credentials(struct jsonw *w, const char *key, const struct credentials *c)
+{
+    jsonw_begin(w, key);
+    if (c->identity_token) {
+        jsonw_str(w, "identitytoken", c->identity_token);
+        if (c->username)
+            jsonw_str(w, "username", c->username);
+    } else {
+        jsonw_str(w, "username", c->username);
+        jsonw_str(w, "password", c->password);
+    }
+    jsonw_str(w, "serveraddress", c->server);
+    jsonw_end(w);
+}
+
+/* "NAME: <base64 of json>"; json is wiped. */
+static char *header_of(const char *name, struct buf *json)
+{
+    AUTO(buf) struct buf text = BUF_INIT(BUF_UNLIMITED);
+
+    (void)buf_printf(&text, "%s: ", name);
+    (void)base64_encode(json->data, json->len, BASE64_URL, &text);
+    explicit_bzero(json->data, json->len);
+    return buf_take(&text);
+}
+
 char *credentials_header_of(const struct credentials *c)
 {
-    AUTO(buf) struct buf json = BUF_INIT(BUF_UNLIMITED), text = BUF_INIT(BUF_UNLIMITED);
+    AUTO(buf) struct buf json = BUF_INIT(BUF_UNLIMITED);
     struct jsonw w = {.out = &json};
 
+    print_credentials(&w, NULL, c);
+    return header_of("X-Registry-Auth", &json);
+}
+
+char *credentials_config_header(const struct json_value *hosts, const char *main_server)
+{
+    AUTO(buf) struct buf json = BUF_INIT(BUF_UNLIMITED);
+    struct jsonw w = {.out = &json};
+    AUTOPTR(strv) char **seen = NULL;
+    bool any = false;
+
+    strv_push(&seen, main_server);
     jsonw_begin(&w, NULL);
-    if (c->identity_token) {
-        jsonw_str(&w, "identitytoken", c->identity_token);
-        if (c->username)
-            jsonw_str(&w, "username", c->username);
-    } else {
-        jsonw_str(&w, "username", c->username);
-        jsonw_str(&w, "password", c->password);
+    for (size_t i = 0; i < json_value_len(hosts); i++) {
+        AUTO(error) struct error e = ERROR_INIT;
+        CLEANUP(credentials_done) struct credentials c = {0};
+        const char *name = json_value_str(json_value_at(hosts, i));
+        AUTOFREE char *repository = NULL;
+        AUTOFREE char *server = credentials_server_of(name ? name : "", &repository);
+        if (strv_contains(seen, server))
+            continue;
+        strv_push(&seen, server);
+        int r = credentials_get(server, repository, &c, &e);
+        if (r < 0)
+            err_printf("WARNING: no credentials for %s: %s\n", server, error_message(&e));
+        if (r > 0)
+            print_credentials(&w, server, &c);
+        any = any || r > 0;
     }
-    jsonw_str(&w, "serveraddress", c->server);
     jsonw_end(&w);
-    (void)buf_puts(&text, "X-Registry-Auth: ");
-    (void)base64_encode(json.data, json.len, BASE64_URL, &text);
-    explicit_bzero(json.data, json.len);
-    return buf_take(&text);
+    return any ? header_of("X-Registry-Config", &json) : NULL;
 }
 
 char *credentials_header(const char *image)

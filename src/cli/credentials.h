@@ -13,6 +13,8 @@
 
 #define CREDENTIALS_HUB "https://index.docker.io/v1/" /* Docker Hub's key */
 
+struct json_value;
+
 struct credentials {
     char *server; /* the key in the file: CREDENTIALS_HUB or HOST[:PORT] */
     char *username, *password;
@@ -42,6 +44,11 @@ int credentials_remove(const char *server, struct error *e) MUST_CHECK;
 char *credentials_header(const char *image) MUST_CHECK;
 /* The same header of these credentials. */
 char *credentials_header_of(const struct credentials *c) MUST_CHECK;
+/* "X-Registry-Config: …" for what else than `server` may be asked ("host[:port]/repository" each), NULL when
+ * there are no credentials for any of them. */
+char *credentials_config_header(const struct json_value *hosts, const char *server) MUST_CHECK;
+/* Whether anybody ever logged in, as far as can be seen without asking a helper. */
+bool credentials_exist(void);
 /* A header's text is a secret: wipes and frees. */
 void credentials_header_free(char *header);
 static inline void credentials_header_freep(char **header)

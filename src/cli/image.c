@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Commands on images: images, pull, tag, rmi, load, import. */
 #include "cli/image.h"
+#include "cli/registry-auth.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,7 +15,6 @@
 #include "base/str.h"
 #include "base/strv.h"
 #include "base/time.h"
-#include "cli/credentials.h"
 #include "cli/format.h"
 #include "cli/units.h"
 
@@ -59,15 +59,17 @@ static int pull(struct cli *cli, const char *repository, const char *tag, const 
     struct url u CLEANUP(url_done) = URL_INIT;
     AUTOPTR(http_conn) struct http_conn *conn = NULL;
     struct http_response res CLEANUP(http_response_done) = {0};
-    CLEANUP(credentials_header_freep) char *auth = credentials_header(repository);
-    const char *headers[] = {auth, NULL};
+    CLEANUP(registry_auth_done) struct registry_auth auth = {0};
+    AUTOFREE char *image = tag ? xasprintf(strchr(tag, ':') ? "%s@%s" : "%s:%s", repository, tag)
+                               : xstrdup(repository);
     int r;
 
     url_set(&u, "/images/create", NULL, NULL);
     url_add(&u, "fromImage", repository);
     url_add(&u, "tag", tag);
     url_add(&u, "platform", platform);
-    cli->headers = auth ? headers : NULL;
+    registry_auth_find(cli, image, false, &auth);
+    cli->headers = (const char *const *)auth.headers;
     r = api_open(cli, "POST", &u, NULL, false, &conn, &res, e);
     cli->headers = NULL;
     if (r < 0)

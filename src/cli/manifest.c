@@ -7,8 +7,8 @@
 #include "base/alloc.h"
 #include "base/str.h"
 #include "base/strv.h"
-#include "cli/credentials.h"
 #include "cli/image.h"
+#include "cli/registry-auth.h"
 
 struct manifest_options {
     bool amend, insecure, purge, verbose;
@@ -50,10 +50,10 @@ static const struct option_def push_table[] = {
 static int request(struct cli *cli, const char *method, const struct url *u, const char *list,
                    struct buf *out, struct error *e)
 {
-    CLEANUP(credentials_header_freep) char *auth = credentials_header(list);
-    const char *headers[] = {auth, NULL};
+    CLEANUP(registry_auth_done) struct registry_auth auth = {0};
 
-    cli->headers = auth ? headers : NULL;
+    registry_auth_find(cli, list, false, &auth);
+    cli->headers = (const char *const *)auth.headers;
     int r = api_call(cli, method, u, NULL, out, e);
     cli->headers = NULL;
     return r;
@@ -191,8 +191,7 @@ static int run_push(struct cli *cli, void *options, char **args, size_t n)
     struct url u CLEANUP(url_done) = URL_INIT;
     AUTOPTR(http_conn) struct http_conn *conn = NULL;
     struct http_response res CLEANUP(http_response_done) = {0};
-    CLEANUP(credentials_header_freep) char *auth = credentials_header(args[0]);
-    const char *headers[] = {auth, NULL};
+    CLEANUP(registry_auth_done) struct registry_auth auth = {0};
     AUTO(error) struct error e = ERROR_INIT;
 
     url_set(&u, "/pouch/manifests/", args[0], "/push");
@@ -200,7 +199,8 @@ static int run_push(struct cli *cli, void *options, char **args, size_t n)
         url_add_bool(&u, "purge", true);
     if (o->insecure)
         url_add_bool(&u, "insecure", true);
-    cli->headers = auth ? headers : NULL;
+    registry_auth_find(cli, args[0], true, &auth);
+    cli->headers = (const char *const *)auth.headers;
     int r = api_open(cli, "POST", &u, NULL, false, &conn, &res, &e);
     cli->headers = NULL;
     if (r >= 0)

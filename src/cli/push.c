@@ -6,8 +6,8 @@
 
 #include "base/alloc.h"
 #include "base/str.h"
-#include "cli/credentials.h"
 #include "cli/image.h"
+#include "cli/registry-auth.h"
 
 struct push_options {
     bool all_tags, quiet, all_platforms;
@@ -60,8 +60,7 @@ static int run_push(struct cli *cli, void *options, char **args, size_t n)
         if (!o->quiet)
             out_printf("Using default tag: latest\n");
     }
-    CLEANUP(credentials_header_freep) char *auth = credentials_header(repository);
-    const char *headers[] = {auth ? auth : "X-Registry-Auth: e30=", NULL};
+    CLEANUP(registry_auth_done) struct registry_auth auth = {0};
     url_set(&u, "/images/", repository, "/push");
     url_add(&u, "tag", tag);
     url_add(&u, "platform", o->platform);
@@ -70,7 +69,8 @@ static int run_push(struct cli *cli, void *options, char **args, size_t n)
     url_add(&u, "format", o->format);
     if (o->all_platforms)
         url_add_bool(&u, "allPlatforms", true);
-    cli->headers = headers;
+    registry_auth_find(cli, repository, true, &auth);
+    cli->headers = (const char *const *)auth.headers;
     r = api_open(cli, "POST", &u, NULL, false, &conn, &res, &e);
     cli->headers = NULL;
     if (r >= 0)

@@ -52,11 +52,11 @@ static int read_entry(const struct json_value *v, struct image_auth *ret)
     return 0;
 }
 
-int image_auth_from_file(const char *path, const struct oci_reference *image,
-                         struct image_auth *ret, struct error *e)
+int image_auth_from_file(const char *path, const char *repository, struct image_auth *ret,
+                         struct error *e)
 {
     AUTOPTR(json_value) struct json_value *v = NULL;
-    AUTOFREE char *text = NULL, *repository = oci_reference_name(image);
+    AUTOFREE char *text = NULL;
     struct image_auth a = {0};
     struct stat st;
     size_t len = 0;
@@ -80,7 +80,7 @@ int image_auth_from_file(const char *path, const struct oci_reference *image,
     const struct json_value *entry = find_entry(json_value_get(v, "auths"), repository);
     if (entry && read_entry(entry, &a) < 0) {
         image_auth_done(&a);
-        return error_set(e, ERR_INVALID, "%s: the entry of %s is malformed", path, image->domain);
+        return error_set(e, ERR_INVALID, "%s: the entry of %s is malformed", path, repository);
     }
     *ret = a;
     return 0;

@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/alloc.h"
 #include "base/fs.h"
@@ -191,8 +192,9 @@ void image_registry_settings(struct image_store *s, char ***ret_mirrors, char **
 struct making {
     struct registries *r;
     const struct worker_msg *start;
-    char *domain; /* "docker.io" */
-    char *name;   /* "docker.io/library/busybox:latest" */
+    const struct registry_logins *logins; /* or NULL */
+    char *domain;                         /* "docker.io" */
+    char *name;                           /* "docker.io/library/busybox:latest" */
     struct registry_plan *plan;
     struct error *e;
 };
@@ -230,6 +232,54 @@ static int find_certs(struct making *m, struct registry_endpoint *ep)
     return r >= 0 && hub_folder ? hosts_load_certs(hub_folder, ep, m->e) : r;
 }
 
+/* The request's own credentials are for the registry that was named, and for no other host. */
+static void give_own_login(const struct making *m, struct registry_endpoint *ep)
+{
+    const struct worker_msg *s = m->start;
+
+    if (!STREQ(ep->host, s->host))
+        return;
+    ep->username = xstrdup_or_null(s->username);
+    ep->password = xstrdup_or_null(s->password);
+    ep->identity_token = xstrdup_or_null(s->identity_token);
+    ep->registry_token = xstrdup_or_null(s->registry_token);
+}
+
+static bool has_login(const struct registry_endpoint *ep)
+{
+    for (char *const *h = ep->headers; h && *h; h++)
+        if (strncasecmp(*h, "authorization:", 14) == 0)
+            return true;
+    return !str_is_empty(ep->username) || !str_is_empty(ep->identity_token) ||
+           !str_is_empty(ep->registry_token);
+}
+
+/* What was given, or pouchd has, for this host and port. */
+static int give_login(struct making *m, struct registry_endpoint *ep)
+{
+    CLEANUP(image_auth_done) struct image_auth a = {0};
+    const char *host = STREQ(ep->host, HUB_HOST) ? OCI_REFERENCE_DEFAULT_DOMAIN : ep->host;
+    AUTOFREE char *repository = xasprintf("%s%s%s", host, ep->repository ? "/" : "",
+                                          ep->repository ? ep->repository : "");
+
+    if (!m->logins || has_login(ep))
+        return 0;
+    if (!image_login_find(m->logins->given, host, &a) && m->logins->auth_file) {
+        int r = image_auth_from_file(m->logins->auth_file, repository, &a, m->e);
+        if (r < 0)
+            return r;
+    }
+    free(ep->username);
+    free(ep->password);
+    free(ep->identity_token);
+    free(ep->registry_token);
+    ep->username = take_ptr(a.username);
+    ep->password = take_ptr(a.password);
+    ep->identity_token = take_ptr(a.identity_token);
+    ep->registry_token = take_ptr(a.registry_token);
+    return 0;
+}
+
 /* The registry itself. */
 static int add_origin(struct making *m)
 {
@@ -237,10 +287,7 @@ static int add_origin(struct making *m)
     struct registry_endpoint *ep = add_endpoint(m, guess_scheme(m, m->domain), s->host,
                                                 s->repository);
 
-    ep->username = xstrdup_or_null(s->username);
-    ep->password = xstrdup_or_null(s->password);
-    ep->identity_token = xstrdup_or_null(s->identity_token);
-    ep->registry_token = xstrdup_or_null(s->registry_token);
+    give_own_login(m, ep);
     return find_certs(m, ep);
 }
 
@@ -273,12 +320,8 @@ static int add_host(struct making *m, const struct hosts_host *h, const char *fo
     }
     if (!server && strcmp(ep->host, s->host) != 0)
         ep->ns = xstrdup(m->domain); /* pull-through caches of several registries need it */
-    if (server) {
-        ep->username = xstrdup_or_null(s->username);
-        ep->password = xstrdup_or_null(s->password);
-        ep->identity_token = xstrdup_or_null(s->identity_token);
-        ep->registry_token = xstrdup_or_null(s->registry_token);
-    }
+    if (server)
+        give_own_login(m, ep);
     int r = hosts_load_files(folder, h, ep, m->e);
     if (r >= 0 && server)
         r = hosts_load_certs(folder, ep, m->e);
@@ -359,11 +402,8 @@ static int add_location(struct making *m, const struct conf_registry *entry,
         ep->needs = REGISTRY_PULL | REGISTRY_RESOLVE;
         ep->digest_only = entry->mirror_by_digest_only || STREQ(from, "digest-only");
         ep->tag_only = STREQ(from, "tag-only");
-    } else if (STREQ(host, m->domain)) { /* credentials are for the host that was named */
-        ep->username = xstrdup_or_null(s->username);
-        ep->password = xstrdup_or_null(s->password);
-        ep->identity_token = xstrdup_or_null(s->identity_token);
-        ep->registry_token = xstrdup_or_null(s->registry_token);
+    } else {
+        give_own_login(m, ep);
     }
     return find_certs(m, ep);
 }
@@ -493,10 +533,14 @@ static int make(struct making *m)
     if (r >= 0 && m->plan->endpoints.len > REGISTRY_ENDPOINTS_MAX)
         r = error_set(m->e, ERR_INVALID, "registry %s has more than %d mirrors", m->domain,
                       REGISTRY_ENDPOINTS_MAX - 1);
+    struct registry_endpoint *eps = m->plan->endpoints.items;
+    for (size_t i = 0; r >= 0 && i < m->plan->endpoints.len; i++)
+        r = give_login(m, &eps[i]);
     return r;
 }
 
-int registries_plan(struct registries *r, const struct worker_msg *start, struct registry_plan *ret,
+int registries_plan(struct registries *r, const struct worker_msg *start,
+                    const struct registry_logins *logins, struct registry_plan *ret,
                     struct error *e)
 {
     struct registry_plan plan = {.registry = xstrdup(start->host),
@@ -504,7 +548,7 @@ int registries_plan(struct registries *r, const struct worker_msg *start, struct
                                  .https_proxy = xstrdup_or_null(r->https_proxy),
                                  .no_proxy = xstrdup_or_null(r->no_proxy),
                                  .rate_limit_wait = r->rate_limit_wait};
-    struct making m = {.r = r, .start = start, .plan = &plan, .e = e};
+    struct making m = {.r = r, .start = start, .logins = logins, .plan = &plan, .e = e};
     bool digest = !str_is_empty(start->digest);
 
     m.domain = xstrdup(STREQ(start->host, HUB_HOST) ? OCI_REFERENCE_DEFAULT_DOMAIN : start->host);

@@ -152,8 +152,10 @@ void image_uses_flush(struct image_store *s);
 /* auth-file.c */
 /* Credentials for the image's registry; an empty one when the file has none. */
 struct oci_reference;
-int image_auth_from_file(const char *path, const struct oci_reference *image,
-                         struct image_auth *ret, struct error *e) MUST_CHECK;
+int image_auth_from_file(const char *path, const char *repository, struct image_auth *ret,
+                         struct error *e) MUST_CHECK;
+/* auth.c: what a request has for a host ("docker.io" for Docker Hub); false: nothing. */
+bool image_login_find(const struct json_value *logins, const char *host, struct image_auth *ret);
 
 /* shortnames.c */
 /* "busybox", "team/app": no registry is in it. */
@@ -254,7 +256,8 @@ struct image_op_params {
     const struct image_op_check *check; /* op check, else NULL */
     char *const *refetch;               /* layers to bring though they are there, or NULL */
     bool convert; /* the layer is there; its archive is input_fd, known to the worker as file 1 */
-    const struct verify *verify; /* pull: what signatures are asked for, or NULL */
+    const struct verify *verify;   /* pull: what signatures are asked for, or NULL */
+    const struct image_auth *auth; /* what it may give other hosts than the registry, or NULL */
 };
 /* A finished image. */
 struct image_op_result {

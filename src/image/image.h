@@ -305,11 +305,19 @@ struct image_auth {
     char *identity_token; /* "identitytoken" */
     char *registry_token; /* "registrytoken" */
     char *server_address;
+    struct json_value *logins; /* by host, for mirrors and what else is asked; or NULL */
 };
 extern const struct json_desc image_auth_json;
-/* The X-Registry-Auth header: base64url of JSON. NULL, "" and "{}" give an empty one. */
-int image_auth_parse(const char *header, struct image_auth *ret, struct error *e) MUST_CHECK;
+/* The X-Registry-Auth header: base64url of JSON. NULL, "" and "{}" give an empty one. config: the
+ * X-Registry-Config header, in the same way an object of such by host, or NULL. */
+int image_auth_parse(const char *header, const char *config, struct image_auth *ret,
+                     struct error *e) MUST_CHECK;
 void image_auth_done(struct image_auth *a);
+
+/* Where an image may be asked for, "host[:port]/repository" each, the registry itself among them; push:
+ * where it may be pushed to. For whoever has credentials and wants to give those that are needed. */
+int image_registry_hosts(struct image_store *s, const char *reference, bool push, char ***ret,
+                         struct error *e) MUST_CHECK;
 
 struct image_pull_params {
     const char *reference; /* "busybox", "busybox:1.36", "host:5000/x@sha256:…"; no tag: latest */
@@ -396,6 +404,18 @@ struct image_push_params {
  */
 int image_push(struct image_store *s, const struct image_push_params *p,
                struct error *e) MUST_CHECK;
+
+struct image_referrers_params {
+    const char *reference;         /* the image, by tag or digest */
+    const char *artifact_type;     /* only those, or NULL */
+    const char *platform;          /* what refers to this platform's manifest; NULL: to the index */
+    const struct image_auth *auth; /* or NULL */
+    int cancel_fd;
+};
+/* What refers to an image at its registry, as JSON: "Digest" of the image, "Referrers", a list of
+ * descriptors as the registry has them. Nothing refers to it: the list is empty. */
+int image_referrers(struct image_store *s, const struct image_referrers_params *p, struct buf *ret,
+                    struct error *e) MUST_CHECK;
 
 /* --- Manifest lists ------------------------------------------------------------------------ */
 

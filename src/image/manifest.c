@@ -157,7 +157,8 @@ static int look_up(struct image_store *s, const struct oci_reference *ref,
                                        .input_fd = -EBADF,
                                        .cancel_fd = p->cancel_fd,
                                        .ext = &lookup_ext,
-                                       .ext_data = ret};
+                                       .ext_data = ret,
+                                       .auth = p->auth};
     int r = image_op_run(s, &op, &results, e);
     return r >= 0 && !ret->text ? error_set(e, ERR_INTERNAL, "the image worker found nothing") : r;
 }
@@ -560,7 +561,8 @@ static int list_push_run(struct image_store *s, struct list_push *lp,
                                        .progress_data = p->progress_data,
                                        .cancel_fd = p->cancel_fd,
                                        .ext = &list_push_ext,
-                                       .ext_data = lp};
+                                       .ext_data = lp,
+                                       .auth = p->auth};
     int r = image_op_run(s, &op, &results, e);
     return r >= 0 && !lp->done ? error_set(e, ERR_INTERNAL, "the image worker pushed nothing") : r;
 }

@@ -29,6 +29,7 @@
 #include "oci/digest.h"
 #include "oci/reference.h"
 
+#define TAGS_MAX         100000
 #define RECHECK_MS       1000
 #define WORKER_END_MS    5000
 #define TIDY_NS          (5 * NSEC_PER_SEC)
@@ -386,6 +387,16 @@ static int on_found(struct image_op *op, struct worker_msg *m)
     return 0;
 }
 
+/* Some of the tags; there may be more. */
+static int on_tags(struct image_op *op, const struct worker_msg *m)
+{
+    if (strv_len(op->results->tags) + strv_len(m->names) > TAGS_MAX)
+        return error_set(op->e, ERR_TOO_LARGE, "the repository has more than %d tags", TAGS_MAX);
+    for (size_t i = 0; m->names && m->names[i]; i++)
+        strv_push(&op->results->tags, m->names[i]);
+    return 0;
+}
+
 /* Messages about complete images come when the worker has read all, but the last layers may still
  * be being unpacked: those messages wait. */
 struct held {
@@ -421,11 +432,8 @@ static int on_message(struct image_op *op, struct worker_msg *m, struct held *he
         memset(m, 0, sizeof(*m));
         return 0;
     }
-    if (STREQ(m->type, "tags")) {
-        strv_free(op->results->tags);
-        op->results->tags = take_ptr(m->names);
-        return 0;
-    }
+    if (STREQ(m->type, "tags"))
+        return on_tags(op, m);
     if (STREQ(m->type, "lookaside"))
         return verify_on_lookaside(op, m);
     if (STREQ(m->type, "gpgv"))
@@ -484,7 +492,12 @@ static int send_start(struct image_op *op)
 
     start->max_size = registries_max_image_size(op->store->registries);
     if (!str_is_empty(start->host)) {
-        int r = registries_plan(op->store->registries, start, &op->plan, op->e);
+        bool reads = STREQ(start->op, "pull") || STREQ(start->op, "tags") ||
+                     STREQ(start->op, "referrers");
+        const struct registry_logins logins = {.given = op->params->auth ? op->params->auth->logins
+                                                                         : NULL,
+                                               .auth_file = reads ? op->store->auth_file : NULL};
+        int r = registries_plan(op->store->registries, start, &logins, &op->plan, op->e);
         if (r >= 0)
             r = registry_plan_to_fd(&op->plan, &plan_fd, op->e);
         if (r < 0)

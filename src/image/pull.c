@@ -130,7 +130,8 @@ static int pull_run(struct image_store *s, const struct image_pull_params *p, co
                                        .name = name,
                                        .digest_name = base,
                                        .refetch = p->refetch,
-                                       .verify = verify};
+                                       .verify = verify,
+                                       .auth = p->auth};
     return image_op_run(s, &op, ret, e);
 }
 
@@ -193,30 +194,17 @@ static int pull_all(struct image_store *s, const struct image_pull_params *p,
     return r;
 }
 
-static bool auth_is_empty(const struct image_auth *a)
-{
-    return !a || (str_is_empty(a->username) && str_is_empty(a->identity_token) &&
-                  str_is_empty(a->registry_token));
-}
-
 /* One full name. */
 static int pull_name(struct image_store *s, const struct image_pull_params *p, char **ret_id,
                      struct error *e)
 {
     CLEANUP(oci_reference_done) struct oci_reference ref = {0};
     CLEANUP(oci_platform_done) struct oci_platform platform = {0};
-    CLEANUP(image_auth_done) struct image_auth own = {0};
-    struct image_pull_params with_own = *p;
     AUTOFREE char *id = NULL;
 
     int r = oci_reference_parse(p->reference, &ref, e);
     if (r >= 0)
         r = oci_platform_parse(p->platform, &platform, e); /* malformed ones are found here */
-    if (r >= 0 && s->auth_file && auth_is_empty(p->auth)) {
-        r = image_auth_from_file(s->auth_file, &ref, &own, e);
-        with_own.auth = &own;
-        p = &with_own;
-    }
     if (r < 0)
         return r;
     if (STREQ(ref.path, "library/scratch"))
@@ -270,14 +258,49 @@ static int pull_candidate(struct image_store *s, const struct image_pull_params 
 
     resolved.text = xasprintf("Resolved \"%s\" as %s", p->reference, name);
     q.reference = name;
+    const struct image_auth others = {.logins = p->auth ? p->auth->logins : NULL};
     if (p->auth && !auth_is_for(p->auth, name))
-        q.auth = NULL;
+        q.auth = &others;
     if (p->progress) {
         q.progress = resolved_progress;
         q.progress_data = &resolved;
     }
     int r = pull_name(s, &q, ret_id, e);
     free(resolved.text);
+    return r;
+}
+
+int image_registry_hosts(struct image_store *s, const char *reference, bool push, char ***ret,
+                         struct error *e)
+{
+    static const struct image_auth none = {0};
+    AUTOPTR(strv) char **names = NULL, **found = NULL;
+    int r = push ? 0 : image_short_names(s, reference, &names, e);
+
+    if (r >= 0 && !names)
+        strv_push(&names, reference);
+    for (size_t i = 0; r >= 0 && names[i]; i++) {
+        CLEANUP(oci_reference_done) struct oci_reference ref = {0};
+        CLEANUP(registry_plan_done) struct registry_plan plan = {0};
+        struct worker_msg start = {0};
+        if ((r = oci_reference_parse(names[i], &ref, e)) < 0)
+            break;
+        oci_reference_default_tag(&ref);
+        start.tag = ref.digest ? NULL : ref.tag;
+        start.digest = ref.digest;
+        image_op_start_registry(s, &ref, &none, &start);
+        if ((r = registries_plan(s->registries, &start, NULL, &plan, e)) < 0)
+            break;
+        const struct registry_endpoint *ep = plan.endpoints.items;
+        for (size_t k = 0; k < plan.endpoints.len; k++)
+            if (!push || (ep[k].needs & REGISTRY_PUSH))
+                strv_pushf(&found, "%s/%s",
+                           STREQ(ep[k].host, oci_reference_registry_host(&ref)) ? ref.domain
+                                                                                : ep[k].host,
+                           ep[k].repository ? ep[k].repository : ref.path);
+    }
+    if (r >= 0)
+        *ret = take_ptr(found);
     return r;
 }
 

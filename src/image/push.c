@@ -820,7 +820,8 @@ static int run(struct push *p, struct error *e)
                                        .progress_data = p->params->progress_data,
                                        .cancel_fd = p->params->cancel_fd,
                                        .ext = &push_ext,
-                                       .ext_data = p};
+                                       .ext_data = p,
+                                       .auth = a};
     r = image_op_run(p->store, &op, &results, e);
     if (r >= 0 && !p->digest)
         r = error_set(e, ERR_INTERNAL, "the image worker pushed nothing");

@@ -93,8 +93,15 @@ uint64_t registries_max_image_size(const struct registries *r);
 /* For http, for https, and who needs none; "" where there is none. Borrowed. */
 void registries_proxies(const struct registries *r, char *ret[3]);
 const char *registries_folder(const struct registries *r);
+/* Whose credentials an operation has beside those of its start message, which are the registry's:
+ * of the request, by host, and (reading only) pouchd's own. Both may be NULL. */
+struct registry_logins {
+    const struct json_value *given;
+    const char *auth_file;
+};
 /* Where the host, repository and tag of a start message may be asked for, in order. Any thread. */
-int registries_plan(struct registries *r, const struct worker_msg *start, struct registry_plan *ret,
+int registries_plan(struct registries *r, const struct worker_msg *start,
+                    const struct registry_logins *logins, struct registry_plan *ret,
                     struct error *e) MUST_CHECK;
 /* A mirror of such a plan worked or failed; names that no plan had are not heard. */
 void registries_report(struct registries *r, const char *name, bool worked);

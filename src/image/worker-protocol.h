@@ -42,6 +42,7 @@
  *     login     the registry took the credentials (op login); identity_token it gave, if any
  *     found     a repository (op search): reference, status (description), total (stars), official,
  *               automated
+ *     referrers  `file` holds the list of what refers to the manifest `digest` (op referrers)
  *     gpgv      `file` holds a GnuPG signature: requirement `index` of the policy is to check it; the
  *               answer (state "good" or "bad") has what was signed, or why not, as `message`
  *     lookaside  signature number `index` of manifest `digest` is wanted from the policy's folder; the

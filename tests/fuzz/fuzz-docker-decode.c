@@ -56,7 +56,7 @@ static void try_auth(const char *text)
 {
     struct image_auth auth = {0};
 
-    if (image_auth_parse(text, &auth, NULL) == 0)
+    if (image_auth_parse(text, NULL, &auth, NULL) == 0)
         image_auth_done(&auth);
 }
 

@@ -46,7 +46,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     if (json_parse(&worker_msg_json, text, size, &msg, NULL) == 0)
         worker_msg_done(&msg);
-    if (image_auth_parse(text, &auth, NULL) == 0)
+    if (image_auth_parse(text, NULL, &auth, NULL) == 0)
         image_auth_done(&auth);
     return 0;
 }

@@ -21,6 +21,10 @@ static inline struct engine *api_engine(void *ctx)
 
 /* Replies with `status` and no body, or with the error. Empties e. */
 void api_done(struct http_request *req, int r, int status, struct error *e);
+/* The credentials of a request: its headers X-Registry-Auth (for the registry that is named) and
+ * X-Registry-Config (for mirrors, by host). */
+struct image_auth;
+int api_registry_auth(struct http_request *req, struct image_auth *ret, struct error *e) MUST_CHECK;
 /* The body as JSON of this type; replies 400 and returns < 0 when it is not. An empty body leaves
  * *obj as it is. */
 int api_body(struct http_request *req, const struct json_desc *type, void *obj) MUST_CHECK;
@@ -103,6 +107,7 @@ void api_store_protect(struct http_request *req, void *ctx);
 void api_image_list(struct http_request *req, void *ctx);
 void api_image_search(struct http_request *req, void *ctx);
 void api_auth(struct http_request *req, void *ctx);
+void api_registry_hosts(struct http_request *req, void *ctx);
 void api_image_create(struct http_request *req, void *ctx);
 void api_image_mounts(struct http_request *req, void *ctx);
 void api_image_mount(struct http_request *req, void *ctx);
@@ -132,6 +137,7 @@ void api_manifest_list(struct http_request *req, void *ctx);
 void api_manifest_push(struct http_request *req, void *ctx);
 void api_manifest_remove(struct http_request *req, void *ctx);
 void api_distribution_inspect(struct http_request *req, void *ctx);
+void api_manifest_referrers(struct http_request *req, void *ctx);
 
 /* push.c */
 void api_image_push(struct http_request *req, void *ctx);

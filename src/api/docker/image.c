@@ -282,7 +282,7 @@ static void image_pull_stream(struct http_request *req, struct engine *en, const
         .progress_data = req,
         .cancel_fd = http_client_fd(req),
     };
-    int r = image_auth_parse(http_header(req, "X-Registry-Auth"), &auth, &e);
+    int r = api_registry_auth(req, &auth, &e);
 
     if (r == 0)
         r = engine_image_pull(en, &p, &e);

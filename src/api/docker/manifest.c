@@ -24,7 +24,7 @@ static int read_params(struct http_request *req, const char *list, struct image_
                                           .progress = api_progress_send,
                                           .progress_data = req,
                                           .cancel_fd = http_client_fd(req)};
-    return image_auth_parse(http_header(req, "X-Registry-Auth"), auth, e);
+    return api_registry_auth(req, auth, e);
 }
 
 void api_manifest_list(struct http_request *req, void *ctx)
@@ -105,6 +105,28 @@ void api_distribution_inspect(struct http_request *req, void *ctx)
 
     if (r >= 0)
         r = image_manifest_distribution(engine_images(api_engine(ctx)), &p, &b, &e);
+    if (r < 0) {
+        buf_done(&b);
+        http_reply_error(req, &e);
+    } else {
+        http_reply_json(req, 200, &b);
+    }
+}
+
+void api_manifest_referrers(struct http_request *req, void *ctx)
+{
+    AUTO(error) struct error e = ERROR_INIT;
+    CLEANUP(image_auth_done) struct image_auth auth = {0};
+    const struct image_referrers_params p = {.reference = http_param(req, "name"),
+                                             .artifact_type = query_or_null(req, "artifactType"),
+                                             .platform = query_or_null(req, "platform"),
+                                             .auth = &auth,
+                                             .cancel_fd = http_client_fd(req)};
+    struct buf b = ANSWER_INIT;
+    int r = api_registry_auth(req, &auth, &e);
+
+    if (r >= 0)
+        r = image_referrers(engine_images(api_engine(ctx)), &p, &b, &e);
     if (r < 0) {
         buf_done(&b);
         http_reply_error(req, &e);

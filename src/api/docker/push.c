@@ -68,7 +68,7 @@ void api_image_push(struct http_request *req, void *ctx)
         .progress_data = req,
         .cancel_fd = http_client_fd(req),
     };
-    int r = image_auth_parse(http_header(req, "X-Registry-Auth"), &auth, &e);
+    int r = api_registry_auth(req, &auth, &e);
 
     if (r >= 0)
         r = read_platform(req, &platform, &e);

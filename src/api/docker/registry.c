@@ -6,6 +6,35 @@
 #include "api/docker/docker-priv.h"
 #include "base/alloc.h"
 #include "base/str.h"
+#include "base/strv.h"
+
+int api_registry_auth(struct http_request *req, struct image_auth *ret, struct error *e)
+{
+    return image_auth_parse(http_header(req, "X-Registry-Auth"),
+                            http_header(req, "X-Registry-Config"), ret, e);
+}
+
+/* For command lines, which have the credentials: whose may be needed. */
+void api_registry_hosts(struct http_request *req, void *ctx)
+{
+    AUTO(error) struct error e = ERROR_INIT;
+    AUTOPTR(strv) char **hosts = NULL;
+    const char *image = http_query(req, "image");
+    struct buf b = ANSWER_INIT;
+    struct jsonw w = {.out = &b};
+
+    if (image_registry_hosts(engine_images(api_engine(ctx)), image ? image : "",
+                             http_query_bool(req, "push", false), &hosts, &e) < 0) {
+        http_reply_error(req, &e);
+        return;
+    }
+    jsonw_list_begin(&w, NULL);
+    for (size_t i = 0; hosts && hosts[i]; i++)
+        jsonw_str(&w, NULL, hosts[i]);
+    jsonw_list_end(&w);
+    (void)buf_putc(&b, '\n');
+    http_reply_json(req, 200, &b);
+}
 
 void api_auth(struct http_request *req, void *ctx)
 {
@@ -128,7 +157,7 @@ void api_image_search(struct http_request *req, void *ctx)
         return;
     if (search_filter_read(&set, &f, &e) < 0 ||
         search_limit(http_query(req, "limit"), &p.limit, &e) < 0 ||
-        image_auth_parse(http_header(req, "X-Registry-Auth"), &auth, &e) < 0 ||
+        api_registry_auth(req, &auth, &e) < 0 ||
         engine_image_search(api_engine(ctx), &p, &found, &e) < 0) {
         http_reply_error(req, &e);
         return;

@@ -79,10 +79,12 @@ const struct http_route docker_routes[] = {
     {"POST", "/pouch/image-mounts", api_image_mount, 0, 0},
     {"DELETE", "/pouch/image-mounts", api_image_umount, 0, 0},
     {"POST", "/pouch/protect", api_store_protect, 0, 0},
+    {"GET", "/pouch/registry-hosts", api_registry_hosts, 0, 0},
 
     {"GET", "/pouch/manifests", api_manifest_list, 0, 0},
     {"POST", "/pouch/manifests", api_manifest_create, 0, 0},
     {"GET", "/pouch/manifests/{name*}/json", api_manifest_inspect, 0, 0},
+    {"GET", "/pouch/manifests/{name*}/referrers", api_manifest_referrers, 0, 0},
     {"POST", "/pouch/manifests/{name*}/annotate", api_manifest_annotate, 0, 0},
     {"POST", "/pouch/manifests/{name*}/push", api_manifest_push, 0, 0},
     {"DELETE", "/pouch/manifests/{name*}", api_manifest_remove, 0, 0},

@@ -52,7 +52,7 @@ void api_store_fsck(struct http_request *req, void *ctx)
     struct image_fsck_result result = {0};
     struct buf b = ANSWER_INIT;
     struct jsonw w = {.out = &b};
-    int r = image_auth_parse(http_header(req, "X-Registry-Auth"), &auth, &e);
+    int r = api_registry_auth(req, &auth, &e);
 
     if (r >= 0)
         r = image_fsck(engine_images(api_engine(ctx)), &p, &result, &e);

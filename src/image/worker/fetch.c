@@ -9,7 +9,6 @@
 
 #define DOCUMENT_TIMEOUT 300 /* seconds: a few megabytes are there long before that */
 #define REFERRERS_MAX    OCI_MANIFEST_MAX
-#define NO_REFERRERS     "{\"schemaVersion\":2,\"mediaType\":\"" OCI_MT_INDEX "\",\"manifests\":[]}"
 
 struct sink {
     struct registry_document *d;
@@ -31,7 +30,22 @@ void registry_document_done(struct registry_document *d)
 {
     buf_done(&d->text);
     free(d->type);
+    free(d->next);
     memset(d, 0, sizeof(*d));
+}
+
+/* RFC 5988: <URL>; rel="next". Only the query is taken: a page is asked for where the first one was. */
+char *registry_next_page(const char *link)
+{
+    const char *end = link && link[0] == '<' ? strchr(link, '>') : NULL;
+    const char *query = end ? memchr(link, '?', (size_t)(end - link)) : NULL;
+
+    if (!query || !strstr(end, "rel=") || !strstr(end, "next"))
+        return NULL;
+    for (const char *p = query; p < end; p++)
+        if ((unsigned char)*p <= ' ' || *p == '#' || *p == 0x7f)
+            return NULL;
+    return xstrndup(query + 1, (size_t)(end - query) - 1);
 }
 
 /* Whether what came is what was asked for. */
@@ -90,6 +104,8 @@ int registry_document(struct registry *r, struct http_client *c, const char *kin
         if (rc >= 0) {
             free(ret->type);
             ret->type = take_ptr(got.content_type);
+            free(ret->next);
+            ret->next = registry_next_page(got.link);
             return 0;
         }
         if (!got.from->conf->mirror || tries >= r->n) {
@@ -107,12 +123,10 @@ static int referrers_sink(void *data, const void *bytes, size_t len)
     return buf_append(data, bytes, len);
 }
 
-/* The answer of the referrers API. 1: it is there, 0: this registry has no such API. */
-static int referrers_api(struct registry *r, struct http_client *c, const char *digest,
-                         const char *artifact_type, struct registry_document *ret, struct error *e)
+/* One page of the referrers API. 1: it is there, 0: this registry has no such API. */
+static int referrers_page(struct registry *r, struct http_client *c, const char *what,
+                          struct buf *ret, char **ret_next, struct error *e)
 {
-    AUTOFREE char *what = artifact_type ? xasprintf("%s?artifactType=%s", digest, artifact_type)
-                                        : xstrdup(digest);
     CLEANUP(registry_got_done) struct registry_got got = {0};
     AUTO(error) struct error own = ERROR_INIT;
     const struct registry_get get = {.kind = "referrers",
@@ -121,48 +135,113 @@ static int referrers_api(struct registry *r, struct http_client *c, const char *
                                      .want_size = -1,
                                      .timeout = DOCUMENT_TIMEOUT,
                                      .sink = referrers_sink,
-                                     .sink_data = &ret->text};
+                                     .sink_data = ret};
 
     int rc = registry_read(r, c, &get, &got, &own);
     if (rc == -EFBIG && !own.message)
         return error_set(e, ERR_TOO_LARGE, "the list of referrers is larger than %zu bytes",
-                         ret->text.max);
+                         ret->max);
     /* Registries without the API answer 404, and old ones whatever they do for odd paths. */
     if ((rc < 0 && (own.code == ERR_NOT_FOUND || own.code == ERR_INTERNAL)) ||
-        (rc >= 0 && (!got.content_type || !STREQ(got.content_type, OCI_MT_INDEX)))) {
-        buf_clear(&ret->text);
+        (rc >= 0 && (!got.content_type || !str_has_prefix(got.content_type, OCI_MT_INDEX)))) {
+        buf_clear(ret);
         return 0;
     }
     if (rc < 0) {
         error_move(e, &own);
         return rc;
     }
-    str_replace(&ret->type, got.content_type);
+    *ret_next = registry_next_page(got.link);
     return 1;
+}
+
+/* The descriptors of one list of them behind what is there, as JSON separated by commas. */
+static int add_manifests(const struct buf *page, const char *artifact_type, struct buf *out,
+                         struct error *e)
+{
+    AUTOPTR(json_value) struct json_value *index = NULL;
+    int r = json_value_parse(buf_str(page), page->len, &index, e);
+
+    if (r < 0) {
+        error_add(e, "list of referrers");
+        return r;
+    }
+    const struct json_value *list = json_value_get(index, "manifests");
+    for (size_t i = 0; r >= 0 && i < json_value_len(list); i++) {
+        const struct json_value *one = json_value_at(list, i);
+        const char *type = json_value_str(json_value_get(one, "artifactType"));
+        AUTO(buf) struct buf text = BUF_INIT(REFERRERS_MAX);
+        /* Not every registry filters, and a tag's list is for all. */
+        if (artifact_type && (!type || !STREQ(type, artifact_type)))
+            continue;
+        json_value_print(one, false, &text);
+        r = buf_printf(out, "%s%s", out->len ? "," : "", buf_str(&text));
+    }
+    return r == -EFBIG ? error_set(e, ERR_TOO_LARGE,
+                                   "the list of referrers is larger than %zu bytes", out->max)
+                       : r;
+}
+
+/* All pages of the API. 1: they are there, 0: this registry has no such API. */
+static int referrers_api(struct registry *r, struct http_client *c, const char *digest,
+                         const char *artifact_type, struct buf *out, struct error *e)
+{
+    AUTO(buf) struct buf what = BUF_INIT(16u * 1024);
+    int rc = 1;
+
+    (void)buf_puts(&what, digest);
+    if (artifact_type) {
+        (void)buf_puts(&what, "?artifactType=");
+        url_encode(&what, artifact_type);
+    }
+    for (unsigned pages = 0; rc > 0; pages++) {
+        AUTO(buf) struct buf page = BUF_INIT(REFERRERS_MAX);
+        AUTOFREE char *next = NULL;
+        rc = referrers_page(r, c, buf_str(&what), &page, &next, e);
+        if (rc == 0 && pages > 0)
+            rc = error_set(e, ERR_INTERNAL, "registry %s broke off its list of referrers",
+                           r->start->host);
+        if (rc > 0 && (rc = add_manifests(&page, artifact_type, out, e)) >= 0)
+            rc = 1;
+        if (rc <= 0 || !next)
+            break;
+        if (pages >= REGISTRY_PAGES_MAX)
+            return error_set(e, ERR_TOO_LARGE, "registry %s has a list of referrers without end",
+                             r->start->host);
+        buf_clear(&what);
+        (void)buf_printf(&what, "%s?%s", digest, next);
+    }
+    return rc;
 }
 
 int registry_referrers(struct registry *r, struct http_client *c, const char *digest,
                        const char *artifact_type, struct registry_document *ret, struct error *e)
 {
+    CLEANUP(registry_document_done) struct registry_document by_tag = {0};
+    AUTO(buf) struct buf list = BUF_INIT(REFERRERS_MAX);
     AUTO(error) struct error own = ERROR_INIT;
     AUTOFREE char *tag = NULL;
 
-    buf_done(&ret->text);
-    ret->text = (struct buf)BUF_INIT(REFERRERS_MAX);
-    int rc = referrers_api(r, c, digest, artifact_type, ret, e);
-    if (rc != 0)
-        return rc < 0 ? rc : 0;
-    /* "sha256:…" → tag "sha256-…", as the distribution specification says for such registries. */
-    tag = xstrdup(digest);
-    tag[strcspn(tag, ":")] = '-';
-    rc = registry_document(r, c, "manifests", tag, "list of referrers", OCI_MT_INDEX, -1,
-                           REFERRERS_MAX, ret, &own);
-    if (rc < 0 && own.code == ERR_NOT_FOUND) {
-        buf_clear(&ret->text);
-        str_replace(&ret->type, OCI_MT_INDEX);
-        return buf_puts(&ret->text, NO_REFERRERS);
+    int rc = referrers_api(r, c, digest, artifact_type, &list, e);
+    if (rc == 0) {
+        /* "sha256:…" → tag "sha256-…", as the distribution specification says for such registries. */
+        tag = xstrdup(digest);
+        tag[strcspn(tag, ":")] = '-';
+        rc = registry_document(r, c, "manifests", tag, "list of referrers", OCI_MT_INDEX, -1,
+                               REFERRERS_MAX, &by_tag, &own);
+        if (rc >= 0)
+            rc = add_manifests(&by_tag.text, artifact_type, &list, e);
+        else if (own.code == ERR_NOT_FOUND)
+            rc = 0;
+        else
+            error_move(e, &own);
     }
     if (rc < 0)
-        error_move(e, &own);
-    return rc;
+        return rc;
+    buf_done(&ret->text);
+    ret->text = (struct buf)BUF_INIT(REFERRERS_MAX + 1024);
+    str_replace(&ret->type, OCI_MT_INDEX);
+    return buf_printf(&ret->text,
+                      "{\"schemaVersion\":2,\"mediaType\":\"" OCI_MT_INDEX "\",\"manifests\":[%s]}",
+                      buf_str(&list));
 }

@@ -39,6 +39,7 @@ static const struct operation {
     {.name = "pull", .alone = worker_pull, .limited = true},
     {.name = "push", .alone = worker_push},
     {.name = "rebuild", .writes = worker_rebuild, .may_lack_extra = true},
+    {.name = "referrers", .alone = worker_referrers},
     {.name = "search", .alone = worker_search},
     {.name = "tags", .alone = worker_tags},
 };

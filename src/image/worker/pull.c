@@ -262,6 +262,8 @@ int worker_pull(const struct worker_msg *start, struct error *e)
     return r;
 }
 
+#define TAGS_AT_ONCE 256 /* a tag has 128 bytes: they fit into a message */
+
 /* --- All tags ---------------------------------------------------------------------------------- */
 
 struct tag_list {
@@ -274,23 +276,47 @@ static const struct json_field tag_list_fields[] = {
 static const struct json_desc tag_list_json = {"tag list", sizeof(struct tag_list),
                                                tag_list_fields};
 
-int worker_tags(const struct worker_msg *start, struct error *e)
+/* One page; *query is what the next one is asked by, NULL at the end. */
+static int tags_page(struct pull *p, char **query, struct error *e)
 {
-    struct pull p = {.start = start};
     CLEANUP(registry_document_done) struct registry_document text = {0};
+    AUTOFREE char *what = *query ? xasprintf("list?%s", *query) : xstrdup("list");
     struct tag_list list = {0};
 
-    registry_init(&p.registry, start);
-    p.client = http_client_new();
-    int r = registry_document(&p.registry, p.client, "tags", "list", "list of tags", NULL, -1,
+    free(take_ptr(*query));
+    int r = registry_document(&p->registry, p->client, "tags", what, "list of tags", NULL, -1,
                               OCI_MANIFEST_MAX, &text, e);
     if (r >= 0)
         r = json_parse(&tag_list_json, text.text.data, text.text.len, &list, e);
-    if (r >= 0) {
-        struct worker_msg m = {.type = (char *)"tags", .names = list.tags};
+    for (size_t i = 0; r >= 0 && list.tags && list.tags[i]; i += TAGS_AT_ONCE) {
+        char *some[TAGS_AT_ONCE + 1] = {NULL};
+        for (size_t k = 0; k < TAGS_AT_ONCE && list.tags[i + k]; k++)
+            some[k] = list.tags[i + k];
+        struct worker_msg m = {.type = (char *)"tags", .names = some};
         r = conn_send(&m, e);
+        if (strv_len(some) < TAGS_AT_ONCE)
+            break;
     }
     json_free(&tag_list_json, &list);
+    *query = take_ptr(text.next);
+    return r;
+}
+
+int worker_tags(const struct worker_msg *start, struct error *e)
+{
+    struct pull p = {.start = start};
+    AUTOFREE char *query = NULL;
+    unsigned pages = 0;
+    int r;
+
+    registry_init(&p.registry, start);
+    p.client = http_client_new();
+    do
+        r = ++pages > REGISTRY_PAGES_MAX
+                ? error_set(e, ERR_TOO_LARGE, "registry %s has a list of tags without end",
+                            start->host)
+                : tags_page(&p, &query, e);
+    while (r >= 0 && query);
     http_client_free(p.client);
     registry_done(&p.registry);
     return r;

@@ -604,6 +604,7 @@ int registry_read(struct registry *r, struct http_client *c, const struct regist
             if (ret) {
                 ret->content_type = take_ptr(resp.content_type);
                 ret->digest = take_ptr(resp.digest);
+                ret->link = take_ptr(resp.link);
             }
             return 0;
         }
@@ -622,6 +623,7 @@ void registry_got_done(struct registry_got *g)
 {
     free(g->content_type);
     free(g->digest);
+    free(g->link);
     memset(g, 0, sizeof(*g));
 }
 

@@ -66,7 +66,7 @@ struct registry_get {
     void *sink_data;
 };
 struct registry_got {
-    char *content_type, *digest;
+    char *content_type, *digest, *link;
     struct endpoint *from; /* who gave the last byte, also when the sink did not take it */
 };
 void registry_got_done(struct registry_got *g);
@@ -103,11 +103,15 @@ struct registry_document {
     struct buf text;
     char digest[DIGEST_MAX];
     char *type; /* Content-Type, may be NULL */
+    char *next; /* of a list in pages: the query of the next one, or NULL */
 };
 void registry_document_done(struct registry_document *d);
 int registry_document(struct registry *r, struct http_client *c, const char *kind, const char *what,
                       const char *name, const char *accept, int64_t size, size_t max,
                       struct registry_document *ret, struct error *e) MUST_CHECK;
+/* The query ("n=100&last=x") of the next page that a Link header names; NULL: there is none. */
+char *registry_next_page(const char *link) MUST_CHECK;
+#define REGISTRY_PAGES_MAX 1000
 /*
  * What refers to a manifest (signatures, attestations): an image index, by the referrers API or from the
  * tag "<algorithm>-<hex>" where a registry has none. artifact_type: only those, or NULL. Without

@@ -222,6 +222,8 @@ int signatures_check(const char *policy, const char *reference, struct registry 
 int worker_pull(const struct worker_msg *start, struct error *e) MUST_CHECK;
 /* The tags of a repository. */
 int worker_tags(const struct worker_msg *start, struct error *e) MUST_CHECK;
+/* What refers to an image. */
+int worker_referrers(const struct worker_msg *start, struct error *e) MUST_CHECK;
 /* Whether the registry takes the credentials. */
 int worker_login(const struct worker_msg *start, struct error *e) MUST_CHECK;
 /* Repositories with the word start->status in their names, at most start->total. */

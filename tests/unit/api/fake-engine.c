@@ -504,7 +504,15 @@ void image_progress_print(const struct image_progress *p, struct buf *out)
     (void)buf_printf(out, "{\"status\":\"%s\"}\r\n", TEXT(p->status));
 }
 
-int image_auth_parse(const char *header, struct image_auth *ret, struct error *e)
+int image_registry_hosts(struct image_store *s, const char *reference, bool push, char ***ret,
+                         struct error *e)
+{
+    strv_pushf(ret, "docker.io/library/%s", reference);
+    return 0;
+}
+
+int image_auth_parse(const char *header, const char *config, struct image_auth *ret,
+                     struct error *e)
 {
     *ret = (struct image_auth){0};
     return header && STREQ(header, "bad") ? error_set(e, ERR_INVALID, "bad X-Registry-Auth") : 0;
@@ -888,6 +896,15 @@ int image_manifest_annotate(struct image_store *s, const char *list, const char 
          TEXT(a->architecture), TEXT(a->variant), TEXT(a->os_version),
          a->os_features ? a->os_features[0] : "-");
     return 0;
+}
+
+int image_referrers(struct image_store *s, const struct image_referrers_params *p, struct buf *ret,
+                    struct error *e)
+{
+    if (STREQ(p->reference, "none"))
+        return error_set(e, ERR_NOT_FOUND, "manifest for none not found");
+    return buf_printf(ret, "{\"of\":\"%s\",\"type\":\"%s\",\"platform\":\"%s\"}", p->reference,
+                      TEXT(p->artifact_type), TEXT(p->platform));
 }
 
 int image_manifest_inspect(struct image_store *s, const struct image_manifest_params *p,

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/alloc.h"
+#include "base/base64.h"
 #include "base/strv.h"
 #include "base/time.h"
 #include "image/image-priv.h"
@@ -22,23 +23,90 @@ static void test_auth(void **state)
     CLEANUP(image_auth_done) struct image_auth a = {0};
     AUTO(error) struct error e = ERROR_INIT;
 
-    assert_int_equal(image_auth_parse(NULL, &a, &e), 0);
-    assert_int_equal(image_auth_parse("", &a, &e), 0);
-    assert_int_equal(image_auth_parse("e30=", &a, &e), 0); /* {} */
+    assert_int_equal(image_auth_parse(NULL, NULL, &a, &e), 0);
+    assert_int_equal(image_auth_parse("", NULL, &a, &e), 0);
+    assert_int_equal(image_auth_parse("e30=", NULL, &a, &e), 0); /* {} */
     assert_null(a.username);
     /* {"username":"app","password":"s?>","identitytoken":""} in both alphabets */
-    assert_int_equal(image_auth_parse("eyJ1c2VybmFtZSI6ImFwcCIsInBhc3N3b3JkIjoicz8-In0", &a, &e),
+    assert_int_equal(image_auth_parse("eyJ1c2VybmFtZSI6ImFwcCIsInBhc3N3b3JkIjoicz8-In0", NULL, &a,
+                                      &e),
                      0);
     assert_string_equal(a.username, "app");
     assert_string_equal(a.password, "s?>");
     image_auth_done(&a);
-    assert_int_equal(image_auth_parse("eyJ1c2VybmFtZSI6ImFwcCIsInBhc3N3b3JkIjoicz8+In0=", &a, &e),
+    assert_int_equal(image_auth_parse("eyJ1c2VybmFtZSI6ImFwcCIsInBhc3N3b3JkIjoicz8+In0=", NULL, &a,
+                                      &e),
                      0);
     assert_string_equal(a.password, "s?>");
-    assert_int_equal(image_auth_parse("***", &a, &e), -EINVAL);
+    assert_int_equal(image_auth_parse("***", NULL, &a, &e), -EINVAL);
     error_done(&e);
-    assert_int_equal(image_auth_parse("AAAA", &a, &e), -EINVAL);
+    assert_int_equal(image_auth_parse("AAAA", NULL, &a, &e), -EINVAL);
     assert_non_null(strstr(e.message, "X-Registry-Auth"));
+}
+
+/* X-Registry-Config: by host and port, in any spelling. */
+static void test_logins(void **state)
+{
+    (void)state;
+    static const char config[] =
+        "{\"https://index.docker.io/v1/\":{\"username\":\"hub\",\"password\":\"p\"},"
+        "\"m.example:5000\":{\"identitytoken\":\"t\"},\"http://n.example/v2/\":{\"username\":\"n\"}}";
+    static const struct {
+        const char *host, *user, *token;
+    } cases[] = {
+        {"docker.io", "hub", NULL}, {"m.example:5000", NULL, "t"}, {"n.example", "n", NULL},
+        {"m.example", NULL, NULL},  {"m.example:50", NULL, NULL},  {"index", NULL, NULL},
+    };
+    static const char *const bad[] = {"***", "[]", "{\"a\":1}", "{\"a\":{\"username\":[]}}", "{"};
+    CLEANUP(image_auth_done) struct image_auth a = {0};
+    AUTO(buf) struct buf text = BUF_INIT(4096);
+
+    (void)base64_encode(config, strlen(config), BASE64_URL, &text);
+    assert_int_equal(image_auth_parse("e30=", buf_str(&text), &a, NULL), 0);
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        CLEANUP(image_auth_done) struct image_auth one = {0};
+        bool found = image_login_find(a.logins, cases[i].host, &one);
+        assert_int_equal(found, cases[i].user || cases[i].token);
+        if (cases[i].user)
+            assert_string_equal(one.username, cases[i].user);
+        if (cases[i].token)
+            assert_string_equal(one.identity_token, cases[i].token);
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        AUTO(error) struct error e = ERROR_INIT;
+        struct image_auth one = {0};
+        buf_clear(&text);
+        if (i > 0)
+            (void)base64_encode(bad[i], strlen(bad[i]), BASE64_URL, &text);
+        assert_true(image_auth_parse(NULL, i ? buf_str(&text) : bad[i], &one, &e) < 0);
+        assert_int_equal(e.code, ERR_INVALID);
+        assert_non_null(strstr(e.message, "X-Registry-Config"));
+    }
+}
+
+static void test_next_page(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *link, *query;
+    } cases[] = {
+        {NULL, NULL},
+        {"", NULL},
+        {"</v2/x/tags/list?n=100&last=y>; rel=\"next\"", "n=100&last=y"},
+        {"<https://r.example/v2/x/tags/list?last=%2f>; rel=next", "last=%2f"},
+        {"</v2/x/tags/list>; rel=\"next\"", NULL},
+        {"</v2/x?a=b>; rel=\"prev\"", NULL},
+        {"</v2/x?a=b", NULL},
+        {"</v2/x?a b>; rel=\"next\"", NULL},
+        {"</v2/x?a#b>; rel=\"next\"", NULL},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        AUTOFREE char *query = registry_next_page(cases[i].link);
+        assert_int_equal(query != NULL, cases[i].query != NULL);
+        if (query)
+            assert_string_equal(query, cases[i].query);
+    }
 }
 
 static void test_registry_of(void **state)
@@ -264,9 +332,10 @@ static void test_messages(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_auth),     cmocka_unit_test(test_registry_of),
-        cmocka_unit_test(test_changes),  cmocka_unit_test(test_challenges),
-        cmocka_unit_test(test_progress), cmocka_unit_test(test_rate),
+        cmocka_unit_test(test_auth),      cmocka_unit_test(test_logins),
+        cmocka_unit_test(test_next_page), cmocka_unit_test(test_registry_of),
+        cmocka_unit_test(test_changes),   cmocka_unit_test(test_challenges),
+        cmocka_unit_test(test_progress),  cmocka_unit_test(test_rate),
         cmocka_unit_test(test_messages),
     };
 

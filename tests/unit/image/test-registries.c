@@ -253,7 +253,7 @@ static int plan_of(struct fixture *f, const char *host, const char *repository, 
                                      .username = (char *)"app",
                                      .password = (char *)"secret"};
 
-    return registries_plan(f->r, &start, plan, e);
+    return registries_plan(f->r, &start, NULL, plan, e);
 }
 
 /* The plan's endpoints as one line: "scheme host prefix repository; …", ! for mirrors. */
@@ -306,12 +306,55 @@ static void test_plan_hosts(void **state)
     put(f->folder, "certs.d/bad.io/hosts.toml", "x = 1");
     assert_plan(f, "a.io:443", "x",
                 "!https://m1/v2/x; !http://m2/p/x; https://a.io:443/v2/x +user");
-    assert_plan(f, "b.io", "x", "!https://d/v2/x; https://up/v2/x +user");
+    assert_plan(f, "b.io", "x", "!https://d/v2/x; https://up/v2/x"); /* another host */
     AUTOFREE char *bad = shown(f, "bad.io", "x");
     assert_non_null(strstr(bad, "certs.d/bad.io/hosts.toml: unknown field \"x\""));
     /* The other way to write a port. */
     put(f->folder, "certs.d/c.io_5000_/hosts.toml", "[host.\"https://m3\"]\n");
     assert_plan(f, "c.io:5000", "x", "!https://m3/v2/x; https://c.io:5000/v2/x +user");
+}
+
+/* Credentials beside the request's own: by host and port, given ones before pouchd's. */
+static void test_plan_logins(void **state)
+{
+    struct fixture *f = *state;
+    AUTOPTR(json_value) struct json_value *given = NULL;
+    CLEANUP(registry_plan_done) struct registry_plan plan = {0};
+    AUTOFREE char *file = xasprintf("%s/own.json", f->folder);
+    static const char text[] = "{\"m1:5000\":{\"username\":\"one\",\"password\":\"p\"},"
+                               "\"a.io\":{\"username\":\"never\"},\"m4\":{\"username\":\"four\"}}";
+    const struct registry_logins logins = {NULL, file};
+    struct registry_logins both = logins;
+
+    open_registries(f, NULL, NULL);
+    put(f->folder, "own.json",
+        "{\"auths\":{\"m2/team\":{\"auth\":\"dHdvOng=\"},\"m1:5000\":{\"auth\":\"bm86eA==\"}}}");
+    assert_int_equal(chmod(file, 0600), 0);
+    put(f->folder, "certs.d/a.io/hosts.toml",
+        "[host.\"https://m1:5000\"]\n[host.\"https://m1\"]\n[host.\"https://m2\"]\n"
+        "[host.\"https://m4\"]\n[host.\"https://m4\".header]\nAuthorization = \"Basic x\"\n");
+    assert_int_equal(json_value_parse(text, strlen(text), &given, NULL), 0);
+    both.given = given;
+    const struct worker_msg start = {.host = (char *)"a.io",
+                                     .repository = (char *)"team/x",
+                                     .tag = (char *)"latest",
+                                     .username = (char *)"app",
+                                     .password = (char *)"secret"};
+    assert_int_equal(registries_plan(f->r, &start, &both, &plan, NULL), 0);
+    static const char *const users[] = {"one", NULL, "two", NULL, "app"};
+    const struct registry_endpoint *ep = plan.endpoints.items;
+    assert_int_equal(plan.endpoints.len, 5);
+    for (size_t i = 0; i < 5; i++) {
+        assert_int_equal(ep[i].username != NULL, users[i] != NULL);
+        if (users[i])
+            assert_string_equal(ep[i].username, users[i]);
+    }
+    /* The file counts only when nobody else may read it. */
+    AUTO(error) struct error e = ERROR_INIT;
+    CLEANUP(registry_plan_done) struct registry_plan none = {0};
+    assert_int_equal(chmod(file, 0644), 0);
+    assert_true(registries_plan(f->r, &start, &logins, &none, &e) < 0);
+    assert_non_null(strstr(e.message, "own.json"));
 }
 
 static void test_plan_conf(void **state)
@@ -481,6 +524,7 @@ int main(void)
         cmocka_unit_test(test_conf_bad),
         cmocka_unit_test_setup_teardown(test_plan_plain, setup, teardown),
         cmocka_unit_test_setup_teardown(test_plan_hosts, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_plan_logins, setup, teardown),
         cmocka_unit_test_setup_teardown(test_plan_conf, setup, teardown),
         cmocka_unit_test_setup_teardown(test_certs, setup, teardown),
         cmocka_unit_test_setup_teardown(test_health, setup, teardown),
