@@ -134,7 +134,7 @@ static void blob_giver(void *data, size_t endpoint, bool stitched)
 static int source_registry(struct layer *l, struct error *e)
 {
     struct pull *p = l->source_data;
-    AUTO(error) struct error sink_error = ERROR_INIT;
+    AUTO(error) struct error sink_error = ERROR_INIT, read_error = ERROR_INIT;
     struct blob_sink sink = {l, &sink_error};
     const struct registry_get get = {.kind = "blobs",
                                      .what = l->digest,
@@ -148,11 +148,14 @@ static int source_registry(struct layer *l, struct error *e)
                                      .giver = blob_giver,
                                      .sink_data = &sink};
 
-    int r = registry_read(&p->registry, l->client, &get, NULL, e);
-    if (r < 0 && sink_error.message)
+    int r = registry_read(&p->registry, l->client, &get, NULL, &read_error);
+    l->no_source = r < 0 && read_error.message;
+    if (e->message) /* what came could not be kept */
+        return r;
+    if (l->no_source)
+        error_move(e, &read_error);
+    else if (sink_error.message)
         error_move(e, &sink_error);
-    else if (r < 0 && e->message)
-        l->no_source = true;
     return r;
 }
 
