@@ -23,6 +23,8 @@ struct erofs_reader {
     uint32_t features;
     uint64_t file_size;
     const unsigned char *map;           /* of `size` bytes; NULL: blocks are read */
+    unsigned char *windows;             /* of the map: a bit for each that was looked into */
+    size_t nwindows;                    /* so many */
     uint64_t cached[EROFS_CACHE_SLOTS]; /* block + 1 */
     unsigned char *cache;
 };

@@ -16,6 +16,10 @@
 
 #define LINK_MAX_SIZE 4095u
 
+/* A page of the map that is looked at brings those around it that are in the page cache. */
+#define WINDOW_BITS 16u
+#define WINDOWS_MAX 96u /* 6 MiB */
+
 int erofs_corrupt(struct error *e, uint64_t nid, const char *what)
 {
     return error_set(e, ERR_INVALID, "the EROFS file is damaged: inode %llu: %s",
@@ -24,12 +28,36 @@ int erofs_corrupt(struct error *e, uint64_t nid, const char *what)
 
 /* --- Bytes ------------------------------------------------------------------------------------- */
 
-static int read_full(const struct erofs_reader *r, void *out, size_t len, uint64_t offset,
+static size_t windows_size(const struct erofs_reader *r)
+{
+    return (size_t)(r->size >> WINDOW_BITS) / 8 + 1;
+}
+
+/* The map is let go of when much of it was looked at, so that its pages count for nobody: a walk
+ * comes by most of them once. */
+static void look_at(struct erofs_reader *r, uint64_t offset)
+{
+    size_t window = (size_t)(offset >> WINDOW_BITS);
+    unsigned char bit = (unsigned char)(1u << (window % 8));
+
+    if (r->windows[window / 8] & bit)
+        return;
+    if (r->nwindows == WINDOWS_MAX) {
+        (void)madvise((void *)(uintptr_t)r->map, r->size, MADV_DONTNEED);
+        memset(r->windows, 0, windows_size(r));
+        r->nwindows = 0;
+    }
+    r->windows[window / 8] |= bit;
+    r->nwindows++;
+}
+
+static int read_full(struct erofs_reader *r, void *out, size_t len, uint64_t offset,
                      struct error *e)
 {
     char *p = out;
 
     if (r->map) { /* what was asked for lies inside */
+        look_at(r, offset);
         memcpy(out, r->map + offset, len);
         return 0;
     }
@@ -65,6 +93,7 @@ int erofs_reader_block(struct erofs_reader *r, uint64_t block, const unsigned ch
         return error_set(e, ERR_INVALID, "the EROFS file is damaged: block %llu is beyond its end",
                          (unsigned long long)block);
     if (r->map) {
+        look_at(r, block << EROFS_BLOCK_BITS);
         *ret = r->map + (block << EROFS_BLOCK_BITS);
         return 0;
     }
@@ -172,6 +201,7 @@ int erofs_reader_map(struct erofs_reader *r, struct error *e)
         return error_set_errno(e, errno, "map the EROFS file");
     (void)madvise(map, r->size, MADV_RANDOM); /* content is not read along */
     r->map = map;
+    r->windows = xcalloc(1, windows_size(r));
     return 0;
 }
 
@@ -181,6 +211,7 @@ void erofs_reader_free(struct erofs_reader *r)
         return;
     if (r->map)
         (void)munmap((void *)(uintptr_t)r->map, r->size);
+    free(r->windows);
     free(r->cache);
     free(r);
 }
