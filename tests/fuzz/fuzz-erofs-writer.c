@@ -2,7 +2,8 @@
 /*
  * The EROFS writer on streams of entries made from the input. Whatever it takes must come out as a
  * file that passes the reader's whole check; as root on a kernel that mounts files, the kernel must
- * mount it too. (What is in it is compared in tests/unit/erofs.)
+ * mount it too. Files of plain names (the second bit of the input) are remembered and must read back
+ * equal, holes and all. (Whole trees are compared in tests/unit/erofs.)
  */
 #include <fcntl.h>
 #include <stdbool.h>
@@ -68,6 +69,64 @@ static uint64_t take_size(void)
     return sizes[take() & 7] + take();
 }
 
+/* What the files of plain names are. */
+struct piece {
+    uint64_t offset;
+    size_t len;
+    int fill;
+};
+static struct made {
+    char path[24];
+    uint64_t size;
+    uint32_t mode, uid;
+    struct piece pieces[8];
+    unsigned n;
+} made[64];
+static unsigned nmade;
+static bool plain;
+
+static void must(bool good, const char *what, const struct made *m, uint64_t offset)
+{
+    if (good)
+        return;
+    (void)fprintf(stderr, "%s: %s at %llu\n", m->path, what, (unsigned long long)offset);
+    abort();
+}
+
+static void must_be(struct erofs_reader *r, const struct erofs_inode *inode, const struct made *m,
+                    uint64_t offset, uint64_t len, int fill)
+{
+    static unsigned char got[70000];
+
+    must(len <= sizeof got &&
+             erofs_reader_read(r, inode, offset, got, (size_t)len, NULL) == (ssize_t)len,
+         "it is short", m, offset);
+    for (size_t i = 0; i < len; i++)
+        must(got[i] == fill, "it is not what was written", m, offset + i);
+}
+
+static void read_back(struct erofs_reader *r)
+{
+    for (unsigned i = 0; i < nmade; i++) {
+        const struct made *m = &made[i];
+        struct erofs_inode inode;
+        uint64_t at = 0;
+
+        must(erofs_reader_lookup(r, m->path, false, &inode, NULL) >= 0, "it is gone", m, 0);
+        must(S_ISREG(inode.mode) && (inode.mode & 07777) == (m->mode & 07777), "mode", m, 0);
+        must(inode.size == m->size && inode.uid == m->uid, "size or owner", m, 0);
+        for (unsigned k = 0; k <= m->n; k++) {
+            uint64_t end = k < m->n ? m->pieces[k].offset : m->size;
+            uint64_t hole = end - at > 5000 ? 5000 : end - at;
+            must_be(r, &inode, m, at, hole, 0);
+            must_be(r, &inode, m, end - hole, hole, 0);
+            if (k < m->n)
+                must_be(r, &inode, m, end, m->pieces[k].len, m->pieces[k].fill);
+            at = k < m->n ? end + m->pieces[k].len : at;
+        }
+    }
+}
+
 /* Pieces of content, with holes; the same bytes often, so that sharing happens. */
 static int put_content(struct erofs_writer *w, uint64_t size, struct error *e)
 {
@@ -85,7 +144,10 @@ static int put_content(struct erofs_writer *w, uint64_t size, struct error *e)
             break;
         if (len > size - offset)
             len = (size_t)(size - offset);
-        memset(part, what & 4 ? 0 : (int)(what >> 3 & 3) + 1, len);
+        int fill = what & 4 ? 0 : (int)(what >> 3 & 3) + 1;
+        memset(part, fill, len);
+        if (plain)
+            made[nmade].pieces[made[nmade].n++] = (struct piece){offset, len, fill};
         r = erofs_writer_data(w, offset, part, len, e);
         offset += len;
     }
@@ -126,12 +188,24 @@ static int put_entry(struct erofs_writer *w, struct error *e)
         xattr.value = value;
         entry.xattr_count = 1;
     }
-    if (entry.type == LAYER_FILE)
+    if (entry.type == LAYER_FILE && !plain)
         entry.size = take_size();
+    if (plain) {
+        struct made *m = &made[nmade];
+        entry.type = LAYER_FILE;
+        entry.size = take_size();
+        (void)snprintf(path, sizeof path, "d%u/f%u", nmade % 5, nmade);
+        (void)snprintf(m->path, sizeof m->path, "%s", path);
+        m->size = entry.size;
+        m->mode = entry.mode;
+        m->uid = (uint32_t)entry.uid;
+        m->n = 0;
+    }
     r = erofs_writer_entry(w, &entry, e);
     if (r < 0 || entry.type != LAYER_FILE)
         return r;
     r = put_content(w, entry.size, e);
+    nmade += plain;
     return r < 0 ? r : erofs_writer_file_end(w, e);
 }
 
@@ -172,9 +246,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     in_len = size;
     if (fd < 0)
         abort();
-    params.no_chunks = take() & 1;
+    unsigned mode = take();
+    params.no_chunks = mode & 1;
+    plain = mode & 2;
+    nmade = 0;
     r = erofs_writer_new(&params, &w, &e);
-    while (r == 0 && in_len > 0)
+    while (r == 0 && in_len > 0 && nmade < sizeof made / sizeof *made)
         r = put_entry(w, &e);
     if (r == 0)
         r = erofs_writer_finish(w, &stats, &e);
@@ -196,6 +273,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         (void)fprintf(stderr, "%s\n", error_message(&e));
         abort();
     }
+    read_back(reader);
     check_kernel(fd);
     return 0;
 }

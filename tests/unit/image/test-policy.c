@@ -105,6 +105,42 @@ static void test_archives(void **state)
     }
 }
 
+static void test_certificates(void **state)
+{
+#define FULCIO "\"fulcio\":{\"caPath\":\"/c\",\"oidcIssuer\":\"i\",\"subjectEmail\":\"s\"}"
+#define REKOR  "\"rekorPublicKeyPath\":\"/r\""
+    static const struct {
+        const char *fields;
+        bool taken, unsupported;
+    } table[] = {
+        {FULCIO "," REKOR, true, true},
+        {"\"pki\":{\"caRootsData\":\"YQ==\",\"subjectHostname\":\"h\"}", true, true},
+        {"\"keyPath\":\"/k\"," REKOR, true, false},
+        {FULCIO, false, false},
+        {"\"keyPath\":\"/k\"," FULCIO "," REKOR, false, false},
+        {"\"pki\":{\"caRootsPath\":\"/c\",\"subjectEmail\":\"s\"}," REKOR, false, false},
+        {"\"pki\":{\"caRootsPath\":\"/c\"}", false, false},
+        {"\"fulcio\":{\"caPath\":\"/c\",\"caData\":\"YQ==\",\"oidcIssuer\":\"i\","
+         "\"subjectEmail\":\"s\"}," REKOR,
+         false, false},
+        {"\"keyPath\":\"/k\",\"signedIdentity\":null", false, false},
+        {"\"keyPath\":\"/k\"," REKOR ",\"rekorPublicKeyData\":\"YQ==\"", false, false},
+        {"\"keyPath\":\"/k\",\"rekorPublicKeyPaths\":[]", false, false},
+    };
+
+    for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
+        AUTOFREE char *text = xasprintf("{\"default\":[{\"type\":\"sigstoreSigned\",%s}]}",
+                                        table[i].fields);
+        CLEANUP(policy_done) struct policy p = {0};
+        bool taken = choose(text, "busybox", &p, NULL) >= 0;
+        if (taken != table[i].taken)
+            fail_msg("%s: %d", text, taken);
+        const struct policy_requirement *q = p.items.items;
+        if (taken)
+            assert_int_equal(q->unsupported != NULL, table[i].unsupported);
+    }
+}
+
 static void test_requirements(void **state)
 {
     CLEANUP(policy_done) struct policy p = {0};
@@ -314,10 +350,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_scopes),       cmocka_unit_test(test_archives),
-        cmocka_unit_test(test_requirements), cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_identities),   cmocka_unit_test(test_payloads),
-        cmocka_unit_test(test_gpgv_words),   cmocka_unit_test(test_keys),
-        cmocka_unit_test(test_lookaside),
+        cmocka_unit_test(test_certificates), cmocka_unit_test(test_requirements),
+        cmocka_unit_test(test_refused),      cmocka_unit_test(test_identities),
+        cmocka_unit_test(test_payloads),     cmocka_unit_test(test_gpgv_words),
+        cmocka_unit_test(test_keys),         cmocka_unit_test(test_lookaside),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
