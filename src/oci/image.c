@@ -330,6 +330,13 @@ int oci_index_choose(const struct oci_index *idx, const struct oci_platform *wan
     return 0;
 }
 
+bool oci_config_type_is_image(const char *media_type)
+{
+    return !media_type || STREQ(media_type, OCI_MT_CONFIG) ||
+           STREQ(media_type, OCI_MT_DOCKER_CONFIG) ||
+           STREQ(media_type, "application/octet-stream"); /* some old builders */
+}
+
 int oci_layer_compression(const char *media_type, enum oci_compression *ret, struct error *e)
 {
     static const struct {

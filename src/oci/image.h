@@ -132,6 +132,9 @@ int oci_index_choose(const struct oci_index *idx, const struct oci_platform *wan
                      const struct oci_descriptor **ret, struct error *e) MUST_CHECK;
 
 enum oci_compression { OCI_PLAIN, OCI_GZIP, OCI_ZSTD, OCI_COMPRESSION_MAX };
+/* Whether a manifest whose configuration has this type (NULL: none was named) is an image's. */
+bool oci_config_type_is_image(const char *media_type);
+
 /* By a layer's media type; ERR_NOT_SUPPORTED for others (foreign, encrypted, not a layer). */
 int oci_layer_compression(const char *media_type, enum oci_compression *ret,
                           struct error *e) MUST_CHECK;

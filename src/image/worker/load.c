@@ -477,7 +477,18 @@ static int take_manifest(struct load *ld, const char *digest, const char *text, 
         return r;
     AUTOFREE char *config = blob_path(m.config.digest);
     const struct oci_descriptor *d = m.layers.items;
-    r = take_config(ld, config, m.config.digest, f, e);
+    enum oci_compression compression;
+
+    /* As in a pull: an artifact of another kind is no image, whatever its parts look like. */
+    if (!oci_config_type_is_image(m.config.media_type))
+        r = error_set(e, ERR_NOT_SUPPORTED,
+                      "%s in the archive is not a container image: its configuration has type "
+                      "\"%.100s\"",
+                      digest, m.config.media_type);
+    for (size_t i = 0; r >= 0 && i < m.layers.len; i++)
+        r = oci_layer_compression(d[i].media_type, &compression, e);
+    if (r >= 0)
+        r = take_config(ld, config, m.config.digest, f, e);
     if (r >= 0 && m.layers.len != strv_len(f->diff_ids))
         r = error_set(e, ERR_INVALID,
                       "the image's configuration names %zu layers, its manifest %zu",

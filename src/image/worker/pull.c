@@ -72,9 +72,7 @@ static int resolve_config(struct pull *p, struct registry_document *text, struct
 {
     const struct oci_descriptor *c = &p->manifest.config;
 
-    if (c->media_type && !STREQ(c->media_type, OCI_MT_CONFIG) &&
-        !STREQ(c->media_type, OCI_MT_DOCKER_CONFIG) &&
-        !STREQ(c->media_type, "application/octet-stream"))
+    if (!oci_config_type_is_image(c->media_type))
         return error_set(e, ERR_NOT_SUPPORTED,
                          "%s is not a container image: its configuration has type \"%.100s\"",
                          p->start->reference, c->media_type);

@@ -48,6 +48,9 @@ struct tar {
 
 /* --- One entry ----------------------------------------------------------------------------------- */
 
+/* No file system takes more in one file; a hole costs a hostile archive nothing. */
+#define FILE_SIZE_MAX ((uint64_t)16 << 40)
+
 /* Without leading "/" and "./"; *len without trailing "/" and "/.". */
 static const char *clean_path(const char *path, size_t *len)
 {
@@ -206,6 +209,8 @@ static int put_entry(struct tar *t, struct archive *a, struct archive_entry *ent
         return error_set(t->e, ERR_INVALID,
                          "%.200s has an impossible owner or size, or too many extended attributes",
                          t->path);
+    if (out.size > FILE_SIZE_MAX)
+        return error_set(t->e, ERR_TOO_LARGE, "%.200s is larger than 16 TiB", t->path);
     if ((r = read_xattrs(t, entry, &out)) < 0 || (r = t->sink->ops->entry(t->sink, &out, t->e)) < 0)
         return r;
     t->content += out.size;
