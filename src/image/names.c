@@ -37,7 +37,8 @@ int image_tag(struct image_store *s, const char *source, const char *repo, const
     AUTOFREE char *full = oci_reference_string(&ref);
     if ((r = store_begin(s->db, e)) < 0)
         return r;
-    r = store_exec(s->db, e, "UPDATE images SET tagged = ? WHERE id = ?", "is", time_now_ns(), id);
+    r = store_exec(s->db, e, "UPDATE images SET tagged = ? WHERE id = ? AND removed = 0", "is",
+                   time_now_ns(), id);
     if (r == 0)
         r = error_set(e, ERR_NOT_FOUND, "No such image: %s", source); /* removed just now */
     if (r > 0)
@@ -183,9 +184,12 @@ static int remove_image(struct image_store *s, const char *id, bool force, bool 
         r = drop_name(s, id, &names.items[i], ret, e);
     if (r < 0)
         return r;
-    r = store_exec(s->db, e, "UPDATE images SET removed = 1 WHERE id = ?", "s", id);
-    if (r < 0)
-        return r;
+    r = store_exec(s->db, e,
+                   "UPDATE images SET removed = 1 WHERE id = ? AND NOT EXISTS "
+                   "(SELECT 1 FROM image_names WHERE image_id = images.id)",
+                   "s", id);
+    if (r <= 0)
+        return r; /* 0: somebody has just given it a name: it stays */
     image_store_changed(s, id);
     if (use == IMAGE_UNUSED && !image_store_is_held(s, id, true) &&
         (r = image_store_delete_removed(s, id, e)) <= 0)

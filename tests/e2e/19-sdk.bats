@@ -115,3 +115,39 @@ assert gone["SpaceReclaimed"] > 1000000, gone
 assert c.df()["Images"] == []
 END
 }
+
+@test "a name given while another goes: given is given, or it is said that the image is gone" {
+    sdk <<'END'
+import threading
+data = b"".join(c.images.get("busybox").save(named="busybox:latest"))
+c.images.prune(filters={"dangling": False})
+given = lost = 0
+other = docker.from_env(timeout=100).api
+for turn in range(30):
+    c.images.load(data)
+    for name in c.images.get("busybox").tags:
+        if name != "busybox:latest":
+            a.remove_image(name)
+    said = {}
+    def tag():
+        try:
+            said["tag"] = a.tag("busybox", "kept", "1")
+        except docker.errors.APIError as error:
+            said["tag"] = False
+            assert "No such image" in str(error), error
+    workers = [threading.Thread(target=tag),
+               threading.Thread(target=lambda: other.remove_image("busybox", noprune=turn % 2 == 0))]
+    for one in workers:
+        one.start()
+    for one in workers:
+        one.join()
+    there = [one for one in a.images() if "kept:1" in one["RepoTags"]]
+    assert bool(there) == said["tag"], (turn, said, there)
+    given, lost = given + said["tag"], lost + (not said["tag"])
+    if there:
+        a.remove_image("kept:1")
+    assert not a.images(), a.images()
+print(given, "given", lost, "gone")
+c.images.load(data)
+END
+}
