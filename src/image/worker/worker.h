@@ -10,6 +10,7 @@
  *   pipeline.c  bytes in → inflate.c → digest → tar.c → a sink, a thread each
  *   sink-….c    what becomes of the entries: a stream to pouch-unpack, or an EROFS file
  *   layers.c    layers of an image side by side; blame.c who gave wrong bytes
+ *   signatures.c are signatures there that the policy asks for; sigstore.c their cryptography
  *   pull.c, load.c, import.c, login.c, search.c   the operations
  *
  * One operation a process. An error ends the process; nothing needs to be tidied up for long.
