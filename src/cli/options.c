@@ -370,6 +370,9 @@ int options_check_count(const struct command *cmd, const char *path, size_t n, s
     if (min == max)
         return error_set(e, ERR_INVALID, "\"%s\" requires exactly %zu argument%s.", path, min,
                          min == 1 ? "" : "s");
+    if (min > 0 && cmd->args_max > 0)
+        return error_set(e, ERR_INVALID, "\"%s\" requires at least %zu and at most %zu arguments.",
+                         path, min, max);
     if (n < min)
         return error_set(e, ERR_INVALID, "\"%s\" requires at least %zu argument%s.", path, min,
                          min == 1 ? "" : "s");
