@@ -69,6 +69,53 @@ empty() { [ "$(find "$T/root/layers" "$T/root/blobs" -mindepth 1 ! -type d ! -pa
     nothing_left
 }
 
+# a_job NUMBER: one of what workers do, in the background.
+a_job() {
+    case $(($1 % 8)) in
+    0) pouch pull -q "$(IMAGE)" ;;
+    1) pouch load -q -i "$POUCH_IMAGES/busybox.docker.tar" ;;
+    2) pouch fsck --repair ;;
+    3) pouch save --compression zstd -o /dev/null "$(IMAGE)" ;;
+    4) pouch push -q --compression gzip "$PUSHED" ;;
+    5) pouch push -q --compression zstd "$PUSHED" ;;
+    6) pouch commit made "made:$1" ;;
+    7) tar -C "$POUCH_TOP/src" -cf - image | pouch import - "imported:$1" ;;
+    esac >/dev/null 2>&1 3>&-
+}
+
+@test "workers killed in the middle of anything: the store is well, and pouchd too; then both killed" {
+    local i
+    RANDOM=${KILL_SEED:-$(date +%N | sed 's/^0*//')}
+    echo "KILL_SEED=$RANDOM"
+    "$HERE/push-registry" "$T/pushes" >/dev/null 2>&1 3>&- &
+    local registry=$!
+    within 20 test -s "$T/pushes"
+    PUSHED=$(cat "$T/pushes")/ok/many:1
+    for i in $(seq "${CHAOS_WORKERS:-8}"); do
+        [ $((i % 8)) -lt 2 ] || pouch pull -q "$(IMAGE)" >/dev/null
+        [ $((i % 8)) -lt 4 ] || pouch tag "$(IMAGE)" "$PUSHED"
+        [ $((i % 8)) != 6 ] || pouch run --name made --network none "$(IMAGE)" \
+            sh -c 'head -c 3000000 /dev/urandom >/new' >/dev/null
+        a_job "$i" &
+        at_random 250
+        if [ $((RANDOM % 4)) = 0 ]; then
+            pouchd_kill
+            pkill -9 -x 'pouch-image|pouch-unpack|pouch-pack' || true
+            pouchd_start --keep-blobs=false
+        else
+            pkill -9 -x 'pouch-image|pouch-unpack|pouch-pack' || true
+        fi
+        wait $! || true
+        whole_or_absent
+        pouch rm -f made >/dev/null 2>&1 || true
+        well
+    done
+    kill "$registry"
+    rm -f "$T/pushes"
+    nothing_left
+    is "$(find "$T/root/blobs/tmp" -type f ! -path '*partial*' | wc -l)" 0
+}
+
 @test "the power cut: what the disk has at a random moment is a store that is well" {
     local i bad=0
     pouchd_stop
