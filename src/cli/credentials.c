@@ -299,7 +299,11 @@ bool credentials_exist(void)
 
     for (size_t i = 0; i < n; i++) {
         AUTOPTR(json_value) struct json_value *config = NULL;
-        any = any || load(paths[i], &config, NULL) < 0 || /* who uses it says what is wrong */
+        struct stat st;
+        /* A pipe can be read once only, by who uses it. */
+        bool pipe = stat(paths[i], &st) == 0 && !S_ISREG(st.st_mode);
+        any = any || pipe ||
+              load(paths[i], &config, NULL) < 0 || /* who uses it says what is wrong */
               json_value_len(json_value_get(config, "auths")) > 0 ||
               json_value_len(json_value_get(config, "credHelpers")) > 0 ||
               !str_is_empty(json_value_str(json_value_get(config, "credsStore")));

@@ -17,6 +17,10 @@ int image_pull_newer(struct cli *cli, const char *image, const char *platform, b
  * else one line for each that says something new. The error that the stream carries is returned. */
 int progress_show(struct http_conn *conn, int fd, bool quiet, struct error *e) MUST_CHECK;
 
+/* The same; *ret_aux is what the last line with an "aux" had (the caller frees), or NULL. */
+int progress_show_aux(struct http_conn *conn, int fd, bool quiet, struct json_value **ret_aux,
+                      struct error *e) MUST_CHECK;
+
 /* "docker.io/library/busybox" of "busybox": what a short name stands for. The caller frees. */
 char *image_canonical_repository(const char *repository) MUST_CHECK;
 

@@ -31,6 +31,8 @@ struct progress {
     size_t columns, rows; /* of the terminal */
     struct line *lines; /* in the order of appearance; on a terminal the last `count` lines shown */
     size_t count;
+    char *aux; /* the last one's text, when it is wanted */
+    bool wants_aux;
     char *image; /* what the last "Status: … for IMAGE" named */
 };
 
@@ -228,6 +230,11 @@ static int show_message(struct progress *p, const struct json_value *m, struct e
     const char *status = json_value_str(json_value_get(m, "status"));
     const char *stream = json_value_str(json_value_get(m, "stream"));
 
+    if (p->wants_aux && json_value_get(m, "aux")) {
+        AUTO(buf) struct buf text = BUF_INIT(BUF_UNLIMITED);
+        json_value_print(json_value_get(m, "aux"), false, &text);
+        str_replace(&p->aux, buf_str(&text));
+    }
     if (detail || error)
         return error_set(e, ERR_INTERNAL, "%s", detail ? detail : error);
     if (stream) {
@@ -266,17 +273,8 @@ static int show_line(struct progress *p, const char *text, size_t len, struct er
     return show_message(p, m, e);
 }
 
-int progress_show(struct http_conn *conn, int fd, bool quiet, struct error *e)
+static int show_all(struct progress *p, struct http_conn *conn, struct error *e)
 {
-    AUTOFREE char *image = NULL;
-
-    return progress_show_image(conn, fd, quiet, &image, e);
-}
-
-int progress_show_image(struct http_conn *conn, int fd, bool quiet, char **ret_image,
-                        struct error *e)
-{
-    struct progress p = {.fd = fd, .quiet = quiet, .terminal = isatty(fd) == 1};
     AUTO(buf) struct buf b = BUF_INIT(MESSAGE_MAX);
     int r = 0;
 
@@ -297,13 +295,42 @@ int progress_show_image(struct http_conn *conn, int fd, bool quiet, char **ret_i
         while (r == 0 && (nl = memchr(b.data, '\n', b.len))) {
             size_t len = (size_t)(nl - b.data);
 
-            r = show_line(&p, b.data, len, e);
+            r = show_line(p, b.data, len, e);
             buf_consume(&b, len + 1);
         }
     }
     if (r == 0)
-        r = show_line(&p, buf_str(&b), b.len, e);
-    forget_lines(&p);
+        r = show_line(p, buf_str(&b), b.len, e);
+    forget_lines(p);
+    return r;
+}
+
+int progress_show(struct http_conn *conn, int fd, bool quiet, struct error *e)
+{
+    AUTOFREE char *image = NULL;
+
+    return progress_show_image(conn, fd, quiet, &image, e);
+}
+
+int progress_show_image(struct http_conn *conn, int fd, bool quiet, char **ret_image,
+                        struct error *e)
+{
+    struct progress p = {.fd = fd, .quiet = quiet, .terminal = isatty(fd) == 1};
+    int r = show_all(&p, conn, e);
+
     *ret_image = p.image;
+    return r;
+}
+
+int progress_show_aux(struct http_conn *conn, int fd, bool quiet, struct json_value **ret_aux,
+                      struct error *e)
+{
+    struct progress p = {.fd = fd, .quiet = quiet, .terminal = isatty(fd) == 1, .wants_aux = true};
+    int r = show_all(&p, conn, e);
+
+    if (r >= 0 && p.aux)
+        r = json_value_parse(p.aux, strlen(p.aux), ret_aux, e);
+    free(p.aux);
+    free(p.image);
     return r;
 }

@@ -18,7 +18,7 @@ void registry_auth_find(struct cli *cli, const char *image, bool push, struct re
     bool any = credentials_exist();
 
     *ret = (struct registry_auth){0};
-    if (any)
+    if (any && image)
         ret->headers[n] = credentials_header(image);
     if (!ret->headers[n] && push) /* Docker's daemon wants to hear that there are none */
         ret->headers[n] = xstrdup("X-Registry-Auth: e30=");
@@ -31,7 +31,7 @@ void registry_auth_find(struct cli *cli, const char *image, bool push, struct re
         url_add_bool(&u, "push", true);
     if (api_get(cli, &u, &hosts, NULL) < 0)
         return; /* Docker's daemon, or the request itself says what is wrong */
-    AUTOFREE char *server = credentials_server_of(image, NULL);
+    AUTOFREE char *server = image ? credentials_server_of(image, NULL) : xstrdup("");
     ret->headers[n] = credentials_config_header(hosts, server);
 }
 

@@ -2,10 +2,13 @@
 /* Commands for the image store's upkeep: system gc, fsck, image protect. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "cli/cli.h"
 #include "cli/format.h"
+#include "cli/image.h"
+#include "cli/registry-auth.h"
 #include "cli/units.h"
 
 /* --- system gc --------------------------------------------------------------------------- */
@@ -71,24 +74,32 @@ static void print_gc(const struct json_value *v)
                (long long)json_value_int(json_value_get(v, "Low")));
 }
 
-/* Asks, prints by template or by `print`; the answer goes to *ret. */
+/* By template, or by `print`. */
+static int show(const char *format, const struct json_value *v,
+                void (*print)(const struct json_value *v), struct error *e)
+{
+    AUTO(buf) struct buf out = BUF_INIT(BUF_UNLIMITED);
+
+    if (!format || !*format) {
+        print(v);
+        return 0;
+    }
+    int r = format_object(format, v, &out, e);
+    if (r >= 0)
+        out_write(buf_str(&out), out.len);
+    return r;
+}
+
+/* Asks and shows the answer, which goes to *ret. */
 static int ask(struct cli *cli, const struct url *u, const char *format,
                void (*print)(const struct json_value *v), struct json_value **ret, struct error *e)
 {
     AUTO(buf) struct buf answer = BUF_INIT(CLI_ANSWER_MAX);
-    AUTO(buf) struct buf out = BUF_INIT(BUF_UNLIMITED);
     int r = api_call(cli, "POST", u, NULL, &answer, e);
 
     if (r >= 0)
         r = json_value_parse(buf_str(&answer), answer.len, ret, e);
-    if (r >= 0 && format && *format) {
-        r = format_object(format, *ret, &out, e);
-        if (r >= 0)
-            out_write(buf_str(&out), out.len);
-    } else if (r >= 0) {
-        print(*ret);
-    }
-    return r;
+    return r < 0 ? r : show(format, *ret, print, e);
 }
 
 static int run_gc(struct cli *cli, void *options, char **args, size_t n)
@@ -170,17 +181,38 @@ static void print_fsck(const struct json_value *v)
                (long long)json_value_int(json_value_get(v, "Repaired")));
 }
 
-static int run_fsck(struct cli *cli, void *options, char **args, size_t n)
+/* Progress goes to a terminal's stderr; the answer is the stream's last word. */
+static int ask_fsck(struct cli *cli, const struct fsck_options *o, struct json_value **ret,
+                    struct error *e)
 {
-    const struct fsck_options *o = options;
+    CLEANUP(registry_auth_done) struct registry_auth auth = {0};
     struct url u CLEANUP(url_done) = URL_INIT;
-    AUTO(error) struct error e = ERROR_INIT;
-    AUTOPTR(json_value) struct json_value *v = NULL;
+    AUTOPTR(http_conn) struct http_conn *conn = NULL;
+    struct http_response res CLEANUP(http_response_done) = {0};
 
     url_set(&u, "/pouch/fsck", NULL, NULL);
     url_add_bool(&u, "repair", o->repair);
     url_add_bool(&u, "quick", o->quick);
-    if (ask(cli, &u, o->format, print_fsck, &v, &e) < 0)
+    url_add_bool(&u, "progress", true);
+    if (o->repair) /* what is damaged may have to be pulled again */
+        registry_auth_find(cli, NULL, false, &auth);
+    cli->headers = (const char *const *)auth.headers;
+    int r = api_open(cli, "POST", &u, NULL, false, &conn, &res, e);
+    cli->headers = NULL;
+    if (r >= 0)
+        r = progress_show_aux(conn, STDERR_FILENO, isatty(STDERR_FILENO) != 1, ret, e);
+    if (r >= 0 && !*ret)
+        r = error_set(e, ERR_INTERNAL, "the daemon ended before the check was through");
+    return r;
+}
+
+static int run_fsck(struct cli *cli, void *options, char **args, size_t n)
+{
+    const struct fsck_options *o = options;
+    AUTO(error) struct error e = ERROR_INIT;
+    AUTOPTR(json_value) struct json_value *v = NULL;
+
+    if (ask_fsck(cli, o, &v, &e) < 0 || show(o->format, v, print_fsck, &e) < 0)
         return cli_fail(&e);
     return json_value_int(json_value_get(v, "Damaged")) >
            json_value_int(json_value_get(v, "Repaired"));

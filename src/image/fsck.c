@@ -68,6 +68,9 @@ struct fsck {
     int hash_next;     /* … the one that is being hashed, -1: none */
     char **bad_blobs;  /* missing or damaged */
     char **bad_layers; /* found damaged and not repaired */
+    /* Progress of the row that is at it: */
+    struct rate_meter meter;
+    uint64_t done, total; /* bytes */
 };
 
 /* --- Small helpers --------------------------------------------------------------------------------- */
@@ -83,6 +86,26 @@ static int strings(struct image_store *s, const char *sql, const char *arg, char
         if (store_col_str(&rows, 0))
             strv_push(ret, store_col_str(&rows, 0));
     return r;
+}
+
+/* A row's bytes; -ECANCELED: nobody listens any more. */
+static int tell(struct fsck *f, const char *row, const char *status, uint64_t more)
+{
+    struct image_progress p = {.id = row, .status = status, .has_detail = true, .total = f->total};
+
+    if (!f->p->progress)
+        return 0;
+    p.current = f->done + more < f->total ? f->done + more : f->total;
+    rate_meter_update(&f->meter, time_monotonic_ns(), p.current);
+    p.rate = (uint64_t)f->meter.rate;
+    p.left = rate_meter_left(&f->meter, p.current, p.total);
+    return f->p->progress(f->p->progress_data, &p) < 0 ? -ECANCELED : 0;
+}
+
+static void begin_row(struct fsck *f)
+{
+    f->done = f->total = 0;
+    f->meter = (struct rate_meter){0};
 }
 
 static void pin(struct fsck *f, const char *digest)
@@ -306,6 +329,7 @@ static int feed_hashed(struct fsck *f, const char *digest, uint64_t size, int er
     f->hash_next = -1;
     f->out->blobs++;
     f->out->bytes += size;
+    f->done += size;
     if (!digest)
         blob_is_bad(f, wanted, xasprintf("cannot be read: %s", strerror(errnum ? errnum : EIO)));
     else if (!STREQ(digest, wanted))
@@ -325,7 +349,10 @@ static int hash_message(struct image_op *op, struct worker_msg *m)
                    : 1;
     if (!STREQ(m->type, "next"))
         return 0;
-    int r = feed_next(f, &fd, &digest);
+    int r = f->total ? tell(f, "blobs", "Checking", 0) : 0;
+    if (r < 0)
+        return r;
+    r = feed_next(f, &fd, &digest);
     const struct worker_msg reply = {.type = (char *)"file", .id = m->id, .digest = (char *)digest};
     r = op_reply(op, &reply, &fd, r > 0 ? 1 : 0);
     return r < 0 ? r : 1;
@@ -357,9 +384,19 @@ static int check_blobs(struct fsck *f, struct error *e)
                     "UNION SELECT blob FROM layer_blobs",
                     NULL, &f->blobs, e);
 
-    for (size_t i = 0; f->blobs && f->blobs[i]; i++)
+    begin_row(f);
+    for (size_t i = 0; f->blobs && f->blobs[i]; i++) {
+        AUTOFREE char *path = image_blob_path(f->blobs[i]);
+        struct stat st;
         pin(f, f->blobs[i]);
-    return r < 0 ? r : hash_blobs(f, e);
+        if (f->p->progress && fstatat(f->s->blobs_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
+            f->total += (uint64_t)st.st_size;
+    }
+    if (r >= 0)
+        r = hash_blobs(f, e);
+    if (r >= 0 && f->total)
+        r = tell(f, "blobs", "Checked", 0);
+    return r;
 }
 
 /* --- Layers ------------------------------------------------------------------------------------------- */
@@ -473,6 +510,14 @@ static int on_made(void *data, const char *fresh)
     return r;
 }
 
+/* Bytes of the layer that is being made once more. */
+static int check_progress(void *data, const struct image_progress *p)
+{
+    struct fsck *f = data;
+
+    return p->total && f->total ? tell(f, "layers", "Checking", p->current) : 0;
+}
+
 static int check_layer(struct fsck *f, const char *diff_id, struct error *e)
 {
     CLEANUP(image_op_results_done) struct image_op_results results = {0};
@@ -511,10 +556,12 @@ static int check_layer(struct fsck *f, const char *diff_id, struct error *e)
     const struct image_op_params op = {.start = &start,
                                        .input_fd = fd,
                                        .cancel_fd = f->p->cancel_fd,
-                                       .quiet = true,
+                                       .progress = f->p->progress ? check_progress : NULL,
+                                       .progress_data = f,
                                        .check = &op_check};
     r = image_op_run(f->s, &op, &results, &why);
     f->out->layers++;
+    f->done += size;
     if (r == -ECANCELED) {
         error_move(e, &why);
         return r;
@@ -551,10 +598,20 @@ static int check_layers(struct fsck *f, struct error *e)
     AUTOPTR(strv) char **ids = NULL;
     int r = strings(f->s, "SELECT diff_id FROM layers ORDER BY diff_id", NULL, &ids, e);
 
-    for (size_t i = 0; ids && ids[i]; i++)
+    begin_row(f);
+    for (size_t i = 0; ids && ids[i]; i++) {
+        AUTOFREE char *blob = NULL, *media_type = NULL;
+        uint64_t size = 0;
         pin(f, ids[i]);
+        if (f->p->progress &&
+            image_blob_of_layer(f->s, ids[i], &blob, &media_type, &size, NULL) >= 0)
+            f->total += size;
+    }
     for (size_t i = 0; r >= 0 && ids && ids[i]; i++)
         r = check_layer(f, ids[i], e);
+    if (r >= 0 && f->total)
+        r = tell(f, "layers", "Checked", 0);
+    f->total = 0;
     return r < 0 ? r : missing_layers(f, e);
 }
 
@@ -605,6 +662,8 @@ static char *pull_again(struct fsck *f, const char *digest, char **refetch, char
             AUTO(error) struct error e = ERROR_INIT;
             const struct image_pull_params p = {.reference = refs[k],
                                                 .auth = f->p->auth,
+                                                .progress = f->p->progress,
+                                                .progress_data = f->p->progress_data,
                                                 .cancel_fd = f->p->cancel_fd,
                                                 .refetch = refetch};
             if (image_pull(f->s, &p, NULL, &e) >= 0)

@@ -257,11 +257,15 @@ struct image_fsck_result {
 extern const struct json_desc image_fsck_result_json;
 void image_fsck_result_done(struct image_fsck_result *r);
 struct image_auth;
+struct image_progress;
 struct image_fsck_params {
     bool repair;
     bool quick;                    /* blobs and tables only: layers are not made again */
-    const struct image_auth *auth; /* for pulling again, or NULL */
+    const struct image_auth *auth; /* for pulling again (its logins), or NULL */
     int cancel_fd;                 /* as in image_pull_params */
+    /* Rows "blobs" and "layers" with bytes, and those of pulls; or NULL. */
+    int (*progress)(void *data, const struct image_progress *p);
+    void *progress_data;
 };
 /*
  * Looks at every blob, layer and row. A layer is compared with its blob unpacked once more, which
@@ -314,8 +318,8 @@ int image_auth_parse(const char *header, const char *config, struct image_auth *
                      struct error *e) MUST_CHECK;
 void image_auth_done(struct image_auth *a);
 
-/* Where an image may be asked for, "host[:port]/repository" each, the registry itself among them; push:
- * where it may be pushed to. For whoever has credentials and wants to give those that are needed. */
+/* Where an image (NULL: all that are here) may be asked for, "host[:port]/repository" each, the registry
+ * itself among them; push: where it may be pushed to. For whoever has credentials and wants to give those that are needed. */
 int image_registry_hosts(struct image_store *s, const char *reference, bool push, char ***ret,
                          struct error *e) MUST_CHECK;
 

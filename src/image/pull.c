@@ -270,16 +270,35 @@ static int pull_candidate(struct image_store *s, const struct image_pull_params 
     return r;
 }
 
+/* Where the images came from, or went to. */
+static int image_repositories(struct image_store *s, char ***ret, struct error *e)
+{
+    CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
+    int r = store_query(s->db, &rows, e,
+                        "SELECT DISTINCT repository FROM blob_sources UNION "
+                        "SELECT DISTINCT name FROM image_digests",
+                        "");
+
+    while (r >= 0 && (r = store_rows_next(&rows, e)) > 0)
+        if (store_col_str(&rows, 0))
+            strv_push(ret, store_col_str(&rows, 0));
+    return r;
+}
+
 int image_registry_hosts(struct image_store *s, const char *reference, bool push, char ***ret,
                          struct error *e)
 {
     static const struct image_auth none = {0};
     AUTOPTR(strv) char **names = NULL, **found = NULL;
-    int r = push ? 0 : image_short_names(s, reference, &names, e);
+    int r = 0;
 
-    if (r >= 0 && !names)
+    if (!reference)
+        r = image_repositories(s, &names, e);
+    else if (!push)
+        r = image_short_names(s, reference, &names, e);
+    if (r >= 0 && !names && reference)
         strv_push(&names, reference);
-    for (size_t i = 0; r >= 0 && names[i]; i++) {
+    for (size_t i = 0; r >= 0 && names && names[i]; i++) {
         CLEANUP(oci_reference_done) struct oci_reference ref = {0};
         CLEANUP(registry_plan_done) struct registry_plan plan = {0};
         struct worker_msg start = {0};

@@ -19,11 +19,11 @@ void api_registry_hosts(struct http_request *req, void *ctx)
 {
     AUTO(error) struct error e = ERROR_INIT;
     AUTOPTR(strv) char **hosts = NULL;
-    const char *image = http_query(req, "image");
+    const char *image = http_query(req, "image"); /* none: of all images */
     struct buf b = ANSWER_INIT;
     struct jsonw w = {.out = &b};
 
-    if (image_registry_hosts(engine_images(api_engine(ctx)), image ? image : "",
+    if (image_registry_hosts(engine_images(api_engine(ctx)), image,
                              http_query_bool(req, "push", false), &hosts, &e) < 0) {
         http_reply_error(req, &e);
         return;

@@ -41,30 +41,49 @@ void api_store_gc(struct http_request *req, void *ctx)
     http_reply_json(req, 200, &b);
 }
 
+/* The whole answer, or with `progress` the last line of a stream. */
+static void fsck_answer(struct http_request *req, bool stream, struct image_fsck_result *result)
+{
+    AUTO(error) struct error none = ERROR_INIT;
+    struct buf b = ANSWER_INIT;
+    struct jsonw w = {.out = &b};
+
+    jsonw_obj(&w, NULL, &image_fsck_result_json, result);
+    if (!stream) {
+        (void)buf_putc(&b, '\n');
+        http_reply_json(req, 200, &b);
+        return;
+    }
+    const struct image_progress last = {.aux = buf_str(&b)};
+    (void)!api_progress_send(req, &last);
+    api_progress_end(req, 0, &none);
+    buf_done(&b);
+}
+
 void api_store_fsck(struct http_request *req, void *ctx)
 {
     AUTO(error) struct error e = ERROR_INIT;
-    struct image_auth auth = {0};
+    CLEANUP(image_auth_done) struct image_auth auth = {0};
+    bool stream = http_query_bool(req, "progress", false);
     const struct image_fsck_params p = {.repair = http_query_bool(req, "repair", false),
                                         .quick = http_query_bool(req, "quick", false),
                                         .auth = &auth,
+                                        .progress = stream ? api_progress_send : NULL,
+                                        .progress_data = req,
                                         .cancel_fd = http_client_fd(req)};
     struct image_fsck_result result = {0};
-    struct buf b = ANSWER_INIT;
-    struct jsonw w = {.out = &b};
     int r = api_registry_auth(req, &auth, &e);
 
     if (r >= 0)
         r = image_fsck(engine_images(api_engine(ctx)), &p, &result, &e);
-    image_auth_done(&auth);
-    if (r < 0) {
+    if (r >= 0) {
+        fsck_answer(req, stream, &result);
+        image_fsck_result_done(&result);
+    } else if (stream) {
+        api_progress_end(req, r, &e);
+    } else {
         http_reply_error(req, &e);
-        return;
     }
-    jsonw_obj(&w, NULL, &image_fsck_result_json, &result);
-    (void)buf_putc(&b, '\n');
-    image_fsck_result_done(&result);
-    http_reply_json(req, 200, &b);
 }
 
 void api_store_protect(struct http_request *req, void *ctx)
