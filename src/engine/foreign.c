@@ -10,7 +10,6 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -21,14 +20,13 @@
 #include "base/self.h"
 #include "base/str.h"
 #include "base/strv.h"
-#include "base/time.h"
 #include "engine/engine-priv.h"
 #include "io/spawn.h"
 #include "monitor/driver.h"
 #include "sys/seccomp.h"
 
-#define DELETE_TIMEOUT (20 * NSEC_PER_SEC)
-#define ARGV_MAX       (64 << 10)
+#define DELETE_MS 20000
+#define ARGV_MAX  (64 << 10)
 
 /* Those that need no configuration: the name is the program's, looked up in PATH or beside us. */
 static const struct {
@@ -229,28 +227,6 @@ int foreign_seccomp(const struct engine *en, const struct host_config *hc,
 
 /* --- The end ----------------------------------------------------------------------------------- */
 
-static void wait_or_kill(pid_t pid, const char *id)
-{
-    int64_t end = time_monotonic_ns() + DELETE_TIMEOUT;
-    useconds_t pause = 500;
-
-    for (;;) {
-        pid_t r = waitpid(pid, NULL, WNOHANG);
-
-        if (r == pid || (r < 0 && errno != EINTR))
-            return;
-        if (time_monotonic_ns() > end) {
-            log_warn("the runtime's delete hangs and was killed", "id=%s", id);
-            (void)kill(pid, SIGKILL);
-            (void)waitpid(pid, NULL, 0);
-            return;
-        }
-        (void)usleep(pause);
-        if (pause < 20000)
-            pause *= 2;
-    }
-}
-
 void foreign_delete(const char *bundle, const char *id)
 {
     AUTOFREE char *path = xasprintf("%s/" RUNTIME_ARGV_FILE, bundle);
@@ -275,6 +251,6 @@ void foreign_delete(const char *bundle, const char *id)
     if (spawn_program(&p, &pid, &e) < 0)
         log_warn("the runtime's delete could not be called", "id=%s error=\"%s\"", id,
                  error_message(&e));
-    else
-        wait_or_kill(pid, id);
+    else if (spawn_wait_or_kill(pid, DELETE_MS) == 128 + SIGKILL)
+        log_warn("the runtime's delete hangs and was killed", "id=%s", id);
 }

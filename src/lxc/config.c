@@ -159,7 +159,7 @@ static int add_mount(struct lxc_container *c, const struct oci_mount *m, struct 
         file = !S_ISDIR(st.st_mode);
     }
     for (char **o = m->options; o && *o; o++) {
-        if (strchr(*o, ' '))
+        if (strpbrk(*o, " \t\n"))
             return error_set(e, ERR_INVALID, "mount option \"%s\" of %s has a blank", *o,
                              m->destination);
         strv_push(&words, *o);
@@ -425,11 +425,12 @@ char *config_last_error(const struct options *o)
         return NULL;
     /* lxc NAME DATE ERROR file - file.c:function:line - message; the first says the cause. */
     for (char *line = text; line && *line && !found; line = next) {
-        char *message = strstr(line, " ERROR ");
+        char *message;
 
         next = strchr(line, '\n');
         if (next)
             *next++ = '\0';
+        message = strstr(line, " ERROR ");
         message = message ? strstr(message, " - ") : NULL;
         message = message ? strstr(message + 3, " - ") : NULL;
         if (message)

@@ -12,6 +12,7 @@
 #include "base/alloc.h"
 #include "base/fs.h"
 #include "base/str.h"
+#include "io/fdpass.h"
 #include "oci-cli/criu.h"
 
 /* The first that locks the network with nftables and knows external files. */
@@ -289,29 +290,15 @@ static int send_request(int sock, enum criu_type type, const struct buf *opts, b
 static int receive(int sock, struct criu_answer *a, int *ret_fd)
 {
     char text[8192];
-    struct iovec iov = {text, sizeof(text)};
-    union {
-        char bytes[CMSG_SPACE(sizeof(int))];
-        struct cmsghdr align;
-    } control;
-    struct msghdr hdr = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = control.bytes,
-                         .msg_controllen = sizeof(control.bytes)};
-    struct cmsghdr *cmsg;
-    ssize_t n;
+    size_t nfds = 0;
+    int fd = -EBADF;
+    ssize_t n = fdpass_recv(sock, text, sizeof(text), &fd, 1, &nfds);
     int r;
 
-    do
-        n = recvmsg(sock, &hdr, MSG_CMSG_CLOEXEC);
-    while (n < 0 && errno == EINTR);
     if (n <= 0)
-        return n < 0 && errno != ECONNRESET ? -errno : 0;
-    *ret_fd = -EBADF;
-    cmsg = CMSG_FIRSTHDR(&hdr);
-    if (cmsg && cmsg->cmsg_level == SOL_SOCKET && cmsg->cmsg_type == SCM_RIGHTS)
-        memcpy(ret_fd, CMSG_DATA(cmsg), sizeof(int));
-    r = hdr.msg_flags & MSG_TRUNC ? -EBADMSG : criu_answer_parse(text, (size_t)n, a);
+        return n == -ECONNRESET ? 0 : n == -EMSGSIZE ? -EBADMSG : (int)n;
+    *ret_fd = nfds ? fd : -EBADF;
+    r = criu_answer_parse(text, (size_t)n, a);
     if (r < 0 && *ret_fd >= 0)
         close(*ret_fd);
     return r < 0 ? r : 1;

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/fs.h"
+#include "io/fdpass.h"
 #include "oci-cli/oci-cli.h"
 
 int console_connect(const char *path, struct error *e)
@@ -32,24 +33,10 @@ int console_connect(const char *path, struct error *e)
 static int receive_master(int sock)
 {
     char text[64];
-    struct iovec iov = {text, sizeof(text)};
-    union {
-        char bytes[CMSG_SPACE(sizeof(int))];
-        struct cmsghdr align;
-    } control;
-    struct msghdr hdr = {.msg_iov = &iov,
-                         .msg_iovlen = 1,
-                         .msg_control = control.bytes,
-                         .msg_controllen = sizeof(control.bytes)};
-    struct cmsghdr *c;
     int fd = -EBADF;
+    size_t n = 0;
 
-    if (recvmsg(sock, &hdr, MSG_CMSG_CLOEXEC) <= 0)
-        return -EBADF;
-    c = CMSG_FIRSTHDR(&hdr);
-    if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS)
-        memcpy(&fd, CMSG_DATA(c), sizeof(int));
-    return fd;
+    return fdpass_recv(sock, text, sizeof(text), &fd, 1, &n) > 0 && n == 1 ? fd : -EBADF;
 }
 
 static void copy_size(int master)
