@@ -1,5 +1,6 @@
 # keep-blobs=false: compressed layers go where they can be made again, bit by bit.
 load helpers
+load others
 
 setup_file() {
     export BATS_TEST_TIMEOUT=600
@@ -73,10 +74,49 @@ exact() {
     exact zstd1 zstd -q -c -1 --single-thread
 }
 
-@test "what cannot be made again exactly is kept" {
-    local digest
+@test "layers by GNU gzip at any level are dropped and come back bit by bit" {
+    exact gnu6 gzip -c
+    exact gnu9 gzip -c -9
+    exact gnu1 gzip -c -1
+    exact gnu3 gzip -c -n -3
+    exact members bash -c 'cat >"$0"; head -c 100000 "$0" | gzip -4; tail -c +100001 "$0" | gzip -8' "$T/make/part"
+}
+
+# pushed NAME: what somebody else pushed there is dropped after a pull, and goes on with the same digest.
+pushed() {
+    local name=$1 digest
     no_images
-    digest=$(image_of kept gzip -c)
+    within 20 nothing_left
+    digest=$(skopeo inspect --tls-verify=false --format '{{.Digest}}' "docker://$REGISTRY/$name")
+    pouch pull -q "$REGISTRY/$name" >/dev/null
+    within 60 dropped
+    pouch tag "$REGISTRY/$name" "$REGISTRY/again/$name"
+    rm -rf "$T/registry/docker/registry/v2/blobs/sha256" "$T/registry/docker/registry/v2/repositories"
+    pouch push -q "$REGISTRY/again/$name"
+    is "$(skopeo inspect --tls-verify=false --format '{{.Digest}}' "docker://$REGISTRY/again/$name")" "$digest"
+    run pouch fsck
+    is "$status" 0
+    no_images
+}
+@test "what docker push (Go's gzip) and skopeo (pgzip) compressed is dropped, and pushed as it came" {
+    others_up
+    dcli load -q -i "$POUCH_IMAGES/busybox.docker.tar" >/dev/null
+    dcli tag busybox:latest "$REGISTRY/by/docker:1"
+    dcli push -q "$REGISTRY/by/docker:1" >/dev/null
+    others_down
+    umount /run/containerd
+    pushed by/docker:1
+    skopeo copy -q --insecure-policy --dest-tls-verify=false "docker-archive:$POUCH_IMAGES/busybox.docker.tar:busybox:latest" "docker://$REGISTRY/by/skopeo:1"
+    pushed by/skopeo:1
+    "$POUCH_TOP/tools/make-images" push "$REGISTRY" busybox:latest
+}
+
+@test "what cannot be made again exactly is kept" {
+    local digest TAR_OPTIONS=--sparse
+    export TAR_OPTIONS
+    no_images
+    digest=$(image_of kept gzip -c) # sparse entries of GNU's old format
+    unset TAR_OPTIONS
     pouch load -q -i "$T/make/image.tar" >/dev/null
     sleep 2
     is "$(layer_blobs)" 1

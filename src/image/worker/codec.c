@@ -15,6 +15,7 @@
 #endif
 
 #include "base/alloc.h"
+#include "image/worker/deflate.h"
 #include "image/worker/journal.h"
 
 #define OUT_SIZE (64u * 1024)
@@ -30,6 +31,7 @@ struct codec {
     uLong crc;
     uint64_t size;
     ZSTD_CCtx *zstd;
+    struct deflate_replay *replay;
 #ifdef HAVE_ISAL
     struct isal_zstream isal;
     unsigned char *isal_buf;
@@ -43,6 +45,7 @@ void codec_free(struct codec *c)
     if (c->has_zlib)
         (void)deflateEnd(&c->zlib);
     ZSTD_freeCCtx(c->zstd);
+    deflate_replay_free(c->replay);
 #ifdef HAVE_ISAL
     free(c->isal_buf);
 #endif
@@ -133,8 +136,8 @@ int codec_recipe(enum oci_compression to, int level, struct journal_recipe *ret)
     return 0;
 }
 
-int codec_new(const struct journal_recipe *r, journal_sink *sink, void *data, struct codec **ret,
-              struct error *e)
+int codec_new(const struct journal_recipe *r, int journal, journal_sink *sink, void *data,
+              struct codec **ret, struct error *e)
 {
     AUTOPTR(codec) struct codec *c = xcalloc(1, sizeof(*c));
 
@@ -142,8 +145,15 @@ int codec_new(const struct journal_recipe *r, journal_sink *sink, void *data, st
     c->sink = sink;
     c->data = data;
     c->out = xmalloc(OUT_SIZE);
-    if (setup(c) < 0)
+    if (r->codec == JOURNAL_DEFLATE) {
+        uint64_t offset, len = journal_record(r, &offset);
+        int rc = deflate_replay_new(journal, offset, len, r->mem, r->pledge, sink, data, &c->replay,
+                                    e);
+        if (rc < 0)
+            return rc;
+    } else if (setup(c) < 0) {
         return error_set(e, ERR_INTERNAL, "this compression cannot be set up");
+    }
     *ret = take_ptr(c);
     return 0;
 }
@@ -228,6 +238,9 @@ static int step(struct codec *c, const void *bytes, size_t len, bool end, struct
 #endif
     case JOURNAL_ZSTD:
         return zstd_step(c, bytes, len, end, e);
+    case JOURNAL_DEFLATE:
+        return end ? deflate_replay_finish(c->replay, e)
+                   : deflate_replay_push(c->replay, bytes, len, e);
     default:
         return len > 0 ? c->sink(c->data, bytes, len, e) : 0;
     }
@@ -281,7 +294,7 @@ static bool fits(const struct journal_recipe *r, const unsigned char *raw, size_
     AUTOPTR(codec) struct codec *c = NULL;
     struct match m = {.want = raw, .len = raw_len};
 
-    if (codec_new(r, compare, &m, &c, &e) < 0 || codec_push(c, plain, plain_len, &e) < 0)
+    if (codec_new(r, -EBADF, compare, &m, &c, &e) < 0 || codec_push(c, plain, plain_len, &e) < 0)
         return false;
     if (whole)
         return codec_finish(c, &e) >= 0 && m.done == raw_len && m.total == raw_len;

@@ -29,7 +29,7 @@ int worker_compress(const struct worker_msg *start, int in, int out, struct erro
         to = OCI_ZSTD;
     if (to == OCI_PLAIN || codec_recipe(to, 0, &recipe) < 0)
         return error_set(e, ERR_INTERNAL, "the image worker got an unknown compression");
-    int r = codec_new(&recipe, write_out, &out, &c, e);
+    int r = codec_new(&recipe, -EBADF, write_out, &out, &c, e);
     for (size_t n = CHUNK_SIZE; r >= 0 && n == CHUNK_SIZE;) {
         ssize_t got = fs_read_full(in, data, CHUNK_SIZE);
         if (got < 0)

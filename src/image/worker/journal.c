@@ -13,6 +13,7 @@
 #include "base/alloc.h"
 #include "base/fs.h"
 #include "base/str.h"
+#include "image/worker/deflate.h"
 #include "image/worker/journal.h"
 
 #define MAGIC       "pouch-journal 1\n"
@@ -369,6 +370,49 @@ static int read_tar(struct writer *w)
     return r;
 }
 
+uint64_t journal_record(const struct journal_recipe *r, uint64_t *ret_offset)
+{
+    uint64_t len = 0;
+
+    if (r->codec == JOURNAL_DEFLATE)
+        memcpy(&len, r->header, sizeof(len));
+    *ret_offset = strlen(MAGIC) + sizeof(*r);
+    return len;
+}
+
+int journal_write_record(int blob, uint64_t size, int fd, struct journal_recipe *ret,
+                         struct error *e)
+{
+    struct journal_recipe r = {.codec = JOURNAL_DEFLATE, .pledge = size, .header_len = 8};
+    uint64_t offset, len = 0;
+    unsigned model = 0;
+
+    (void)journal_record(&r, &offset);
+    if (ftruncate(fd, 0) < 0 || lseek(fd, (off_t)offset, SEEK_SET) < 0)
+        return error_set_errno(e, errno, "cannot write the layer's journal");
+    int rc = deflate_record_write(blob, fd, &model, &len, e);
+    if (rc < 0)
+        return rc;
+    r.mem = (uint8_t)model;
+    memcpy(r.header, &len, sizeof(len));
+    *ret = r;
+    return 0;
+}
+
+/* What is before the records; the record of the stream is there already. */
+static int write_head(int fd, const struct journal_recipe *recipe, struct error *e)
+{
+    uint64_t offset, len = journal_record(recipe, &offset);
+    int r = lseek(fd, 0, SEEK_SET) < 0 ? -errno : fs_write_all(fd, MAGIC, strlen(MAGIC));
+
+    if (r >= 0)
+        r = fs_write_all(fd, recipe, sizeof(*recipe));
+    if (r >= 0 && (len > INT64_MAX / 2 || ftruncate(fd, (off_t)(offset + len)) < 0 ||
+                   lseek(fd, 0, SEEK_END) < 0))
+        r = len > INT64_MAX / 2 ? -EINVAL : -errno;
+    return r < 0 ? error_set_errno(e, r, "cannot write the layer's journal") : 0;
+}
+
 int journal_write(struct chunkq *tar, const struct journal_recipe *recipe, int fd, struct error *e)
 {
     struct writer w = {.in = tar,
@@ -381,9 +425,8 @@ int journal_write(struct chunkq *tar, const struct journal_recipe *recipe, int f
 
     if (r >= 0)
         (void)ZSTD_CCtx_setParameter(w.zstd, ZSTD_c_compressionLevel, ZSTD_LEVEL);
-    if (r >= 0 && ((r = fs_write_all(fd, MAGIC, strlen(MAGIC))) < 0 ||
-                   (r = fs_write_all(fd, recipe, sizeof(*recipe))) < 0))
-        r = error_set_errno(e, r, "cannot write the layer's journal");
+    if (r >= 0)
+        r = write_head(fd, recipe, e);
     if (r >= 0)
         r = read_tar(&w);
     if (r >= 0)
@@ -425,12 +468,16 @@ int journal_read_recipe(int fd, struct journal_recipe *ret, struct error *e)
 {
     char magic[sizeof(MAGIC) - 1];
     struct journal_recipe r;
+    uint64_t offset, len;
 
     if (lseek(fd, 0, SEEK_SET) < 0 ||
         fs_read_full(fd, magic, sizeof(magic)) != (ssize_t)sizeof(magic) ||
         memcmp(magic, MAGIC, sizeof(magic)) != 0 ||
         fs_read_full(fd, &r, sizeof(r)) != (ssize_t)sizeof(r) || r.codec >= JOURNAL_CODEC_MAX ||
         r.header_len > JOURNAL_HEADER_MAX)
+        return error_set(e, ERR_INTERNAL, "the layer's journal is damaged");
+    len = journal_record(&r, &offset);
+    if (len > INT64_MAX / 2 || lseek(fd, (off_t)(offset + len), SEEK_SET) < 0)
         return error_set(e, ERR_INTERNAL, "the layer's journal is damaged");
     *ret = r;
     return 0;

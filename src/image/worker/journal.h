@@ -2,9 +2,10 @@
 /*
  * Journals of layers: what is needed, beside a layer's files, to make its blob again bit by bit.
  *
- *     "pouch-journal 1\n", struct journal_recipe (how the tar became the blob), then compressed by
- *     zstd: records 'R' u32 bytes (a piece of the tar as it is), 'F' u64 size u16 length path (the
- *     content of that file of the layer), 'E' u64 size of the tar.
+ *     "pouch-journal 1\n", struct journal_recipe (how the tar became the blob), with JOURNAL_DEFLATE
+ *     the record of the gzip stream (deflate.h), then compressed by zstd: records 'R' u32 bytes (a
+ *     piece of the tar as it is), 'F' u64 size u16 length path (the content of that file of the
+ *     layer), 'E' u64 size of the tar.
  *
  * A journal is written by a worker and read by a worker: what is read is as little trusted as an
  * archive. pouchd only opens the files that are asked for, below the layer's folder.
@@ -15,16 +16,25 @@
 
 #define JOURNAL_HEADER_MAX 1024
 
-enum journal_codec { JOURNAL_TAR, JOURNAL_ZLIB, JOURNAL_ISAL, JOURNAL_ZSTD, JOURNAL_CODEC_MAX };
+enum journal_codec {
+    JOURNAL_TAR,
+    JOURNAL_ZLIB,
+    JOURNAL_ISAL,
+    JOURNAL_ZSTD,
+    JOURNAL_DEFLATE, /* a model of the compressor and a record of what it does not know */
+    JOURNAL_CODEC_MAX
+};
 
 struct journal_recipe {
     uint8_t codec; /* enum journal_codec */
     int8_t level;
-    uint8_t mem;     /* zlib: memory level; zstd: workers */
-    uint8_t sum;     /* zstd: with a checksum */
-    uint64_t pledge; /* zstd: the content size its frame says, UINT64_MAX: none */
+    uint8_t mem; /* zlib: memory level; zstd: workers; deflate: number of the model */
+    uint8_t sum; /* zstd: with a checksum */
+    uint64_t
+        pledge; /* zstd: the content size its frame says, UINT64_MAX: none; deflate: the blob's */
     uint32_t header_len;
-    unsigned char header[JOURNAL_HEADER_MAX]; /* gzip's, as it is */
+    unsigned char
+        header[JOURNAL_HEADER_MAX]; /* gzip's, as it is; deflate: u64 length of the record */
 } __attribute__((packed));
 
 /* --- codec.c: compressing, also again just as somebody did ------------------------------------------- */
@@ -35,8 +45,9 @@ struct codec;
 /* How Pouch itself compresses. level: 0 the default (gzip: ISA-L, where it is to be had), gzip 1 to 9,
  * zstd 1 to 22. No times and names are in it: the same bytes give the same result. */
 int codec_recipe(enum oci_compression to, int level, struct journal_recipe *ret) MUST_CHECK;
-int codec_new(const struct journal_recipe *r, journal_sink *sink, void *data, struct codec **ret,
-              struct error *e) MUST_CHECK;
+/* journal: what the recipe was read from (JOURNAL_DEFLATE alone looks at it; borrowed), or negative. */
+int codec_new(const struct journal_recipe *r, int journal, journal_sink *sink, void *data,
+              struct codec **ret, struct error *e) MUST_CHECK;
 int codec_push(struct codec *c, const void *bytes, size_t len, struct error *e) MUST_CHECK;
 int codec_finish(struct codec *c, struct error *e) MUST_CHECK;
 void codec_free(struct codec *c);
@@ -60,6 +71,11 @@ typedef int journal_content(void *data, const char *path, uint64_t size, journal
  * is not taken apart. */
 int journal_write(struct chunkq *tar, const struct journal_recipe *recipe, int fd,
                   struct error *e) MUST_CHECK;
+/* Empties the journal and puts the record of this gzip stream where journal_write() expects it. */
+int journal_write_record(int blob, uint64_t size, int fd, struct journal_recipe *ret,
+                         struct error *e) MUST_CHECK;
+/* Where the record is, and its length (0: the recipe has none). */
+uint64_t journal_record(const struct journal_recipe *r, uint64_t *ret_offset);
 /* Reads the head of a journal. */
 int journal_read_recipe(int fd, struct journal_recipe *ret, struct error *e) MUST_CHECK;
 int journal_change_recipe(int fd, const struct journal_recipe *r, struct error *e) MUST_CHECK;

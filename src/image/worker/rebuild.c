@@ -99,6 +99,8 @@ static int beginning(struct source *s, unsigned char *buf, size_t *ret_len, bool
     return r < 0 ? r : 0;
 }
 
+/* 1: a library makes it again as this recipe says, as far as the beginning shows; 0: no library does,
+ * but it is gzip. */
 static int guess(int fd, struct journal_recipe *ret, struct error *e)
 {
     AUTOFREE unsigned char *raw = xmalloc(GUESS_SIZE), *plain = xmalloc(GUESS_SIZE);
@@ -117,9 +119,12 @@ static int guess(int fd, struct journal_recipe *ret, struct error *e)
     if (n < 0)
         return error_set_errno(e, errno, "cannot read the layer's blob");
     r = codec_guess(raw, (size_t)n, plain, plain_len, whole, ret, e);
-    return r != 0 ? r
-                  : error_set(e, ERR_NOT_SUPPORTED,
-                              "its compression is by a program that is not known here");
+    if (r == 0)
+        return n >= 2 && raw[0] == 0x1f && raw[1] == 0x8b
+                   ? 0
+                   : error_set(e, ERR_NOT_SUPPORTED,
+                               "its compression is by a program that is not known here");
+    return r;
 }
 
 /* --- Making it again ------------------------------------------------------------------------------- */
@@ -247,7 +252,7 @@ static int rebuild_run(int journal, int layer, int out, int compare, const struc
 
     int r = journal_read_recipe(journal, &recipe, e);
     if (r >= 0)
-        r = codec_new(&recipe, blob_bytes, &b, &b.codec, e);
+        r = codec_new(&recipe, journal, blob_bytes, &b, &b.codec, e);
     AUTOPTR(codec) struct codec *codec = b.codec;
     if (r < 0)
         return r;
@@ -293,18 +298,43 @@ static int prove(const struct worker_msg *start, int blob, int layer, int journa
     return r;
 }
 
+static int write_journal(int blob, int journal, const struct journal_recipe *recipe,
+                         struct error *e)
+{
+    struct source s;
+    int r = source_start(&s, blob, e);
+
+    if (r < 0)
+        return r;
+    r = journal_write(&s.plain, recipe, journal, e);
+    source_stop(&s);
+    return r;
+}
+
+/* By a model of the program that made the blob. */
+static int record_and_prove(const struct worker_msg *start, int blob, int layer, int journal,
+                            struct error *e)
+{
+    struct journal_recipe recipe;
+    struct stat st;
+
+    if (fstat(blob, &st) < 0)
+        return error_set_errno(e, errno, "cannot read the layer's blob");
+    int r = journal_write_record(blob, (uint64_t)st.st_size, journal, &recipe, e);
+    if (r >= 0)
+        r = write_journal(blob, journal, &recipe, e);
+    return r < 0 ? r : prove(start, blob, layer, journal, e);
+}
+
 static int write_and_prove(const struct worker_msg *start, int blob, int layer, int journal,
                            struct error *e)
 {
     struct journal_recipe recipe;
-    struct source s;
     int r = guess(blob, &recipe, e);
 
-    if (r < 0 || (r = source_start(&s, blob, e)) < 0)
-        return r;
-    r = journal_write(&s.plain, &recipe, journal, e);
-    source_stop(&s);
-    if (r < 0)
+    if (r <= 0)
+        return r < 0 ? r : record_and_prove(start, blob, layer, journal, e);
+    if ((r = write_journal(blob, journal, &recipe, e)) < 0)
         return r;
     r = prove(start, blob, layer, journal, e);
     if (r < 0 && recipe.codec == JOURNAL_ZSTD && recipe.mem == 1) {
@@ -313,6 +343,10 @@ static int write_and_prove(const struct worker_msg *start, int blob, int layer, 
         r = journal_change_recipe(journal, &recipe, e);
         if (r >= 0)
             r = prove(start, blob, layer, journal, e);
+    }
+    if (r < 0 && (recipe.codec == JOURNAL_ZLIB || recipe.codec == JOURNAL_ISAL)) {
+        error_done(e); /* it began as the library does it, and went on otherwise */
+        r = record_and_prove(start, blob, layer, journal, e);
     }
     return r;
 }

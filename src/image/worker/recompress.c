@@ -150,7 +150,7 @@ int compress_layer(int in_fd, int out_fd, const char *diff_id, enum oci_compress
     struct journal_recipe recipe;
     int rc = codec_recipe(to, level, &recipe) < 0 || digest_state_init(&w.hash, DIGEST_SHA256) < 0
                  ? error_set(e, ERR_INTERNAL, "cannot set up the compression of layers")
-                 : codec_new(&recipe, put, &w, &codec, e);
+                 : codec_new(&recipe, -EBADF, put, &w, &codec, e);
 
     if (rc >= 0)
         rc = reader_start(&r, e);

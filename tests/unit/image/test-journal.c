@@ -298,7 +298,7 @@ static void check_guess(const struct bytes *plain, const struct bytes *raw, int 
         assert_int_equal(r.codec, codec);
         if (level > 0)
             assert_int_equal(r.level, level);
-        assert_int_equal(codec_new(&r, sink, &again, &c, &e), 0);
+        assert_int_equal(codec_new(&r, -1, sink, &again, &c, &e), 0);
         assert_int_equal(codec_push(c, plain->data, plain->len / 3, &e), 0);
         assert_int_equal(codec_push(c, plain->data + plain->len / 3, plain->len - plain->len / 3,
                                     &e),
@@ -374,16 +374,16 @@ static void test_hostile_recipe(void **state)
     struct journal_recipe r = {.codec = JOURNAL_ZLIB, .level = 100, .mem = 8};
     struct codec *c = NULL;
 
-    assert_true(codec_new(&r, sink, NULL, &c, &e) < 0);
+    assert_true(codec_new(&r, -1, sink, NULL, &c, &e) < 0);
     error_done(&e);
     r = (struct journal_recipe){.codec = JOURNAL_ZLIB, .level = 6, .mem = 8, .header_len = 99999};
-    assert_true(codec_new(&r, sink, NULL, &c, &e) < 0);
+    assert_true(codec_new(&r, -1, sink, NULL, &c, &e) < 0);
     error_done(&e);
     r = (struct journal_recipe){.codec = JOURNAL_ZSTD, .level = 3, .mem = 200};
-    assert_true(codec_new(&r, sink, NULL, &c, &e) < 0);
+    assert_true(codec_new(&r, -1, sink, NULL, &c, &e) < 0);
     error_done(&e);
     r = (struct journal_recipe){.codec = 200};
-    assert_true(codec_new(&r, sink, NULL, &c, &e) < 0);
+    assert_true(codec_new(&r, -1, sink, NULL, &c, &e) < 0);
     assert_null(c);
 }
 
