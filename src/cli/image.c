@@ -297,7 +297,8 @@ static int images_rows(struct formatter *f, const struct json_value *image,
         if (!name || STREQ(name, "<none>:<none>"))
             continue;
         image_split(name, &repository, &tag);
-        r = tag_rows(f, &t, image, repository, tag ? tag : "<none>", o->digests, e);
+        r = tag_rows(f, &t, image, repository, tag ? tag : "<none>",
+                     o->digests || (o->format && strstr(o->format, "{{.Digest}}")), e);
         rows++;
     }
     if (r == 0 && !rows) {
@@ -375,9 +376,15 @@ static const struct option_def rmi_option_table[] = {
     OPT_END,
 };
 
+struct rmi {
+    const struct rmi_options *options;
+    bool failed; /* otherwise than that there is no such image */
+};
+
 static int rmi_one(struct cli *cli, const char *name, void *data, struct error *e)
 {
-    const struct rmi_options *o = data;
+    struct rmi *rmi = data;
+    const struct rmi_options *o = rmi->options;
     struct url u CLEANUP(url_done) = URL_INIT;
     AUTO(buf) struct buf out = BUF_INIT(CLI_ANSWER_MAX);
     AUTOPTR(json_value) struct json_value *list = NULL;
@@ -387,8 +394,10 @@ static int rmi_one(struct cli *cli, const char *name, void *data, struct error *
     url_add_bool(&u, "force", o->force);
     url_add_bool(&u, "noprune", o->no_prune);
     r = api_call(cli, "DELETE", &u, NULL, &out, e);
-    if (r < 0)
+    if (r < 0) {
+        rmi->failed |= e->code != ERR_NOT_FOUND;
         return r;
+    }
     r = json_value_parse(buf_str(&out), out.len, &list, e);
     for (size_t i = 0; i < json_value_len(list); i++) {
         const struct json_value *item = json_value_at(list, i);
@@ -402,10 +411,11 @@ static int rmi_one(struct cli *cli, const char *name, void *data, struct error *
 
 static int run_rmi(struct cli *cli, void *options, char **args, size_t n)
 {
-    const struct rmi_options *o = options;
-    int status = cli_for_each(cli, args, rmi_one, options);
+    struct rmi r = {.options = options};
+    int status = cli_for_each(cli, args, rmi_one, &r);
 
-    return o->force ? 0 : status;
+    /* By force: what is not there is as good as removed. */
+    return r.options->force && !r.failed ? 0 : status;
 }
 
 /* --- load, import ------------------------------------------------------------------------ */

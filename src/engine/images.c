@@ -200,8 +200,9 @@ int engine_image_remove(struct engine *en, const char *ref, bool force, bool pru
         r = image_remove(en->images, ref, force, prune, ret, e);
     items = ret->items.items;
     for (size_t i = 0; r == 0 && i < ret->items.len; i++)
-        image_event(en, items[i].untagged ? "untag" : "delete",
-                    items[i].untagged ? items[i].untagged : items[i].deleted,
-                    items[i].untagged ? items[i].untagged : items[i].deleted);
+        if (!items[i].layer)
+            image_event(en, items[i].untagged ? "untag" : "delete",
+                        items[i].untagged ? items[i].untagged : items[i].deleted,
+                        items[i].untagged ? items[i].untagged : items[i].deleted);
     return r;
 }

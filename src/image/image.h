@@ -180,6 +180,7 @@ struct image_removed {
 struct image_removed_item {
     char *untagged; /* "busybox:latest", else NULL */
     char *deleted;  /* "sha256:…", else NULL */
+    bool layer;     /* deleted is the chain id of a layer that went with its image */
 };
 extern const struct json_desc image_removed_item_json; /* {"Untagged":…} or {"Deleted":…} */
 void image_removed_done(struct image_removed *r);

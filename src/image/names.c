@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/sha256.h"
 #include "base/str.h"
 #include "base/strv.h"
 #include "base/time.h"
@@ -160,11 +161,55 @@ static int conflict(const char *id, bool hard, const char *why, const char *cont
                      *container ? " " : "", container);
 }
 
+/* The image's layers by Docker's chain ids (each layer's digest with all that lie below it), bottom
+ * first, and by diff ids. */
+static int load_chain(struct image_store *s, const char *id, char ***ret_diff_ids,
+                      char ***ret_chain, struct error *e)
+{
+    CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
+    AUTOFREE char *below = NULL;
+    int r = store_query(s->db, &rows, e,
+                        "SELECT diff_id FROM image_layers WHERE image_id = ? ORDER BY position",
+                        "s", id);
+
+    while (r >= 0 && (r = store_rows_next(&rows, e)) > 0) {
+        const char *diff_id = store_col_str(&rows, 0);
+        AUTOFREE char *both = below ? xasprintf("%s %s", below, diff_id) : NULL;
+        char hex[65];
+
+        if (both)
+            sha256_hex(both, strlen(both), hex);
+        free(below);
+        below = both ? xasprintf("sha256:%s", hex) : xstrdup(diff_id);
+        strv_push(ret_diff_ids, diff_id);
+        strv_push(ret_chain, below);
+    }
+    return r;
+}
+
+/* As Docker tells it: the image, and each layer that went with it, the topmost first. */
+static void tell_deleted(struct image_store *s, const char *id, char *const *diff_ids,
+                         char *const *chain, struct image_removed *ret)
+{
+    struct image_removed_item *item = json_list_add(&ret->items, sizeof(*item));
+
+    item->deleted = xstrdup(id);
+    for (size_t i = strv_len(chain); i-- > 0;) {
+        if (image_store_has_layer(s, diff_ids[i]))
+            continue; /* another image has it */
+        item = json_list_add(&ret->items, sizeof(*item));
+        item->deleted = xstrdup(chain[i]);
+        item->layer = true;
+    }
+}
+
 /* Takes the image away: for good, or out of sight while a container or a caller still uses it. */
 static int remove_image(struct image_store *s, const char *id, bool force, bool untagged,
                         struct image_removed *ret, struct error *e)
 {
     CLEANUP(names_done) struct names names = {0};
+    AUTOPTR(strv) char **diff_ids = NULL;
+    AUTOPTR(strv) char **chain = NULL;
     char container[65] = "";
     enum image_use use = s->in_use ? s->in_use(s->in_use_data, id, container) : IMAGE_UNUSED;
     int r;
@@ -184,6 +229,8 @@ static int remove_image(struct image_store *s, const char *id, bool force, bool 
         r = drop_name(s, id, &names.items[i], ret, e);
     if (r < 0)
         return r;
+    if ((r = load_chain(s, id, &diff_ids, &chain, e)) < 0)
+        return r;
     r = store_exec(s->db, e,
                    "UPDATE images SET removed = 1 WHERE id = ? AND NOT EXISTS "
                    "(SELECT 1 FROM image_names WHERE image_id = images.id)",
@@ -194,8 +241,7 @@ static int remove_image(struct image_store *s, const char *id, bool force, bool 
     if (use == IMAGE_UNUSED && !image_store_is_held(s, id, true) &&
         (r = image_store_delete_removed(s, id, e)) <= 0)
         return r; /* 0: a pull has just brought it back */
-    struct image_removed_item *item = json_list_add(&ret->items, sizeof(*item));
-    item->deleted = xstrdup(id);
+    tell_deleted(s, id, diff_ids, chain, ret);
     return 0;
 }
 

@@ -307,9 +307,13 @@ static void test_remove_rules(void **state)
     /* The last name: the image goes, shared layers stay. */
     assert_int_equal(image_remove(f->s, "p/second:v1", false, true, &removed, &e), 0);
     it = removed.items.items;
-    assert_int_equal(removed.items.len, 2);
+    assert_int_equal(removed.items.len, 3);
     assert_string_equal(it[0].untagged, "p/second:v1");
     assert_string_equal(it[1].deleted, id);
+    assert_false(it[1].layer);
+    AUTOFREE char *a = letter_digest('a'); /* the bottom: its chain id is its diff id */
+    assert_string_equal(it[2].deleted, a);
+    assert_true(it[2].layer);
     image_removed_done(&removed);
     assert_false(layer_exists(f, 'a'));
     assert_true(layer_exists(f, 'b'));
