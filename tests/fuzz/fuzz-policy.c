@@ -35,6 +35,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         for (size_t i = 0; i < p.items.len; i++)
             (void)policy_identity_matches(&q[i].identity, "host.example:5000/a/b:1", text);
     }
+    for (int a = 0; a < POLICY_ARCHIVE_MAX; a++) {
+        CLEANUP(policy_done) struct policy of = {0};
+        if (policy_choose_archive(text, len, (enum policy_archive)a, &of, NULL) >= 0 &&
+            of.items.len == 0)
+            abort();
+    }
     if (policy_payload_parse(text, len, &payload, NULL) >= 0 &&
         (!payload.type || !payload.digest || !payload.reference))
         abort();
