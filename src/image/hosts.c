@@ -55,8 +55,8 @@ static const struct json_field raw_file_fields[] = {
 static const struct json_desc raw_file_json = {"hosts.toml", sizeof(struct raw_file),
                                                raw_file_fields};
 
-static int check_keys(const struct json_value *v, const struct json_field *fields,
-                      const char *where, struct error *e)
+int registries_check_keys(const struct json_value *v, const struct json_field *fields,
+                          const char *of, const char **ret_key, struct error *e)
 {
     for (size_t i = 0; i < json_value_len(v); i++) {
         const char *key = NULL;
@@ -64,11 +64,20 @@ static int check_keys(const struct json_value *v, const struct json_field *field
         (void)json_value_member(v, i, &key);
         for (const struct json_field *f = fields; f->name && !known; f++)
             known = STREQ(f->name, key);
-        if (!known)
-            return error_set(e, ERR_INVALID, "unknown field \"%.60s\"%s%.100s", key,
-                             *where ? " of host " : "", where);
+        if (known)
+            continue;
+        if (ret_key)
+            *ret_key = key;
+        return error_set(e, ERR_INVALID, "unknown field \"%.60s\"%.120s", key, of);
     }
     return 0;
+}
+
+static int check_host(const struct json_value *h, const char *url, struct error *e)
+{
+    AUTOFREE char *of = xasprintf(" of host %.100s", url);
+
+    return registries_check_keys(h, raw_host_fields, of, NULL, e);
 }
 
 static int check_all_keys(const char *json, size_t len, struct error *e)
@@ -77,14 +86,14 @@ static int check_all_keys(const char *json, size_t len, struct error *e)
     int r = json_value_parse(json, len, &v, e);
 
     if (r >= 0)
-        r = check_keys(v, raw_file_fields, "", e);
+        r = registries_check_keys(v, raw_file_fields, "", NULL, e);
     const struct json_value *hosts = r >= 0 ? json_value_get(v, "host") : NULL;
     bool table = json_value_kind(hosts) == JV_OBJ; /* else json_parse() says it better */
     for (size_t i = 0; r >= 0 && table && i < json_value_len(hosts); i++) {
         const char *url = NULL;
         const struct json_value *h = json_value_member(hosts, i, &url);
         r = json_value_kind(h) == JV_OBJ
-                ? check_keys(h, raw_host_fields, url, e)
+                ? check_host(h, url, e)
                 : error_set(e, ERR_INVALID, "host \"%.100s\" is no table", url);
     }
     return r;

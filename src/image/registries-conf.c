@@ -54,24 +54,18 @@ static const struct json_field conf_fields[] = {
 };
 static const struct json_desc conf_json = {"registries.conf", sizeof(struct raw_conf), conf_fields};
 
-static int check_keys(const struct json_value *v, const struct json_field *fields,
-                      const char *where, struct error *e)
+static int check_keys(const struct json_value *v, const struct json_field *fields, const char *of,
+                      struct error *e)
 {
-    for (size_t i = 0; i < json_value_len(v); i++) {
-        const char *key = NULL;
-        bool known = false;
-        (void)json_value_member(v, i, &key);
-        for (const struct json_field *f = fields; f->name && !known; f++)
-            known = STREQ(f->name, key);
-        if (known)
-            continue;
-        if (STREQ(key, "registries"))
-            return error_set(e, ERR_INVALID,
-                             "[registries…] is version 1 of the format, which is not supported: "
-                             "use [[registry]] and unqualified-search-registries");
-        return error_set(e, ERR_INVALID, "unknown field \"%.60s\"%s", key, where);
-    }
-    return 0;
+    const char *unknown = NULL;
+    int r = registries_check_keys(v, fields, of, &unknown, e);
+
+    if (r >= 0 || !STREQ(unknown, "registries"))
+        return r;
+    error_done(e);
+    return error_set(e, ERR_INVALID,
+                     "[registries…] is version 1 of the format, which is not supported: "
+                     "use [[registry]] and unqualified-search-registries");
 }
 
 static int check_all_keys(const char *json, size_t len, struct error *e)

@@ -47,6 +47,11 @@ int hosts_load_certs(const char *folder, struct registry_endpoint *ep, struct er
 int hosts_load_files(const char *folder, const struct hosts_host *h, struct registry_endpoint *ep,
                      struct error *e) MUST_CHECK;
 
+/* Refuses keys of the object that no field of the table has: nothing is ignored. of: " of host x" behind the
+ * name, or "". *ret_key (may be NULL): the unknown key, borrowed from v. */
+int registries_check_keys(const struct json_value *v, const struct json_field *fields,
+                          const char *of, const char **ret_key, struct error *e) MUST_CHECK;
+
 /* --- registries-conf.c: Podman's registries.conf -------------------------------------------------- */
 
 struct conf_mirror {
