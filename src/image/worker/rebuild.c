@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -358,6 +359,8 @@ int worker_journal(const struct worker_msg *start, int blob, int layer, struct e
     AUTOFD int fd = -EBADF;
     int r = check_start(start, e);
 
+    /* Nobody waits for this: after everything else. The threads inherit it. */
+    (void)setpriority(PRIO_PROCESS, 0, 19);
     if (r >= 0)
         r = conn_open_file(&m.file, &fd, e);
     if (r < 0)

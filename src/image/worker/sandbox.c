@@ -28,6 +28,7 @@ static const int ALLOWED[] = {
     SCMP_SYS(pwrite64),
     SCMP_SYS(lseek),
     SCMP_SYS(ftruncate),
+    SCMP_SYS(setpriority),
     SCMP_SYS(close),
     SCMP_SYS(fstat),
     SCMP_SYS(fcntl),
