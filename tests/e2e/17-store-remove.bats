@@ -58,7 +58,7 @@ layer_mounts() { grep -c " $T/run/layers/" /proc/self/mountinfo || true; }
 }
 
 @test "many images removed at once: descriptors in bounds, all of it goes" {
-    local i most=0 now done= pids=
+    local i most=0 now done='' pids=''
     for i in $(seq 60); do filler "many$i" 1; done
     pouch image prune -a -f >"$T/pruned" &
     local pid=$!
