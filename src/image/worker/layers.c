@@ -62,8 +62,8 @@ static int keep_bytes(void *data, const void *bytes, size_t len)
     if (l->blob_fd >= 0 && len > there)
         r = fs_write_all(l->blob_fd, (const char *)bytes + there, len - there);
     l->kept += len;
-    if (r < 0 && !l->feed_error->message)
-        (void)!error_set_errno(l->feed_error, r, "cannot write it");
+    if (r < 0 && !l->feed_error.message)
+        (void)!error_set_errno(&l->feed_error, r, "cannot write it");
     return r;
 }
 
@@ -81,7 +81,7 @@ static int drain(struct layer *l)
         return -EPIPE;
     end_pipeline(l, 0);
     l->draining = true;
-    if (l->feed_error->message) /* what was left of it could not be kept */
+    if (l->feed_error.message) /* what was left of it could not be kept */
         return l->stage_status;
     return is_local(&l->stage_error) ? -EPIPE : 0;
 }
@@ -214,7 +214,6 @@ static int bring(struct layer *l, struct error *e)
 /* The layer is ours to bring: the fds are open. */
 static int run_pipeline(struct layer *l, struct layer_sink *sink, struct error *e)
 {
-    AUTO(error) struct error feed_error = ERROR_INIT;
     int r, status;
 
     r = digest_state_init(&l->hash, *l->digest ? digest_algorithm(l->digest) : DIGEST_SHA256);
@@ -228,23 +227,23 @@ static int run_pipeline(struct layer *l, struct layer_sink *sink, struct error *
     }
     l->pipeline.tap = keep_bytes;
     l->pipeline.tap_data = l;
-    l->feed_error = &feed_error;
     l->done = l->kept = 0;
     l->wrong = l->draining = false;
     l->stage_status = 0;
     memset(&l->result, 0, sizeof(l->result));
-    status = bring(l, &feed_error);
+    status = bring(l, &l->feed_error);
     /* Without a message of its own the source was stopped by the pipeline, which knows why. */
-    end_pipeline(l, feed_error.message ? status : 0);
-    if (feed_error.message) {
+    end_pipeline(l, l->feed_error.message ? status : 0);
+    if (l->feed_error.message) {
         r = status < 0 ? status : l->stage_status; /* what was fed last could not be kept */
-        error_move(e, &feed_error);
+        error_move(e, &l->feed_error);
     } else if (status < 0) {
         error_move(e, &l->stage_error);
         r = l->stage_status < 0 ? l->stage_status : status;
     } else {
         r = verify(l, e);
     }
+    error_done(&l->feed_error);
     error_done(&l->stage_error);
     digest_state_done(&l->hash);
     if (r < 0)

@@ -185,7 +185,7 @@ struct layer {
     bool erofs;
     uint64_t have; /* bytes of the blob that are in blob_fd already */
     uint64_t kept; /* bytes that are in blob_fd, or were */
-    struct error *feed_error;
+    struct error feed_error;
     bool no_source; /* nobody could give all of them */
     bool wrong;     /* the bytes are not the layer's: another registry may have the right ones */
     bool draining;  /* the pipeline failed and has ended; the rest only shows whose fault it is */
