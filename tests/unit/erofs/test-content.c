@@ -416,7 +416,7 @@ static void test_many(void **state)
         put_file(w, path, 0, 0, 0);
     }
     used = resident() - before;
-    print_message("80000 names: %zu KiB\n", used >> 10);
+    print_message("# 80000 names: %zu KiB\n", used >> 10);
 #if !defined(__SANITIZE_ADDRESS__)
     assert_true(used < 8 * MIB);
 #endif

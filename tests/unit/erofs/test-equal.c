@@ -569,7 +569,7 @@ static void test_random(void **state)
                 free((char *)table[k].link);
         }
     }
-    print_message("%u archives with %u entries compared\n", taken, names);
+    print_message("# %u archives with %u entries compared\n", taken, names);
     assert_true(taken > count / 4);
 }
 

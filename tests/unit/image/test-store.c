@@ -668,6 +668,7 @@ static void test_lost_documents(void **state)
     assert_int_equal(image_resolve(f->s, "x", &img, NULL), 0);
     assert_string_equal(img->id, id);
     image_unref(img);
+    free(left);
     left = ask(f,
                "SELECT (SELECT count(*) FROM image_digests) + (SELECT count(*) FROM layer_blobs) "
                "+ (SELECT count(*) FROM image_blobs WHERE role = 'manifest')");
