@@ -1,11 +1,12 @@
 #!/usr/bin/python3
-"""Measure this build beside Docker, runc and crun; print one table of ratios.
+"""Measure this build beside Docker, containerd, Podman, runc and crun; print one table of ratios.
 
 usage: ./dev bench [--install] [--rounds N] [--list] [ROW...]
 
 Every engine has its own root and its own daemon, ended by its pid; all of it runs in private
 network and mount namespaces, so that bridges and rules stay away from the machine. The contenders
-of a row take turns (A B C, A B C …), so that what else the machine does hits all alike; the table shows the median and the minimum of each and the ratio of the medians. A contender that is
+of a row take turns (A B C, A B C …), so that what else the machine does hits all alike; the table
+shows the median and the minimum of each and the ratio of the medians. A contender that is
 not installed is left out (./dev bench --install gets all from Debian).
 """
 import argparse
