@@ -55,6 +55,12 @@ static void quote_ascii(struct buf *out, unsigned char c)
         (void)buf_printf(out, "\\u%04x", c);
 }
 
+/* The control characters after DEL: terminals obey them. */
+static bool is_c1(const unsigned char *p, const unsigned char *end)
+{
+    return end - p >= 2 && p[0] == 0xc2 && p[1] >= 0x80 && p[1] <= 0x9f;
+}
+
 void json_quote(struct buf *out, const char *s, size_t len)
 {
     const unsigned char *p = (const unsigned char *)s;
@@ -66,12 +72,14 @@ void json_quote(struct buf *out, const char *s, size_t len)
         size_t n = 1;
 
         while (p < end && *p >= 0x20 && *p != '"' && *p != '\\' && *p != 0x7f &&
-               (n = utf8_len(p, (size_t)(end - p))) > 0)
+               !is_c1(p, end) && (n = utf8_len(p, (size_t)(end - p))) > 0)
             p += n;
         (void)buf_append(out, run, (size_t)(p - run));
         if (p == end)
             break;
-        if (*p < 0x80)
+        if (is_c1(p, end))
+            quote_ascii(out, *++p);
+        else if (*p < 0x80)
             quote_ascii(out, *p);
         else
             (void)buf_puts(out, "\xef\xbf\xbd");

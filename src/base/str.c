@@ -26,6 +26,18 @@ bool str_is_empty(const char *s)
     return !s || !*s;
 }
 
+void str_tame(char *s, const char *keep)
+{
+    for (unsigned char *p = (unsigned char *)s; p && *p; p++) {
+        bool c0 = *p < ' ' || *p == 0x7f;
+
+        if (c0 && !(keep && strchr(keep, *p)))
+            *p = ' ';
+        else if (p[0] == 0xc2 && p[1] >= 0x80 && p[1] <= 0x9f)
+            p[0] = p[1] = ' ';
+    }
+}
+
 int parse_i64(const char *s, int64_t *ret)
 {
     char *end;

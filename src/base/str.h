@@ -13,6 +13,10 @@ bool str_has_suffix(const char *s, const char *suffix);
 /* NULL-safe: NULL and "" are both empty. */
 bool str_is_empty(const char *s);
 
+/* What a terminal obeys (C0, DEL, and C1 in UTF-8) becomes blanks, but for the characters in keep
+ * (NULL: none). For text that others wrote. NULL-safe. */
+void str_tame(char *s, const char *keep);
+
 /* Whole text as a decimal number; -EINVAL, -ERANGE. */
 int parse_i64(const char *s, int64_t *ret) MUST_CHECK;
 int parse_u64(const char *s, uint64_t *ret) MUST_CHECK;

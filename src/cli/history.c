@@ -48,6 +48,7 @@ static char *shorten(const char *text, size_t max, bool cut)
     char *out = xstrdup(text);
     size_t chars = 0;
 
+    str_tame(out, "\n");
     for (char *p = out; *p; p++) {
         bool begins = ((unsigned char)*p & 0xc0) != 0x80;
 
@@ -56,8 +57,6 @@ static char *shorten(const char *text, size_t max, bool cut)
             return xasprintf("%.*s…", (int)(p - whole), whole);
         }
         chars += begins;
-        if (iscntrl((unsigned char)*p) && *p != '\n')
-            *p = ' ';
     }
     return out;
 }

@@ -11,6 +11,7 @@
 
 #include "base/alloc.h"
 #include "base/fs.h"
+#include "base/str.h"
 #include "base/strv.h"
 #include "cli/cli.h"
 
@@ -57,15 +58,19 @@ void err_printf(const char *fmt, ...)
 
 int cli_fail(const struct error *e)
 {
-    err_printf("%s\n", error_message(e));
+    AUTOFREE char *m = xstrdup(error_message(e));
+
+    str_tame(m, "\n\t");
+    err_printf("%s\n", m);
     return 1;
 }
 
 int cli_fail_run(const struct cli *cli, const struct error *e)
 {
-    const char *m = error_message(e);
+    AUTOFREE char *m = xstrdup(error_message(e));
     size_t len = strlen(m);
 
+    str_tame(m, "\n\t");
     err_printf("pouch: %s%s\nSee '%s --help'.\n", m, len && strchr(".?!", m[len - 1]) ? "" : ".",
                cli->path);
     return 125;

@@ -45,9 +45,7 @@ static char *tame(const char *text)
 {
     char *s = xstrdup(text);
 
-    for (char *p = s; *p; p++)
-        if ((unsigned char)*p < ' ' || *p == 0x7f)
-            *p = ' ';
+    str_tame(s, NULL);
     return s;
 }
 

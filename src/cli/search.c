@@ -52,9 +52,7 @@ static char *describe(const char *text, bool whole)
 {
     char *s = xstrdup(text);
 
-    for (char *p = s; *p; p++)
-        if (iscntrl((unsigned char)*p)) /* others wrote it: nothing that a terminal obeys */
-            *p = ' ';
+    str_tame(s, NULL);
     if (!whole && strlen(s) > DESCRIPTION_WIDTH) {
         size_t n = DESCRIPTION_WIDTH - 1;
         while (n > 0 && ((unsigned char)s[n] & 0xc0) == 0x80) /* not within a letter */

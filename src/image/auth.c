@@ -23,7 +23,10 @@ const struct json_desc image_auth_json = {"credentials", sizeof(struct image_aut
 static bool is_host(const char *key, const char *host)
 {
     AUTOFREE char *domain = NULL;
+    const char *rest = strstr(key, "://");
 
+    if (str_is_empty(rest ? rest + 3 : key))
+        return false; /* no name, though where names are read it would be Docker Hub's */
     return STREQ(key, host) || (image_registry_of(key, &domain, NULL) >= 0 && STREQ(domain, host));
 }
 

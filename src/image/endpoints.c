@@ -239,10 +239,10 @@ static void give_own_login(const struct making *m, struct registry_endpoint *ep)
 
     if (!STREQ(ep->host, s->host))
         return;
-    ep->username = xstrdup_or_null(s->username);
-    ep->password = xstrdup_or_null(s->password);
-    ep->identity_token = xstrdup_or_null(s->identity_token);
-    ep->registry_token = xstrdup_or_null(s->registry_token);
+    str_replace(&ep->username, s->username);
+    str_replace(&ep->password, s->password);
+    str_replace(&ep->identity_token, s->identity_token);
+    str_replace(&ep->registry_token, s->registry_token);
 }
 
 static bool has_login(const struct registry_endpoint *ep)
@@ -263,6 +263,9 @@ static int give_login(struct making *m, struct registry_endpoint *ep)
                                           ep->repository ? ep->repository : "");
 
     if (!m->logins || has_login(ep))
+        return 0;
+    give_own_login(m, ep); /* a mirror at the very host that was named */
+    if (has_login(ep))
         return 0;
     if (!image_login_find(m->logins->given, host, &a) && m->logins->auth_file) {
         int r = image_auth_from_file(m->logins->auth_file, repository, &a, m->e);

@@ -362,9 +362,7 @@ static int on_failed(struct image_op *op, const struct worker_msg *m)
                                                                    : ERR_INTERNAL;
     AUTOFREE char *text = xstrdup(m->message ? m->message : "the image worker failed");
 
-    for (char *p = text; *p; p++)
-        if (iscntrl((unsigned char)*p)) /* names of an archive, a registry's words: one line */
-            *p = '?';
+    str_tame(text, NULL); /* names of an archive, a registry's words: one line */
     if (m->errnum != EPIPE)
         return error_set(op->e, code, "%.1000s", text);
     if (op->unpack_error.message)

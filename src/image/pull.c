@@ -301,15 +301,28 @@ int image_registry_hosts(struct image_store *s, const char *reference, bool push
     for (size_t i = 0; r >= 0 && names && names[i]; i++) {
         CLEANUP(oci_reference_done) struct oci_reference ref = {0};
         CLEANUP(registry_plan_done) struct registry_plan plan = {0};
+        AUTO(error) struct error own = ERROR_INIT;
         struct worker_msg start = {0};
-        if ((r = oci_reference_parse(names[i], &ref, e)) < 0)
+        if ((r = oci_reference_parse(names[i], &ref, &own)) < 0 && reference)
+            error_move(e, &own);
+        if (r < 0 && reference)
             break;
+        if (r < 0) {
+            r = 0;
+            continue;
+        }
         oci_reference_default_tag(&ref);
         start.tag = ref.digest ? NULL : ref.tag;
         start.digest = ref.digest;
         image_op_start_registry(s, &ref, &none, &start);
-        if ((r = registries_plan(s->registries, &start, NULL, &plan, e)) < 0)
+        if ((r = registries_plan(s->registries, &start, NULL, &plan, &own)) < 0 && reference)
+            error_move(e, &own);
+        if (r < 0 && reference)
             break;
+        if (r < 0) {
+            r = 0;
+            continue;
+        }
         const struct registry_endpoint *ep = plan.endpoints.items;
         for (size_t k = 0; k < plan.endpoints.len; k++)
             if (!push || (ep[k].needs & REGISTRY_PUSH))

@@ -353,9 +353,11 @@ void api_image_load(struct http_request *req, void *ctx)
     };
     int r = api_one_platform(req, &e);
 
-    if (r >= 0)
-        r = engine_image_load(api_engine(ctx), &p, &e);
-
+    if (r < 0) {
+        http_reply_error(req, &e);
+        return;
+    }
+    r = engine_image_load(api_engine(ctx), &p, &e);
     /* As in Docker: its clients look for errors in the stream. */
     if (r < 0 && !http_replied(req) && e.code != ERR_FORBIDDEN)
         (void)!http_stream_begin(req, 200, "application/json");

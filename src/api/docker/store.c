@@ -72,7 +72,8 @@ void api_store_fsck(struct http_request *req, void *ctx)
                                         .progress_data = req,
                                         .cancel_fd = http_client_fd(req)};
     struct image_fsck_result result = {0};
-    int r = api_registry_auth(req, &auth, &e);
+    /* By host alone: X-Registry-Auth would be shown to every registry that is asked. */
+    int r = image_auth_parse(NULL, http_header(req, "X-Registry-Config"), &auth, &e);
 
     if (r >= 0)
         r = image_fsck(engine_images(api_engine(ctx)), &p, &result, &e);

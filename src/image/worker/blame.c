@@ -107,6 +107,8 @@ bool blame_wrong(struct blame *b, const char *how)
     bool sole = a->gave != 0 && (a->gave & (a->gave - 1)) == 0;
 
     b->wrong = true;
+    if (a->gave == 0 && !a->earlier && !b->alone) /* nobody gave anything: it ends all the same */
+        b->gone |= b->all & ~blame_avoid(b);
     if (b->alone || (sole && !a->earlier && !a->stitched)) {
         for (size_t i = 0; i < b->registry->n; i++)
             if (a->gave & bit(i))

@@ -344,6 +344,9 @@ static int read_block(struct deflate_replay *r)
     r->type = type & 3;
     put_bits(r, r->final, 1);
     put_bits(r, r->type, 2);
+    rc = out_room(r); /* empty blocks may follow one another without end */
+    if (rc < 0)
+        return rc;
     if (r->type == 2)
         return read_tables(r);
     deflate_tables_fixed(&fixed);
@@ -389,7 +392,8 @@ static int end_block(struct deflate_replay *r)
     if (!r->in_block || r->type == 0)
         return damaged(r);
     r->in_block = false;
-    return put_symbol(r, &r->lit[256]);
+    int rc = put_symbol(r, &r->lit[256]);
+    return rc < 0 ? rc : out_room(r);
 }
 
 static int read_tokens(struct deflate_replay *r, char kind)

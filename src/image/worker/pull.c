@@ -146,7 +146,11 @@ static int source_registry(struct layer *l, struct error *e)
                                      .giver = blob_giver,
                                      .sink_data = &sink};
 
-    int r = registry_read(&p->registry, l->client, &get, NULL, &read_error);
+    CLEANUP(registry_got_done) struct registry_got got = {0};
+    int r = registry_read(&p->registry, l->client, &get, &got, &read_error);
+    /* An answer without a byte is somebody's, too: it must not be asked for again and again. */
+    if (r >= 0 && got.from)
+        blame_giver(l->blame, (size_t)(got.from - p->registry.endpoints), false, l->done, &l->hash);
     l->no_source = r < 0 && read_error.message;
     if (e->message) /* what came could not be kept */
         return r;

@@ -204,9 +204,7 @@ static char *one_line(const char *s)
 {
     char *line = xstrndup(s, 300);
 
-    for (char *p = line; *p; p++)
-        if ((unsigned char)*p < ' ' || *p == 0x7f)
-            *p = ' ';
+    str_tame(line, NULL);
     return line;
 }
 
@@ -553,7 +551,11 @@ static int read_from(struct reading *g, struct endpoint *ep, bool impatient,
 static struct endpoint *next_endpoint(struct registry *r, const struct registry_get *get,
                                       uint64_t *tried)
 {
-    bool by_tag = get->kind && !STREQ(get->kind, "blobs") && !digest_is_valid(get->what);
+    /* Nothing proves a list of referrers, on whatever page: not for who may give by digest only. */
+    bool referrers = get->kind && STREQ(get->kind, "referrers");
+    bool by_tag = referrers || (get->kind && !STREQ(get->kind, "blobs") &&
+                                !digest_is_valid(get->what));
+    const char *what = referrers ? "referrers" : get->kind ? get->what : NULL;
     unsigned need = by_tag ? REGISTRY_RESOLVE : REGISTRY_PULL;
     struct endpoint *found = NULL;
 
@@ -561,7 +563,7 @@ static struct endpoint *next_endpoint(struct registry *r, const struct registry_
     for (int failed = 0; failed < 2 && !found; failed++)
         for (size_t i = 0; i < r->n && !found; i++)
             if (!(*tried & (uint64_t)1 << i) && r->endpoints[i].failed == (failed == 1) &&
-                endpoint_fits(&r->endpoints[i], need, get->kind ? get->what : NULL) &&
+                endpoint_fits(&r->endpoints[i], need, what) &&
                 (get->kind || !r->endpoints[i].conf->mirror))
                 found = &r->endpoints[i];
     pthread_mutex_unlock(&r->lock);

@@ -129,12 +129,15 @@ static int send_once(struct exchange *x, struct http_response *resp, const char 
     AUTOFREE char *url = endpoint_url(x, scheme);
     x->req->url = url;
     x->req->headers = ours ? x->ep->conf->headers : NULL;
-    x->req->setup = &x->ep->setup;
+    struct http_setup foreign = x->ep->setup;
+    foreign.cert = foreign.key = NULL;
+    x->req->setup = ours ? &x->ep->setup : &foreign;
     if (ours)
         auth_apply(x->ep->auth, scope, x->req, used);
     if (x->restart)
         x->restart(x->restart_data);
     int rc = http_perform(x->client, x->req, resp, e);
+    x->req->setup = &x->ep->setup;
     x->req->url = x->req->bearer = x->req->username = x->req->password = NULL;
     return rc;
 }

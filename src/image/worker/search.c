@@ -59,18 +59,10 @@ static const struct json_field hits_fields[] = {
 };
 static const struct json_desc hits_json = {"search", sizeof(struct hits), hits_fields};
 
-/* One line of text that a terminal takes no harm from. */
-static void tame(char *s)
-{
-    for (; s && *s; s++)
-        if ((unsigned char)*s < ' ' || *s == 0x7f)
-            *s = ' ';
-}
-
 static int send_hit(struct hit *h, struct error *e)
 {
-    tame(h->name);
-    tame(h->description);
+    str_tame(h->name, NULL);
+    str_tame(h->description, NULL);
     if (h->description && strlen(h->description) > 4000)
         h->description[4000] = '\0';
     if (strlen(h->name) > 1000)

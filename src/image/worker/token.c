@@ -149,7 +149,8 @@ static char *url_host(const char *url, bool *ret_https)
 
 static bool is_loopback(const char *host)
 {
-    return STREQ(host, "localhost") || str_has_prefix(host, "127.") || STREQ(host, "[::1]");
+    return STREQ(host, "localhost") || STREQ(host, "[::1]") ||
+           (str_has_prefix(host, "127.") && !host[strspn(host, "0123456789.")]);
 }
 
 /* Where tokens come from must be as trusted as where they go: HTTPS with a good certificate, unless
@@ -159,7 +160,7 @@ static int check_realm(const struct auth *a, const char *realm, bool *ret_insecu
     bool https = false;
     AUTOFREE char *host = url_host(realm, &https);
     AUTOFREE char *registry = xstrndup(a->host, *a->host == '[' ? strcspn(a->host, "]") + 1
-                                                                : strcspn(a->host, ":"));
+                                                                : strcspn(a->host, ":/"));
 
     if (!host)
         return error_set(e, ERR_FORBIDDEN, "registry %s wants tokens from %.200s, which is no URL",
