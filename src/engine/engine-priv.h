@@ -56,6 +56,7 @@ struct engine {
     bool debug;
 
     struct store *store;
+    char **unread; /* ids of records that could not be read: nothing of theirs is swept */
     struct image_mount *image_mounts; /* under mutex */
     struct reaper *reaper;            /* frees in the background what was removed */
     struct image_store *images;

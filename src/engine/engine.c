@@ -293,7 +293,7 @@ static void recover_all(struct engine *en, bool rebooted)
         container_unref(list[i]);
     }
     free(list);
-    recover_sweep(en);
+    recover_sweep(en, rebooted);
 }
 
 static bool has_live(struct engine *en)
@@ -446,6 +446,7 @@ static void free_engine(struct engine *en)
     free(en->default_log_driver);
     free(en->default_runtime);
     json_map_done(&en->log_opts);
+    strv_free(en->unread);
     strv_free(en->insecure_registries);
     free(en->signature_policy);
     free(en->registries_d);

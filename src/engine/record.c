@@ -6,6 +6,7 @@
 #include "base/alloc.h"
 #include "base/log.h"
 #include "base/time.h"
+#include "base/strv.h"
 #include "engine/engine-priv.h"
 
 static const char *const migrations[] = {
@@ -188,10 +189,12 @@ int record_load(struct engine *en, void (*each)(struct engine *, struct containe
         struct container *c = container_of_row(en, &rows, &bad);
 
         /* One damaged record must not keep all the others from running. */
-        if (c)
+        if (c) {
             each(en, c);
-        else
+        } else {
             log_error("container record skipped", "error=\"%s\"", error_message(&bad));
+            strv_push(&en->unread, store_col_str(&rows, 0));
+        }
     }
     return r < 0 ? r : 0;
 }

@@ -236,7 +236,7 @@ static void sweep_states(struct engine *en, char *const *live)
     sweep_folder(path, live);
 }
 
-void recover_sweep(struct engine *en)
+void recover_sweep(struct engine *en, bool rebooted)
 {
     CLEANUP(error_done) struct error e = ERROR_INIT;
     AUTOFREE char *containers = xasprintf("%s/containers", en->root);
@@ -257,6 +257,10 @@ void recover_sweep(struct engine *en)
             live[m++] = xstrdup(c->id);
     }
     (void)pthread_mutex_unlock(&en->mutex);
+    for (size_t i = 0; en->unread && en->unread[i]; i++) {
+        strv_push(&known, en->unread[i]);
+        strv_push(&live, en->unread[i]);
+    }
     network_sweep(en->network, live);
     sweep_states(en, known);
     sweep_folder(hooks, known);
@@ -264,7 +268,7 @@ void recover_sweep(struct engine *en)
         log_warn("writable layers not swept", "error=\"%s\"", error_message(&e));
     error_done(&e);
     sweep_folder(containers, known);
-    volume_sweep(en->volumes);
+    volume_sweep(en->volumes, en->unread, rebooted);
     if (image_sweep(en->images, &e) < 0)
         log_warn("images not swept", "error=\"%s\"", error_message(&e));
 }

@@ -10,4 +10,4 @@ struct engine;
 /* One container of the record, registered already: adopts it, or ends its old run. */
 void recover_container(struct container *c, bool rebooted);
 /* Afterwards: removes what belongs to no container. */
-void recover_sweep(struct engine *en);
+void recover_sweep(struct engine *en, bool rebooted);

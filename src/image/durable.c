@@ -21,6 +21,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -153,6 +154,19 @@ static int mark(struct image_store *s, uint64_t *ret_until)
     return r;
 }
 
+/* 0 or errno. Blobs and the database may be on other file systems than the layers. */
+static int sync_all(struct image_store *s)
+{
+    struct stat layers, blobs;
+
+    if (syncfs(s->sync_fd) < 0)
+        return errno;
+    if (fstat(s->layers_fd, &layers) == 0 && fstat(s->blobs_fd, &blobs) == 0 &&
+        layers.st_dev != blobs.st_dev && syncfs(s->blobs_fd) < 0)
+        return errno;
+    return -store_sync(s->db, NULL);
+}
+
 void image_durable_round(struct image_store *s)
 {
     uint64_t until = 0;
@@ -167,7 +181,7 @@ void image_durable_round(struct image_store *s)
         return;
     }
     /* What is marked has its files written; what comes meanwhile waits. */
-    int failed = syncfs(s->layers_fd) < 0 ? errno : 0;
+    int failed = sync_all(s);
     if (failed)
         log_warn(
             "the disk did not take what was pulled lately: it will be gone after the next boot; "

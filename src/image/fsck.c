@@ -544,8 +544,6 @@ static int check_layer(struct fsck *f, const char *diff_id, struct error *e)
         if (!find_problem(f, diff_id))
             (void)add_problem(f, "layer", diff_id, xstrdup(error_message(&why)));
         strv_push(&f->bad_layers, diff_id);
-        if (f->p->repair) /* else the blob that comes would be dropped again for it */
-            image_journal_remove(f->s, diff_id);
         return 0;
     }
     struct worker_msg start = {.type = (char *)"start",
@@ -805,7 +803,9 @@ void image_old_layers_sweep(struct image_store *s)
         closedir(d);
     for (size_t i = 0; names && names[i]; i++) {
         const char *hex = names[i] + strlen("old.");
-        AUTOFREE char *diff_id = xasprintf("sha256:%.*s", (int)strcspn(hex, "."), hex);
+        size_t len = strcspn(hex, ".");
+        AUTOFREE char *diff_id = xasprintf("%s:%.*s", len == 128 ? "sha512" : "sha256", (int)len,
+                                           hex);
         if (!layer_runs(s, diff_id))
             (void)!image_store_trash_layer(s, names[i], &trash);
     }

@@ -69,6 +69,13 @@ struct image_store {
     bool janitor_runs;
     pthread_cond_t janitor_wake;
     bool janitor_work, closing;
+    int sync_fd; /* layers/, the janitor's alone: each open file is told of a failed write once */
+
+    /* Takes blobs apart, which may take long: the janitor does not wait for it. */
+    pthread_t dropper;
+    bool dropper_runs, dropper_work;
+    pthread_cond_t dropper_wake;
+    int closing_fd; /* an eventfd: readable when the store closes */
 
     struct map *uses; /* image id → int64_t *: last uses that are not in the tables yet */
     struct image_gc_config gc;

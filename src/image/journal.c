@@ -75,12 +75,14 @@ static int on_journal(struct image_op *op, struct rebuild *b, const struct worke
         return rule_broken(op);
     b->answered = true;
     if (!f) {
-        b->why = xstrdup(m->message ? m->message : "no reason was given");
+        /* '!': for now (a full disk, say); it is tried again after the next start. */
+        b->why = xasprintf("%s%s", m->code == ERR_NOT_SUPPORTED ? "" : "!",
+                           m->message ? m->message : "no reason was given");
         return 1;
     }
     AUTOFD int fd = openat(s->tmp_fd, f->name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     AUTOFD int dir = -EBADF;
-    if (mkdirat(s->blobs_fd, "journal", 0700) < 0 && errno != EEXIST)
+    if (mkdirat(s->blobs_fd, "journal", 0700) == 0 ? fsync(s->blobs_fd) < 0 : errno != EEXIST)
         return error_set_errno(op->e, errno, "cannot make a folder for journals");
     dir = openat(s->blobs_fd, "journal", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || dir < 0 || fsync(fd) < 0 || renameat(s->tmp_fd, f->name, s->blobs_fd, to) < 0 ||
@@ -141,7 +143,8 @@ static int rebuild_run(struct rebuild *b, const char *what, int input, struct er
     const struct image_op_params op = {.start = &start,
                                        .input_fd = input,
                                        .extra_fd = form == IMAGE_LAYER_EROFS ? fd : -EBADF,
-                                       .cancel_fd = -EBADF,
+                                       .cancel_fd = STREQ(what, "journal") ? b->s->closing_fd
+                                                                           : -EBADF,
                                        .quiet = true,
                                        .ext = &ext,
                                        .ext_data = b};
@@ -202,8 +205,11 @@ int image_blob_rebuild(struct image_store *s, const char *digest, int *ret_fd, u
     if (r < 0) {
         if (b.fd >= 0)
             close(b.fd);
-        error_add(e, "blob %s was dropped and cannot be made again (pull its image, or see fsck)",
-                  digest);
+        error_add(
+            e,
+            "blob %s was dropped and cannot be made again (remove its image and pull it again, or pouch "
+            "fsck --repair)",
+            digest);
         return r;
     }
     *ret_fd = b.fd;
@@ -213,8 +219,33 @@ int image_blob_rebuild(struct image_store *s, const char *digest, int *ret_fd, u
 
 /* --- Dropping -------------------------------------------------------------------------------------------- */
 
-/* The blob is not needed any more: in a transaction, as nobody may be between pin and row. */
-static int drop_blob(struct image_store *s, const char *digest, struct error *e)
+/*
+ * A journal proves the file it was made of, and none that came later: the layer in another
+ * compression, an archive that was brought again. A blob's ctime is when it got its name.
+ */
+static bool journal_is_newer(struct image_store *s, const char *diff_id, int blob)
+{
+    AUTOFREE char *path = journal_path(diff_id);
+    struct stat j, b;
+
+    if (fstatat(s->blobs_fd, path, &j, AT_SYMLINK_NOFOLLOW) < 0 || fstat(blob, &b) < 0)
+        return false;
+    return j.st_mtim.tv_sec != b.st_ctim.tv_sec ? j.st_mtim.tv_sec > b.st_ctim.tv_sec
+                                                : j.st_mtim.tv_nsec > b.st_ctim.tv_nsec;
+}
+
+static bool any_row(struct image_store *s, const char *sql, const char *a, const char *b)
+{
+    CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
+
+    return store_query(s->db, &rows, NULL, sql, "ss", a, b) >= 0 &&
+           store_rows_next(&rows, NULL) == 1;
+}
+
+/* The blob is not needed any more: in a transaction, as nobody may be between pin and row. All is
+ * looked at again, as the layer may have been removed and brought again meanwhile. */
+static int drop_blob(struct image_store *s, const char *diff_id, const char *digest, int blob,
+                     struct error *e)
 {
     AUTOFREE char *path = image_blob_path(digest);
     int r = store_begin(s->db, e);
@@ -222,7 +253,13 @@ static int drop_blob(struct image_store *s, const char *digest, struct error *e)
     if (r < 0)
         return r;
     /* Whoever has pinned it may have looked already whether it is there. */
-    if (!image_store_is_pinned(s, digest))
+    if (!image_store_is_pinned(s, digest) && journal_is_newer(s, diff_id, blob) &&
+        any_row(s, "SELECT 1 FROM layers WHERE diff_id = ? AND blob = ?", diff_id, digest) &&
+        /* a document that is a tar, too */
+        !any_row(s,
+                 "SELECT 1 FROM image_blobs WHERE digest = ?1 UNION SELECT 1 FROM images WHERE "
+                 "id = ?2",
+                 digest, digest))
         (void)!reaper_unlink(s->reaper, s->blobs_fd, path);
     return store_commit(s->db, e);
 }
@@ -231,13 +268,13 @@ static int journal_layer(struct image_store *s, const char *diff_id, const char 
                          struct error *e)
 {
     struct rebuild b = {.s = s, .digest = digest, .diff_id = diff_id, .fd = -EBADF};
-    AUTOFREE char *path = image_blob_path(digest), *journal = journal_path(diff_id);
+    AUTOFREE char *path = image_blob_path(digest);
     AUTOFD int fd = openat(s->blobs_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     int r;
 
     if (fd < 0)
         return 0;
-    if (faccessat(s->blobs_fd, journal, F_OK, AT_SYMLINK_NOFOLLOW) < 0) {
+    if (!journal_is_newer(s, diff_id, fd)) {
         image_store_pin(s, diff_id); /* not the blob: that is what goes */
         r = rebuild_run(&b, "journal", fd, e);
         let_go(s, diff_id, digest);
@@ -251,7 +288,7 @@ static int journal_layer(struct image_store *s, const char *diff_id, const char 
             return r < 0 ? r : 0;
         }
     }
-    r = drop_blob(s, digest, e);
+    r = drop_blob(s, diff_id, digest, fd, e);
     if (r >= 0)
         log_debug("a layer's blob was dropped", "layer=%s", diff_id);
     return r;
@@ -291,9 +328,15 @@ void image_journal_round(struct image_store *s)
         pthread_mutex_unlock(&s->lock);
         if (closing)
             break;
-        if (journal_layer(s, w.diff_ids[i], w.blobs[i], &e) < 0)
-            log_warn("cannot drop a layer's blob", "layer=%s error=\"%s\"", w.diff_ids[i],
-                     error_message(&e));
+        int r = journal_layer(s, w.diff_ids[i], w.blobs[i], &e);
+        if (r >= 0 || r == -ECANCELED)
+            continue;
+        /* Not at once again: the operation's own end wakes the janitor. */
+        AUTOFREE char *why = xasprintf("!%s", error_message(&e));
+        (void)!store_exec(s->db, NULL, "UPDATE layers SET journal = ? WHERE diff_id = ?", "ss", why,
+                          w.diff_ids[i]);
+        log_warn("cannot drop a layer's blob", "layer=%s error=\"%s\"", w.diff_ids[i],
+                 error_message(&e));
     }
     strv_free(w.diff_ids);
     strv_free(w.blobs);

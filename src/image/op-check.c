@@ -18,6 +18,7 @@
 
 #define FILE_FD   3
 #define TEXT_MAX  1024
+#define END_MS    5000
 #define BY_SIGNAL 128 /* what spawn_wait() adds */
 
 int op_check_start(struct image_op *op, struct op_layer *l)
@@ -73,8 +74,9 @@ static const char *reason_of(int status)
 int op_check_end(struct image_op *op, struct op_layer *l)
 {
     char text[TEXT_MAX] = "";
+    /* It has spoken or ended; one in hostile hands may do neither any more. */
+    int status = spawn_wait_or_kill(l->check, END_MS);
     ssize_t n = fs_read_full(l->report_fd, text, sizeof(text) - 1);
-    int status = spawn_wait(l->check);
 
     l->check = 0;
     close(take_fd(l->report_fd));

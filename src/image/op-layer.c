@@ -442,9 +442,9 @@ static int finish_layer(struct image_op *op, struct op_layer *l)
         r = store_commit(s->db, op->e);
     if (r < 0 && !l->tmp_dir)
         take_back(op, l, &trash);
-    if (r >= 0 && op->params->convert)
-        (void)syncfs(s->layers_fd); /* the name, and the database's log */
-    if (r >= 0 && old) {
+    /* The name, and the database's log. */
+    bool on_disk = !op->params->convert || (r >= 0 && syncfs(s->layers_fd) == 0);
+    if (r >= 0 && old && on_disk) {
         (void)!image_store_trash_layer(s, old, &trash); /* else the next start does it */
         image_store_changed(s, NULL);
     }
@@ -513,8 +513,9 @@ static int check_report(struct image_op *op, struct op_layer *l)
 static int unpack_report(struct image_op *op, struct op_layer *l)
 {
     struct unpack_report report = {0};
+    /* Its report comes last, and fits the pipe. */
+    int status = spawn_wait_or_kill(l->unpack, 5000);
     ssize_t n = fs_read_full(l->report_fd, &report, sizeof(report));
-    int status = spawn_wait(l->unpack);
 
     l->unpack = 0;
     close(take_fd(l->report_fd));

@@ -467,6 +467,11 @@ static int read_worker(struct image_op *op, struct held *held)
         return r;
     }
     close(take_fd(op->sock));
+    for (size_t i = 0; op->done && !op->unpack_error.message && i < op->nlayers; i++)
+        if (op->layers[i]->state == LAYER_WAITING ||
+            (op->layers[i]->state == LAYER_RUNNING && !op->layers[i]->read_whole))
+            return error_set(op->e, ERR_INTERNAL,
+                             "the image worker broke its rules: it ended before its layers");
     if (op->done || op->unpack_stopped)
         return 0;
     if (op->unpack_error.message)
@@ -573,11 +578,12 @@ static int op_step(struct image_op *op, struct held *held, int timeout_ms)
         return errno == EINTR ? 0 : error_set_errno(op->e, errno, "cannot wait for the worker");
     if (p[2].revents)
         return -ECANCELED;
-    if (p[0].revents)
-        r = read_worker(op, held);
+    /* Before the worker's word, which may close a report and open another of the same number. */
     for (size_t i = fixed; r >= 0 && i < n; i++)
         if (p[i].revents)
             r = op_layer_report(op, who[i - fixed]);
+    if (r >= 0 && p[0].revents)
+        r = read_worker(op, held);
     if (p[1].revents)
         (void)!read(op->wake, &count, sizeof(count));
     if (r >= 0 && (p[1].revents || wait))

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -104,7 +105,7 @@ static bool wait_for_work(struct image_store *s)
 {
     struct timespec until;
 
-    if (s->gc.high == 0 && map_len(s->uses) == 0) {
+    if (s->gc.high == 0 && map_len(s->uses) == 0 && map_len(s->partials) == 0) {
         pthread_cond_wait(&s->janitor_wake, &s->lock);
         return false;
     }
@@ -136,10 +137,31 @@ static void *janitor_thread(void *data)
         image_uses_flush(s);
         if (swept && s->has_old)
             image_old_layers_sweep(s);
-        if (swept && s->drop_blobs)
-            image_journal_round(s);
         if (gc)
             image_gc_round(s);
+        pthread_mutex_lock(&s->lock);
+        if (swept && s->dropper_runs) {
+            s->dropper_work = true;
+            pthread_cond_signal(&s->dropper_wake);
+        }
+    }
+    pthread_mutex_unlock(&s->lock);
+    return NULL;
+}
+
+static void *dropper_thread(void *data)
+{
+    struct image_store *s = data;
+
+    pthread_mutex_lock(&s->lock);
+    for (;;) {
+        while (!s->dropper_work && !s->closing)
+            pthread_cond_wait(&s->dropper_wake, &s->lock);
+        if (s->closing)
+            break;
+        s->dropper_work = false;
+        pthread_mutex_unlock(&s->lock);
+        image_journal_round(s);
         pthread_mutex_lock(&s->lock);
     }
     pthread_mutex_unlock(&s->lock);
@@ -215,22 +237,34 @@ static int check_layers(struct image_store *s, struct map *known, struct error *
 {
     CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
     AUTOPTR(strv) char **lost = NULL;
+    AUTOPTR(strv) char **other = NULL; /* have the form they had before a conversion */
     int r = store_query(s->db, &rows, e, "SELECT diff_id, boot, form FROM layers", "");
 
     if (r < 0)
         return r;
     while ((r = store_rows_next(&rows, e)) > 0) {
         const char *diff_id = store_col_str(&rows, 0), *boot = store_col_str(&rows, 1);
-        AUTOFREE char *name = image_layer_name(diff_id, STREQ(store_col_str(&rows, 2), "erofs")
-                                                            ? IMAGE_LAYER_EROFS
-                                                            : IMAGE_LAYER_FOLDER);
-        if (image_durable_is_lost(s, boot) ||
-            faccessat(s->layers_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+        bool file = STREQ(store_col_str(&rows, 2), "erofs");
+        AUTOFREE char *name = image_layer_name(diff_id,
+                                               file ? IMAGE_LAYER_EROFS : IMAGE_LAYER_FOLDER);
+        AUTOFREE char *before = image_layer_name(diff_id,
+                                                 file ? IMAGE_LAYER_FOLDER : IMAGE_LAYER_EROFS);
+        bool there = faccessat(s->layers_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+        if (!there && !*boot && faccessat(s->layers_fd, before, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+            strv_push(&other, diff_id);
+            (void)map_set(known, before, s);
+        } else if (image_durable_is_lost(s, boot) || !there) {
             strv_push(&lost, diff_id);
-        else
+        } else {
             (void)map_set(known, name, s);
+        }
     }
     store_rows_done(&rows);
+    for (size_t i = 0; r >= 0 && other && other[i]; i++)
+        r = store_exec(s->db, e,
+                       "UPDATE layers SET verity = '', form = CASE form WHEN 'erofs' THEN 'folder' "
+                       "ELSE 'erofs' END WHERE diff_id = ?",
+                       "s", other[i]);
     for (size_t i = 0; r >= 0 && lost && lost[i]; i++)
         r = store_exec(s->db, e, "DELETE FROM layers WHERE diff_id = ?", "s", lost[i]);
     return r;
@@ -332,9 +366,11 @@ int image_store_open(const struct image_store_params *p, struct image_store **re
     s->layer_going = p->layer_going;
     s->layer_gone = p->layer_gone;
     s->reaper = p->reaper;
-    s->layers_fd = s->blobs_fd = s->tmp_fd = -EBADF;
+    s->layers_fd = s->blobs_fd = s->tmp_fd = s->sync_fd = -EBADF;
+    s->closing_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->janitor_wake, NULL);
+    pthread_cond_init(&s->dropper_wake, NULL);
     s->cache = map_new();
     s->flights = map_new();
     s->pins = map_new();
@@ -349,11 +385,15 @@ int image_store_open(const struct image_store_params *p, struct image_store **re
     find_worker_user(s, p->worker_user);
     if ((r = registries_new(p->registry, p->insecure_registries, &s->registries, e)) < 0 ||
         (r = open_dir(s, "layers", &s->layers_fd, e)) < 0 ||
+        (r = open_dir(s, "layers", &s->sync_fd, e)) < 0 ||
         (r = open_dir(s, "blobs/sha256", &sha_fd, e)) < 0 ||
         (r = open_dir(s, "blobs/tmp", &s->tmp_fd, e)) < 0 ||
         (r = open_dir(s, "blobs", &s->blobs_fd, e)) < 0 ||
         (r = store_migrate(s->db, "image", MIGRATIONS, e)) < 0 || (r = recover(s, e)) < 0)
         goto fail;
+    (void)!store_exec(s->db, NULL, "UPDATE layers SET journal = '' WHERE journal LIKE '!%'", "");
+    s->dropper_runs = s->drop_blobs && s->closing_fd >= 0 &&
+                      pthread_create(&s->dropper, NULL, dropper_thread, s) == 0;
     r = pthread_create(&s->janitor, NULL, janitor_thread, s);
     if (r != 0) {
         r = error_set_errno(e, r, "cannot start a thread");
@@ -375,9 +415,16 @@ void image_store_close(struct image_store *s)
 {
     if (!s)
         return;
+    pthread_mutex_lock(&s->lock);
+    s->closing = true;
+    pthread_cond_signal(&s->dropper_wake);
+    pthread_mutex_unlock(&s->lock);
+    if (s->closing_fd >= 0)
+        (void)!eventfd_write(s->closing_fd, 1);
+    if (s->dropper_runs)
+        (void)pthread_join(s->dropper, NULL);
     if (s->janitor_runs) {
         pthread_mutex_lock(&s->lock);
-        s->closing = true;
         pthread_cond_signal(&s->janitor_wake);
         pthread_mutex_unlock(&s->lock);
         pthread_join(s->janitor, NULL);
@@ -393,12 +440,12 @@ void image_store_close(struct image_store *s)
     map_free(s->removed, free);
     map_free(s->uses, free);
     json_free(&image_gc_config_json, &s->gc);
-    for (int i = 0; i < 3; i++) {
-        int fd = i == 0 ? s->layers_fd : i == 1 ? s->blobs_fd : s->tmp_fd;
-        if (fd >= 0)
-            close(fd);
-    }
+    int fds[] = {s->layers_fd, s->blobs_fd, s->tmp_fd, s->sync_fd, s->closing_fd};
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
     pthread_mutex_destroy(&s->lock);
+    pthread_cond_destroy(&s->dropper_wake);
     pthread_cond_destroy(&s->janitor_wake);
     strv_free(s->insecure_registries);
     registries_free(s->registries);

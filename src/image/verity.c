@@ -38,6 +38,8 @@ static int enable(struct image_store *s, const char *diff_id, char measure[VERIT
     AUTOFD int fd = openat(s->layers_fd, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     int r = fd < 0 ? -errno : verity_enable(fd);
 
+    if (r >= 0 && fsync(fd) < 0) /* before the measure is on disk */
+        r = -errno;
     return r < 0 ? r : verity_measure(fd, measure);
 }
 

@@ -205,7 +205,7 @@ void reaper_remove_tree(struct reaper *r, int dirfd, const char *name, uint64_t 
     it->bytes = bytes ? bytes : TREE_BYTES;
     if (r && queue(r, it, free_of(dirfd)))
         return;
-    remove_tree(dirfd, name, NULL);
+    remove_tree(dirfd, name, r ? &r->stop : NULL); /* stopped: its owner sweeps it */
     free(it->name);
     free(it);
 }

@@ -27,7 +27,7 @@ struct reaper;
 #define REAPER_TREES_MAX 4096
 
 struct reaper *reaper_new(void);
-/* From now on callers do the work themselves. Ends the thread after at most one system call; folders
+/* From now on callers do the work themselves, but folders stay. Ends the thread after at most one system call; folders
  * it did not come to stay. */
 void reaper_stop(struct reaper *r);
 /* Stops it, and lets go of what it still holds. NULL is fine. */

@@ -232,8 +232,15 @@ static int mount_claimed(struct layer_mounts *lm, const char *path, const char *
     uint64_t id = 0;
     int r = 0;
 
-    if (m->mounted && !m->doomed && mount_at(place, &id) == 0 && id == m->mnt_id)
+    (void)pthread_mutex_lock(&lm->mutex);
+    bool doomed = m->doomed;
+    (void)pthread_mutex_unlock(&lm->mutex);
+    if (m->mounted && !doomed && mount_at(place, &id) == 0 && id == m->mnt_id)
         return 0; /* somebody else just did it */
+    /* What is doomed from here on is what is about to be mounted. */
+    (void)pthread_mutex_lock(&lm->mutex);
+    m->doomed = false;
+    (void)pthread_mutex_unlock(&lm->mutex);
     if (m->mounted)
         r = take_away(lm->reaper, place);
     m->mounted = false;
@@ -245,7 +252,6 @@ static int mount_claimed(struct layer_mounts *lm, const char *path, const char *
         return r;
     }
     m->mounted = true;
-    m->doomed = false;
     m->opaque = fresh.opaque;
     m->mnt_id = fresh.mnt_id;
     return 0;

@@ -529,7 +529,7 @@ int volume_disown(struct volume_store *vs, const char *name, const char *contain
     return write_meta(dir, &v, e);
 }
 
-void volume_sweep(struct volume_store *vs)
+void volume_sweep(struct volume_store *vs, char *const *keep, bool rebooted)
 {
     CLEANUP(error_done) struct error why = ERROR_INIT;
     struct volume *list = NULL;
@@ -542,9 +542,14 @@ void volume_sweep(struct volume_store *vs)
         struct error e = ERROR_INIT;
         int r = 0;
 
-        if (v->owner && !is_user(vs, v->name, v->owner)) {
-            r = volume_remove(vs, v->name, true, &e);
-            if (r < 0 && e.code == ERR_CONFLICT) { /* --volumes-from: it is the other's now */
+        if (v->owner && !strv_contains(keep, v->owner) && !is_user(vs, v->name, v->owner)) {
+            bool other = rebooted;
+
+            if (!rebooted) {
+                r = volume_remove(vs, v->name, true, &e);
+                other = r < 0 && e.code == ERR_CONFLICT; /* --volumes-from: it is the other's now */
+            }
+            if (other) {
                 error_done(&e);
                 r = volume_disown(vs, v->name, v->owner, &e);
             } else if (r == 0) {

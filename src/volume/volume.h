@@ -204,8 +204,10 @@ int volume_mounts_keep(struct volume_store *vs, const char *container_id,
 
 /* After volume_ref() was repeated for all containers: removes the volumes whose owner does not use
  * them. A crash left them, between the making of a volume and the record that it is used, or between
- * the end of that record and the removal. */
-void volume_sweep(struct volume_store *vs);
+ * the end of that record and the removal. keep: owners that nothing is known of, NULL-ended (or NULL).
+ * rebooted: a power cut may have taken the record of a container whose volume is on disk; then such
+ * volumes stay, as nobody's. */
+void volume_sweep(struct volume_store *vs, char *const *keep, bool rebooted);
 
 /* The container is removed: drops its references; with remove_anonymous also removes its anonymous
  * volumes that nobody else uses. */

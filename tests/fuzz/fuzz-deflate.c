@@ -18,7 +18,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define INPUT_MAX (64u * 1024)
+#define INPUT_MAX (256u * 1024)
 #define PLAIN_MAX (4u * 1024 * 1024)
 
 struct state {

@@ -66,7 +66,7 @@ static void take_apart(int fd, const uint8_t *data, size_t size)
             abort();
     }
     chunkq_close(&q, 0);
-    int r = journal_write(&q, &recipe, fd, &e);
+    int r = journal_write(&q, &recipe, UINT64_MAX, fd, &e);
     chunkq_done(&q);
     if (r < 0)
         return;

@@ -5,6 +5,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <zstd.h>
@@ -13,6 +14,9 @@
 #include "base/fs.h"
 #include "image/worker/deflate.h"
 
+#define CPU_BASE    30u           /* seconds that any stream may take … */
+#define CPU_BYTES   (512u * 1024) /* … and one more for each so many bytes of it */
+#define TOO_DEAR    "making its compression again would take too long"
 #define OUT_BUF     (128u * 1024)
 #define RAW_BUF     (64u * 1024)
 #define ZSTD_LEVEL  9
@@ -302,6 +306,16 @@ static void recorder_init(struct recorder *r, int *source, int fd, unsigned mode
     deflate_sim_init(&r->sim, deflate_model_new(model));
 }
 
+/* Streams can be made that cost a model minutes for a megabyte; honest ones cost a second or two at
+ * most. What is too dear to look at would be as dear to make again. */
+static bool too_dear(const struct recorder *r)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec > CPU_BASE + deflate_reader_taken(r->reader) / CPU_BYTES;
+}
+
 /* What a model gets wrong at the beginning of the stream, in 1/65536 of the tokens. */
 static int try_model(int source, unsigned model, uint64_t *ret_wrong, struct error *e)
 {
@@ -313,6 +327,8 @@ static int try_model(int source, unsigned model, uint64_t *ret_wrong, struct err
         return error_set_errno(e, errno, "cannot read the layer's blob");
     while (kind >= 0 && kind != DEFLATE_END && deflate_reader_taken(r.reader) < SAMPLE) {
         kind = step(&r);
+        if (too_dear(&r))
+            return error_set(e, ERR_NOT_SUPPORTED, TOO_DEAR);
         if (r.wrong > SAMPLE_HARD && r.wrong > r.tokens / 8)
             break;
     }
@@ -363,6 +379,8 @@ int deflate_record_write(int source, int fd, unsigned *ret_model, uint64_t *ret_
         return error_set_errno(e, errno, "cannot read the layer's blob");
     while (kind >= 0 && kind != DEFLATE_END) {
         kind = step(&r);
+        if (too_dear(&r))
+            return error_set(e, ERR_NOT_SUPPORTED, TOO_DEAR);
         if (r.written > deflate_reader_taken(r.reader) / SHARE + ALLOWANCE)
             return error_set(e, ERR_NOT_SUPPORTED,
                              "its compression is by a program that is not known here");

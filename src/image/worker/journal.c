@@ -34,6 +34,7 @@ struct writer {
     struct chunk *current;
     size_t pos;
     uint64_t total; /* bytes of the tar so far */
+    uint64_t written, max;
     int fd;
     ZSTD_CCtx *zstd;
     unsigned char *raw; /* a piece that is gathered */
@@ -54,6 +55,10 @@ static int pack(struct writer *w, const void *data, size_t len, bool end)
         int r = out.pos > 0 ? fs_write_all(w->fd, w->out, out.pos) : 0;
         if (r < 0)
             return error_set_errno(w->e, r, "cannot write the layer's journal");
+        w->written += out.pos;
+        if (w->written > w->max)
+            return error_set(w->e, ERR_NOT_SUPPORTED,
+                             "its journal would be nearly as large as it is");
         if (end ? left == 0 : in.pos == in.size && out.pos < BUF_SIZE)
             return 0;
     }
@@ -413,10 +418,12 @@ static int write_head(int fd, const struct journal_recipe *recipe, struct error 
     return r < 0 ? error_set_errno(e, r, "cannot write the layer's journal") : 0;
 }
 
-int journal_write(struct chunkq *tar, const struct journal_recipe *recipe, int fd, struct error *e)
+int journal_write(struct chunkq *tar, const struct journal_recipe *recipe, uint64_t max, int fd,
+                  struct error *e)
 {
     struct writer w = {.in = tar,
                        .fd = fd,
+                       .max = max,
                        .zstd = ZSTD_createCCtx(),
                        .raw = xmalloc(RAW_MAX),
                        .out = xmalloc(BUF_SIZE),

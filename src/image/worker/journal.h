@@ -68,8 +68,8 @@ typedef int journal_content(void *data, const char *path, uint64_t size, journal
                             void *sink_data, struct error *e);
 
 /* Reads a tar from the queue, writes its journal to fd. ERR_NOT_SUPPORTED: an archive of a kind that
- * is not taken apart. */
-int journal_write(struct chunkq *tar, const struct journal_recipe *recipe, int fd,
+ * is not taken apart, or whose journal would have more than max bytes. */
+int journal_write(struct chunkq *tar, const struct journal_recipe *recipe, uint64_t max, int fd,
                   struct error *e) MUST_CHECK;
 /* Empties the journal and puts the record of this gzip stream where journal_write() expects it. */
 int journal_write_record(int blob, uint64_t size, int fd, struct journal_recipe *ret,

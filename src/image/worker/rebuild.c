@@ -18,7 +18,8 @@
 #include "erofs/erofs.h"
 #include "image/worker/journal.h"
 
-#define GUESS_SIZE (1024u * 1024)
+#define GUESS_SIZE    (1024u * 1024)
+#define JOURNAL_SMALL 65536 /* what any journal may have; a larger one: half of the blob */
 
 /* --- The blob's tar, by two threads ----------------------------------------------------------------- */
 
@@ -303,11 +304,14 @@ static int write_journal(int blob, int journal, const struct journal_recipe *rec
                          struct error *e)
 {
     struct source s;
-    int r = source_start(&s, blob, e);
+    struct stat st;
 
+    if (fstat(blob, &st) < 0)
+        return error_set_errno(e, errno, "cannot read the layer's blob");
+    int r = source_start(&s, blob, e);
     if (r < 0)
         return r;
-    r = journal_write(&s.plain, recipe, journal, e);
+    r = journal_write(&s.plain, recipe, (uint64_t)st.st_size / 2 + JOURNAL_SMALL, journal, e);
     source_stop(&s);
     return r;
 }
@@ -333,8 +337,15 @@ static int write_and_prove(const struct worker_msg *start, int blob, int layer, 
     struct journal_recipe recipe;
     int r = guess(blob, &recipe, e);
 
-    if (r <= 0)
-        return r < 0 ? r : record_and_prove(start, blob, layer, journal, e);
+    if (r < 0)
+        return r;
+    /* A record of ours outlives zlib, whose versions may compress in different ways. */
+    if (r == 0 || recipe.codec == JOURNAL_ZLIB) {
+        int rc = record_and_prove(start, blob, layer, journal, e);
+        if (rc >= 0 || r == 0)
+            return rc;
+        error_done(e);
+    }
     if ((r = write_journal(blob, journal, &recipe, e)) < 0)
         return r;
     r = prove(start, blob, layer, journal, e);
@@ -345,7 +356,7 @@ static int write_and_prove(const struct worker_msg *start, int blob, int layer, 
         if (r >= 0)
             r = prove(start, blob, layer, journal, e);
     }
-    if (r < 0 && (recipe.codec == JOURNAL_ZLIB || recipe.codec == JOURNAL_ISAL)) {
+    if (r < 0 && recipe.codec == JOURNAL_ISAL) {
         error_done(e); /* it began as the library does it, and went on otherwise */
         r = record_and_prove(start, blob, layer, journal, e);
     }
@@ -368,6 +379,7 @@ int worker_journal(const struct worker_msg *start, int blob, int layer, struct e
     r = write_and_prove(start, blob, layer, fd, &why);
     if (r < 0) { /* no failure: the blob stays */
         m.file = 0;
+        m.code = why.code;
         m.message = (char *)error_message(&why);
     }
     return conn_send(&m, e);

@@ -167,6 +167,14 @@ static void test_odd_streams(void **state)
     add(&twice, plain.data, plain.len);
     add(&twice, plain.data, plain.len);
     (void)round_trip(&s, &twice, 30000);
+    s.len = none.len = 0;
+    gzip_add(&none, &plain, 6, 0); /* four empty blocks of 10 bits each, again and again */
+    add(&s, none.data, 10);
+    for (int i = 0; i < 40000; i++)
+        add(&s, "\x02\x08\x20\x80\x00", 5);
+    add(&s, none.data + 10, none.len - 10);
+    (void)round_trip(&s, &plain, 30000);
+    free(none.data);
     free(s.data);
     free(twice.data);
     free(plain.data);

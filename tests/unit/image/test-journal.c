@@ -134,7 +134,7 @@ static int write_journal(const struct bytes *tar, struct error *e)
         assert_int_equal(chunkq_push(&q, c), 0);
     }
     chunkq_close(&q, 0);
-    int r = journal_write(&q, &recipe, fd, e);
+    int r = journal_write(&q, &recipe, UINT64_MAX, fd, e);
     chunkq_done(&q);
     if (r < 0) {
         close(fd);

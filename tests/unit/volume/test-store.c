@@ -265,15 +265,22 @@ static void test_sweep(void **state)
     assert_int_equal(volume_store_open(root, &vs, NULL), 0);
     volume_ref(vs, name[0], "c1"); /* in its definition */
     volume_ref(vs, name[1], "c2"); /* --volumes-from; its own container is gone */
-    volume_sweep(vs);
+    char *keep[] = {"c1", NULL};
+    volume_sweep(vs, keep, false); /* its record could not be read: nothing of it goes */
+    assert_true(exists("%s/volumes/%s", name[3]));
+    volume_sweep(vs, NULL, false);
     assert_true(exists("%s/volumes/%s", name[0]));
     assert_true(exists("%s/volumes/%s", name[1]));
     assert_true(exists("%s/volumes/%s", name[2]));  /* it was removed without -v */
     assert_false(exists("%s/volumes/%s", name[3])); /* it never came to be, or went with -v */
     assert_true(exists("%s/volumes/%s", "named"));
     volume_unref(vs, name[1], "c2");
-    volume_sweep(vs);
+    volume_sweep(vs, NULL, false);
     assert_true(exists("%s/volumes/%s", name[1]));
+    volume_unref(vs, name[0], "c1");
+    volume_sweep(vs, NULL, true); /* a power cut may have taken the record: it stays for good */
+    volume_sweep(vs, NULL, false);
+    assert_true(exists("%s/volumes/%s", name[0]));
     for (int i = 0; i < 4; i++)
         volume_mounts_done(&l[i]);
 }
