@@ -71,8 +71,8 @@ void json_quote(struct buf *out, const char *s, size_t len)
         const unsigned char *run = p;
         size_t n = 1;
 
-        while (p < end && *p >= 0x20 && *p != '"' && *p != '\\' && *p != 0x7f &&
-               !is_c1(p, end) && (n = utf8_len(p, (size_t)(end - p))) > 0)
+        while (p < end && *p >= 0x20 && *p != '"' && *p != '\\' && *p != 0x7f && !is_c1(p, end) &&
+               (n = utf8_len(p, (size_t)(end - p))) > 0)
             p += n;
         (void)buf_append(out, run, (size_t)(p - run));
         if (p == end)

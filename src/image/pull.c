@@ -285,10 +285,36 @@ static int image_repositories(struct image_store *s, char ***ret, struct error *
     return r;
 }
 
+/* Who would be asked for one name. */
+static int hosts_of(struct image_store *s, const char *name, bool push, char ***found,
+                    struct error *e)
+{
+    static const struct image_auth none = {0};
+    CLEANUP(oci_reference_done) struct oci_reference ref = {0};
+    CLEANUP(registry_plan_done) struct registry_plan plan = {0};
+    struct worker_msg start = {0};
+    int r = oci_reference_parse(name, &ref, e);
+
+    if (r < 0)
+        return r;
+    oci_reference_default_tag(&ref);
+    start.tag = ref.digest ? NULL : ref.tag;
+    start.digest = ref.digest;
+    image_op_start_registry(s, &ref, &none, &start);
+    r = registries_plan(s->registries, &start, NULL, &plan, e);
+    const struct registry_endpoint *ep = plan.endpoints.items;
+    for (size_t k = 0; r >= 0 && k < plan.endpoints.len; k++)
+        if (!push || (ep[k].needs & REGISTRY_PUSH))
+            strv_pushf(found, "%s/%s",
+                       STREQ(ep[k].host, oci_reference_registry_host(&ref)) ? ref.domain
+                                                                            : ep[k].host,
+                       ep[k].repository ? ep[k].repository : ref.path);
+    return r < 0 ? r : 0;
+}
+
 int image_registry_hosts(struct image_store *s, const char *reference, bool push, char ***ret,
                          struct error *e)
 {
-    static const struct image_auth none = {0};
     AUTOPTR(strv) char **names = NULL, **found = NULL;
     int r = 0;
 
@@ -299,37 +325,12 @@ int image_registry_hosts(struct image_store *s, const char *reference, bool push
     if (r >= 0 && !names && reference)
         strv_push(&names, reference);
     for (size_t i = 0; r >= 0 && names && names[i]; i++) {
-        CLEANUP(oci_reference_done) struct oci_reference ref = {0};
-        CLEANUP(registry_plan_done) struct registry_plan plan = {0};
         AUTO(error) struct error own = ERROR_INIT;
-        struct worker_msg start = {0};
-        if ((r = oci_reference_parse(names[i], &ref, &own)) < 0 && reference)
-            error_move(e, &own);
+        r = hosts_of(s, names[i], push, &found, &own);
         if (r < 0 && reference)
-            break;
-        if (r < 0) {
-            r = 0;
-            continue;
-        }
-        oci_reference_default_tag(&ref);
-        start.tag = ref.digest ? NULL : ref.tag;
-        start.digest = ref.digest;
-        image_op_start_registry(s, &ref, &none, &start);
-        if ((r = registries_plan(s->registries, &start, NULL, &plan, &own)) < 0 && reference)
             error_move(e, &own);
-        if (r < 0 && reference)
-            break;
-        if (r < 0) {
-            r = 0;
-            continue;
-        }
-        const struct registry_endpoint *ep = plan.endpoints.items;
-        for (size_t k = 0; k < plan.endpoints.len; k++)
-            if (!push || (ep[k].needs & REGISTRY_PUSH))
-                strv_pushf(&found, "%s/%s",
-                           STREQ(ep[k].host, oci_reference_registry_host(&ref)) ? ref.domain
-                                                                                : ep[k].host,
-                           ep[k].repository ? ep[k].repository : ref.path);
+        else
+            r = 0; /* one of all, that is blocked now, say: the others have theirs */
     }
     if (r >= 0)
         *ret = take_ptr(found);

@@ -553,8 +553,8 @@ static struct endpoint *next_endpoint(struct registry *r, const struct registry_
 {
     /* Nothing proves a list of referrers, on whatever page: not for who may give by digest only. */
     bool referrers = get->kind && STREQ(get->kind, "referrers");
-    bool by_tag = referrers || (get->kind && !STREQ(get->kind, "blobs") &&
-                                !digest_is_valid(get->what));
+    bool by_tag = referrers ||
+                  (get->kind && !STREQ(get->kind, "blobs") && !digest_is_valid(get->what));
     const char *what = referrers ? "referrers" : get->kind ? get->what : NULL;
     unsigned need = by_tag ? REGISTRY_RESOLVE : REGISTRY_PULL;
     struct endpoint *found = NULL;
