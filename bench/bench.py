@@ -501,18 +501,22 @@ class Bench:
     # ------------------------------------------------------------ set-up
 
     def start_registry(self):
+        self.registry, self.registry_process = self.spawn_registry("registry")
+
+    def spawn_registry(self, name):
+        """An empty registry on loopback: its address and process."""
         port = must([sys.executable, "-c", "import socket; s = socket.socket(); "
                      "s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])"])
-        self.registry = "127.0.0.1:" + port
-        config = os.path.join(self.work, "registry.yml")
-        with open(config, "w", encoding="utf-8") as out:
+        address, folder = "127.0.0.1:" + port, os.path.join(self.work, name)
+        with open(folder + ".yml", "w", encoding="utf-8") as out:
             out.write(f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: "
-                      f"{{rootdirectory: {self.work}/registry}}}}\n"
-                      f"http: {{addr: \"{self.registry}\"}}\n")
-        with open(os.path.join(self.work, "registry.log"), "wb") as log:
-            self.registry_process = subprocess.Popen(["docker-registry", "serve", config],
-                                                     stdout=log, stderr=log)
+                      f"{{rootdirectory: {folder}}}}}\n"
+                      f"http: {{addr: \"{address}\"}}\n")
+        with open(folder + ".log", "wb") as log:
+            process = subprocess.Popen(["docker-registry", "serve", folder + ".yml"], stdout=log,
+                                       stderr=log)
         time.sleep(1)
+        return address, process
 
     def setup(self):
         images = self.images = must([os.path.join(TOP, "tools", "make-images"), "small"])
