@@ -129,7 +129,7 @@ from ocilib import entry, tar
 sys.stdout.buffer.write(tar([entry("\x1b[31mred\x07", "x", uid=5000000000)]))
 END
     run -1 pouch import "$T/tmp/evil.tar"
-    has "$output" '\?\[31mred\? has an impossible owner'
+    has "$output" ': *\[31mred  has an impossible owner'
     lacks "$output" $'\033|\007'
     printf 'x' >"$T/tmp/file"
     tar -C "$T/tmp" -cf "$T/tmp/good.tar" file
