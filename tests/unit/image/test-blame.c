@@ -178,6 +178,24 @@ static void only_one(void **state)
     registry_free(r);
 }
 
+/* Answers without a byte: nobody is known to have given them, and it ends all the same. */
+static void nothing_given_ends(void **state)
+{
+    (void)state;
+    struct registry *r = registry_of(3);
+    struct blame b;
+    int attempts = 0;
+    bool again = true;
+
+    blame_init(&b, r, LAYER);
+    while (again) {
+        assert_true(++attempts <= 4);
+        play(&b, "");
+        again = blame_wrong(&b, "it is short");
+    }
+    registry_free(r);
+}
+
 /* However the bytes come: each attempt leaves fewer to ask. */
 static void many_attempts_end(void **state)
 {
@@ -223,6 +241,7 @@ int main(void)
         cmocka_unit_test(parts_are_told_apart),
         cmocka_unit_test(it_ends),
         cmocka_unit_test(only_one),
+        cmocka_unit_test(nothing_given_ends),
         cmocka_unit_test(many_attempts_end),
     };
 
