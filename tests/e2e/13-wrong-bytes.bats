@@ -68,7 +68,7 @@ well() {
 
 @test "a changed byte, damaged gzip, other bytes, short and long layers: the next mirror's are taken" {
     local fault
-    for fault in wrongdigest otherbytes shorthonest long badlink wrongend; do
+    for fault in wrongdigest otherbytes nobytes shorthonest long badlink wrongend; do
         echo "fault $fault"
         again
         mirrors "$fault" ok
@@ -181,6 +181,14 @@ no_workers() { ! pgrep -x pouch-image >/dev/null; }
     has "${lines[-1]}" "cannot reach registry $ORIGIN"
     is "$(pouch images -aq | wc -l)" 0
     is "$(find "$T/root/blobs" -type f | wc -l)" 0
+}
+
+@test "answers without a byte are not asked for again and again" {
+    mirrors nobytes
+    run pouch pull "$ORIGIN/busybox:latest"
+    is "$status" 1
+    has "${lines[-1]}" "registry $FAULTY/v2/nobytes gave wrong bytes for layer .*it is short"
+    [ "$(seen | grep -c 'GET /v2/nobytes/busybox/blobs/')" -le 4 ]
 }
 
 @test "a layer that is bad in itself is blamed on nobody" {
