@@ -308,16 +308,22 @@ static void recorder_init(struct recorder *r, int *source, int fd, unsigned mode
 
 /* Streams can be made that cost a model minutes for a megabyte; honest ones cost a second or two at
  * most. What is too dear to look at would be as dear to make again. */
-static bool too_dear(const struct recorder *r)
+static uint64_t cpu_seconds(void)
 {
     struct timespec t;
 
     (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
-    return (uint64_t)t.tv_sec > CPU_BASE + deflate_reader_taken(r->reader) / CPU_BYTES;
+    return (uint64_t)t.tv_sec;
+}
+
+static bool too_dear(const struct recorder *r, uint64_t began)
+{
+    return cpu_seconds() - began > CPU_BASE + deflate_reader_taken(r->reader) / CPU_BYTES;
 }
 
 /* What a model gets wrong at the beginning of the stream, in 1/65536 of the tokens. */
-static int try_model(int source, unsigned model, uint64_t *ret_wrong, struct error *e)
+static int try_model(int source, unsigned model, uint64_t began, uint64_t *ret_wrong,
+                     struct error *e)
 {
     CLEANUP(recorder_done) struct recorder r;
     int kind = 0;
@@ -327,7 +333,7 @@ static int try_model(int source, unsigned model, uint64_t *ret_wrong, struct err
         return error_set_errno(e, errno, "cannot read the layer's blob");
     while (kind >= 0 && kind != DEFLATE_END && deflate_reader_taken(r.reader) < SAMPLE) {
         kind = step(&r);
-        if (too_dear(&r))
+        if (too_dear(&r, began))
             return error_set(e, ERR_NOT_SUPPORTED, TOO_DEAR);
         if (r.wrong > SAMPLE_HARD && r.wrong > r.tokens / 8)
             break;
@@ -337,7 +343,7 @@ static int try_model(int source, unsigned model, uint64_t *ret_wrong, struct err
 }
 
 /* The likely ones first, as the first that is right is taken. */
-static int choose_model(int source, unsigned *ret, struct error *e)
+static int choose_model(int source, uint64_t began, unsigned *ret, struct error *e)
 {
     static const uint8_t usual[] = {16, 6, 22, 11, 9,  19, 1,  21, 23, 5, 4,
                                     7,  8, 3,  2,  15, 14, 17, 18, 13, 12};
@@ -354,7 +360,7 @@ static int choose_model(int source, unsigned *ret, struct error *e)
         uint64_t wrong;
         if (model == 0 || (i > 0 && model == first))
             continue;
-        int rc = try_model(source, model, &wrong, e);
+        int rc = try_model(source, model, began, &wrong, e);
         if (rc < 0)
             return rc;
         if (wrong < best) {
@@ -369,7 +375,8 @@ int deflate_record_write(int source, int fd, unsigned *ret_model, uint64_t *ret_
                          struct error *e)
 {
     CLEANUP(recorder_done) struct recorder r = {.fd = -EBADF};
-    int rc = choose_model(source, ret_model, e), kind = 0;
+    uint64_t began = cpu_seconds();
+    int rc = choose_model(source, began, ret_model, e), kind = 0;
 
     if (rc < 0)
         return rc;
@@ -379,7 +386,7 @@ int deflate_record_write(int source, int fd, unsigned *ret_model, uint64_t *ret_
         return error_set_errno(e, errno, "cannot read the layer's blob");
     while (kind >= 0 && kind != DEFLATE_END) {
         kind = step(&r);
-        if (too_dear(&r))
+        if (too_dear(&r, began))
             return error_set(e, ERR_NOT_SUPPORTED, TOO_DEAR);
         if (r.written > deflate_reader_taken(r.reader) / SHARE + ALLOWANCE)
             return error_set(e, ERR_NOT_SUPPORTED,
