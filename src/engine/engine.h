@@ -29,6 +29,7 @@
 #include "volume/volume.h"
 
 struct engine;
+struct map;
 
 struct engine_params {
     const char *root;          /* /var/lib/pouch */
@@ -183,6 +184,12 @@ struct container_list {
 int engine_list(struct engine *en, bool all, int64_t limit, const struct filter_set *f,
                 struct container_list *ret, struct error *e) MUST_CHECK;
 void container_list_done(struct container_list *l);
+
+/* What lists call the container's image, as Docker's: the name it was made with as long as that means
+ * this image, else the id. known: what was looked up before, for one list (map_new(), afterwards
+ * map_free(known, free)). The text is the view's. */
+const char *engine_image_title(struct engine *en, const struct container_view *v,
+                               struct map *known) MUST_CHECK;
 
 /* --- Containers: what is done ---------------------------------------------------------------- */
 
@@ -389,6 +396,7 @@ struct usage_image {
 };
 struct usage_container {
     struct container_view *view; /* referenced */
+    const char *image;           /* engine_image_title(); the view's */
     uint64_t rw, rootfs;
 };
 struct usage_volume {

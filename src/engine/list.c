@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/map.h"
 #include "base/str.h"
 #include "base/strv.h"
 #include "base/time.h"
@@ -109,20 +110,6 @@ static bool name_is(const char *name, const char *wanted)
     return strstr(target, text) != NULL;
 }
 
-static bool ancestor_is(struct engine *en, const struct container_view *v, const char *wanted)
-{
-    struct image *img = NULL;
-    bool same = false;
-
-    if (STREQ(v->def->image_ref, wanted) || STREQ(v->def->image_id, wanted))
-        return true;
-    if (image_resolve(en->images, wanted, &img, NULL) == 0) {
-        same = STREQ(img->id, v->def->image_id);
-        image_unref(img);
-    }
-    return same;
-}
-
 static bool port_is(const struct container_view *v, const char *wanted, bool published)
 {
     const char *slash = strchr(wanted, '/');
@@ -156,8 +143,7 @@ static bool volume_is(const struct container_view *v, const char *wanted)
     return false;
 }
 
-static bool value_holds(struct engine *en, const struct container_view *v, const char *key,
-                        const char *wanted)
+static bool value_holds(const struct container_view *v, const char *key, const char *wanted)
 {
     if (STREQ(key, "id"))
         return str_has_prefix(v->def->id, wanted);
@@ -169,8 +155,6 @@ static bool value_holds(struct engine *en, const struct container_view *v, const
         return STREQ(container_status_name(v->status), wanted);
     if (STREQ(key, "health"))
         return STREQ(health_status_name(v->health ? v->health->status : HEALTH_NONE), wanted);
-    if (STREQ(key, "ancestor"))
-        return ancestor_is(en, v, wanted);
     if (STREQ(key, "exited"))
         return v->status == CONTAINER_EXITED && atoll(wanted) == v->exit_code;
     if (STREQ(key, "network"))
@@ -185,8 +169,9 @@ static bool value_holds(struct engine *en, const struct container_view *v, const
     return true; /* before, since: done by the caller */
 }
 
-static bool view_matches(struct engine *en, const struct container_view *v,
-                         const struct filter_set *f)
+/* ancestors: ids of the images that the filter of this name means. */
+static bool view_matches(const struct container_view *v, const struct filter_set *f,
+                         char *const *ancestors)
 {
     const struct filter *items = f ? f->items.items : NULL;
 
@@ -194,8 +179,13 @@ static bool view_matches(struct engine *en, const struct container_view *v,
         bool all = STREQ(items[i].key, "label");
         bool ok = all;
 
+        if (STREQ(items[i].key, "ancestor")) {
+            if (!strv_contains(ancestors, v->def->image_id))
+                return false;
+            continue;
+        }
         for (size_t j = 0; items[i].values && items[i].values[j]; j++) {
-            bool hit = value_holds(en, v, items[i].key, items[i].values[j]);
+            bool hit = value_holds(v, items[i].key, items[i].values[j]);
 
             ok = all ? ok && hit : ok || hit;
         }
@@ -252,6 +242,20 @@ static int newest_first(const void *a, const void *b)
     return x->def->created < y->def->created ? 1 : x->def->created > y->def->created ? -1 : 0;
 }
 
+/* Looked up once a list. A name that no image has (any more) is nobody's ancestor. */
+static char **ancestor_ids(struct engine *en, const struct filter_set *f)
+{
+    char *const *names = filter_set_get(f, "ancestor");
+    char **ids = NULL;
+
+    for (; names && *names; names++) {
+        AUTOFREE char *id = NULL;
+        if (image_find_id(en->images, *names, &id, NULL) >= 0)
+            strv_push(&ids, id);
+    }
+    return ids;
+}
+
 /* References to all views, taken in one go. */
 static struct container_view **all_views(struct engine *en, size_t *ret_len)
 {
@@ -283,11 +287,13 @@ int engine_list(struct engine *en, bool all, int64_t limit, const struct filter_
     int64_t since = 0;
     size_t n = 0;
     size_t kept = 0;
+    AUTOPTR(strv) char **ancestors = NULL;
     struct container_view **views;
     int r = check_filters(en, f, &before, &since, e);
 
     if (r < 0)
         return r;
+    ancestors = ancestor_ids(en, f);
     if (limit > 0 || filter_set_get(f, "status") || filter_set_get(f, "exited") ||
         filter_set_get(f, "before") || filter_set_get(f, "since"))
         all = true;
@@ -298,7 +304,7 @@ int engine_list(struct engine *en, bool all, int64_t limit, const struct filter_
         bool runs = v->status == CONTAINER_RUNNING || v->status == CONTAINER_PAUSED ||
                     v->status == CONTAINER_RESTARTING;
         bool want = (all || runs) && v->def->created < before && v->def->created > since &&
-                    (limit <= 0 || kept < (size_t)limit) && view_matches(en, v, f);
+                    (limit <= 0 || kept < (size_t)limit) && view_matches(v, f, ancestors);
 
         if (want)
             views[kept++] = v;
@@ -307,6 +313,22 @@ int engine_list(struct engine *en, bool all, int64_t limit, const struct filter_
     }
     *ret = (struct container_list){views, kept};
     return 0;
+}
+
+const char *engine_image_title(struct engine *en, const struct container_view *v, struct map *known)
+{
+    const char *name = v->def->image_ref;
+    char *id;
+
+    if (str_is_empty(name) || STREQ(name, v->def->image_id))
+        return v->def->image_id;
+    id = map_get(known, name);
+    if (!id) {
+        if (image_find_id(en->images, name, &id, NULL) < 0)
+            id = xstrdup(""); /* nobody's any more */
+        (void)map_set(known, name, id);
+    }
+    return STREQ(id, v->def->image_id) ? name : v->def->image_id;
 }
 
 void container_list_done(struct container_list *l)

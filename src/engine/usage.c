@@ -101,6 +101,8 @@ static int usage_of_images(struct engine *en, const struct container_list *conta
 static int usage_of_containers(struct engine *en, const struct container_list *containers,
                                struct engine_usage *u)
 {
+    struct map *known = map_new();
+
     u->containers = xcalloc(containers->len + 1, sizeof(*u->containers));
     for (size_t i = 0; i < containers->len; i++) {
         struct usage_container *x = &u->containers[u->ncontainers];
@@ -108,6 +110,7 @@ static int usage_of_containers(struct engine *en, const struct container_list *c
         if (engine_container_size(en, containers->items[i], &x->rw, &x->rootfs, NULL) < 0)
             continue; /* it went this moment */
         x->view = container_view_ref(containers->items[i]);
+        x->image = engine_image_title(en, x->view, known);
         u->ncontainers++;
         u->sum_containers.count++;
         u->sum_containers.size += x->rw;
@@ -117,6 +120,7 @@ static int usage_of_containers(struct engine *en, const struct container_list *c
         else
             u->sum_containers.reclaimable += x->rw;
     }
+    map_free(known, free);
     return 0;
 }
 

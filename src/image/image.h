@@ -130,6 +130,9 @@ DEFINE_AUTOPTR(struct image, image)
  */
 int image_resolve(struct image_store *s, const char *name_or_id, struct image **ret,
                   struct error *e) MUST_CHECK;
+/* As image_resolve(), but only the id. */
+int image_find_id(struct image_store *s, const char *name_or_id, char **ret_id,
+                  struct error *e) MUST_CHECK;
 /* By full id, also when it was removed but a container still uses it. */
 int image_get(struct image_store *s, const char *id, struct image **ret,
               struct error *e) MUST_CHECK;

@@ -361,6 +361,13 @@ int image_resolve(struct image_store *s, const char *name_or_id, struct image **
     return r < 0 ? r : image_get(s, id, ret, e);
 }
 
+int image_find_id(struct image_store *s, const char *name_or_id, char **ret_id, struct error *e)
+{
+    AUTOFREE char *name = NULL;
+
+    return image_store_find(s, name_or_id, ret_id, &name, e);
+}
+
 int image_check_platform(const struct image *img, const char *platform, const char *shown,
                          struct error *e)
 {

@@ -5,6 +5,7 @@
 
 #include "api/docker/docker-priv.h"
 #include "base/alloc.h"
+#include "base/map.h"
 #include "base/str.h"
 #include "base/strv.h"
 #include "base/time.h"
@@ -19,6 +20,7 @@ static void encode_list(struct http_request *req, struct engine *en,
 {
     struct buf b = ANSWER_INIT;
     struct jsonw w = {.out = &b};
+    struct map *known = map_new();
     int64_t now = time_now_ns();
 
     jsonw_list_begin(&w, NULL);
@@ -28,8 +30,10 @@ static void encode_list(struct http_request *req, struct engine *en,
         /* A container that goes meanwhile has no size; it stays in the answer. */
         if (sizes && engine_container_size(en, list->items[i], &rw, &rootfs, NULL) < 0)
             rw = rootfs = 0;
-        encode_container_summary(&w, list->items[i], now, sizes, rw, rootfs);
+        encode_container_summary(&w, list->items[i], engine_image_title(en, list->items[i], known),
+                                 now, sizes, rw, rootfs);
     }
+    map_free(known, free);
     jsonw_list_end(&w);
     (void)buf_putc(&b, '\n');
     http_reply_json(req, 200, &b);

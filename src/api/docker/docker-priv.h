@@ -38,8 +38,9 @@ int api_filters(struct http_request *req, struct filter_set *ret) MUST_CHECK;
 /* encode.c: Docker's documents */
 void encode_container(const struct container_view *v, bool sizes, uint64_t rw, uint64_t rootfs,
                       struct buf *out);
-void encode_container_summary(struct jsonw *w, const struct container_view *v, int64_t now,
-                              bool sizes, uint64_t rw, uint64_t rootfs);
+/* image: engine_image_title() */
+void encode_container_summary(struct jsonw *w, const struct container_view *v, const char *image,
+                              int64_t now, bool sizes, uint64_t rw, uint64_t rootfs);
 void encode_exec(const struct exec_view *v, struct buf *out);
 /* manifest: NULL when the store has none; manifests: they were asked for. */
 void encode_image(const struct image *img, const struct image_manifest *manifest, bool manifests,

@@ -278,8 +278,8 @@ static void encode_port_list(struct jsonw *w, const struct container_view *v)
     jsonw_list_end(w);
 }
 
-void encode_container_summary(struct jsonw *w, const struct container_view *v, int64_t now,
-                              bool sizes, uint64_t rw, uint64_t rootfs)
+void encode_container_summary(struct jsonw *w, const struct container_view *v, const char *image,
+                              int64_t now, bool sizes, uint64_t rw, uint64_t rootfs)
 {
     const struct container_definition *def = v->def;
     AUTOFREE char *status = container_status_text(v, now);
@@ -293,7 +293,7 @@ void encode_container_summary(struct jsonw *w, const struct container_view *v, i
     jsonw_list_begin(w, "Names");
     jsonw_str(w, NULL, name);
     jsonw_list_end(w);
-    jsonw_str(w, "Image", def->image_ref);
+    jsonw_str(w, "Image", image);
     jsonw_str(w, "ImageID", def->image_id);
     jsonw_str(w, "Command", command);
     jsonw_int(w, "Created", def->created / NSEC_PER_SEC);

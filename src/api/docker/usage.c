@@ -38,7 +38,7 @@ static void encode_container_list(struct jsonw *w, const struct engine_usage *u,
     for (size_t i = 0; i < u->ncontainers; i++) {
         const struct usage_container *x = &u->containers[i];
 
-        encode_container_summary(w, x->view, now, true, x->rw, x->rootfs);
+        encode_container_summary(w, x->view, x->image, now, true, x->rw, x->rootfs);
     }
     jsonw_list_end(w);
 }

@@ -169,6 +169,13 @@ int engine_list(struct engine *en, bool all, int64_t limit, const struct filter_
     return 0;
 }
 
+const char *engine_image_title(struct engine *en, const struct container_view *v, struct map *known)
+{
+    (void)en;
+    (void)known;
+    return v->def->image_ref;
+}
+
 void container_list_done(struct container_list *l)
 {
     free(l->items);
