@@ -6,6 +6,7 @@
  * recursion is as deep as a hostile tree.
  */
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <stdio.h>
@@ -47,9 +48,23 @@ static int differs(struct compare *c, const char *path, const char *what)
     return 1;
 }
 
+/* What the disk or the file system says of damaged files: EINVAL and EBADMSG of fs-verity, EUCLEAN of
+ * ext4 and xfs. ELOOP is a link where a file was. */
+static bool is_damage(int errnum)
+{
+    return errnum == EIO || errnum == EUCLEAN || errnum == EBADMSG || errnum == EINVAL ||
+           errnum == ENODATA || errnum == ELOOP;
+}
+
+/* A sector that cannot be read is a difference like any other. */
 static int failed(struct compare *c, const char *path)
 {
-    return error_set_errno(c->e, errno, "cannot read /%s of a layer", path);
+    AUTOFREE char *what = NULL;
+
+    if (!is_damage(errno))
+        return error_set_errno(c->e, errno, "cannot read /%s of a layer", path);
+    what = xasprintf("cannot be read: %s", strerror(errno));
+    return differs(c, path, what);
 }
 
 static int open_below(int root, const char *path, int flags)
@@ -69,9 +84,6 @@ static int compare_fds(struct compare *c, int fa, int fb, const char *path)
     for (;;) {
         n = fs_read_full(fa, c->buf_a, PIECE);
         m = n < 0 ? 0 : fs_read_full(fb, c->buf_b, PIECE);
-        /* A sector that cannot be read is damage like any other. */
-        if (n == -EIO || m == -EIO)
-            return differs(c, path, "cannot be read: input/output error");
         if (n < 0 || m < 0) {
             errno = (int)-(n < 0 ? n : m);
             return failed(c, path);
@@ -292,16 +304,21 @@ int image_layers_compare(int dirfd, const char *a, const char *b, int64_t since,
 {
     struct compare c = {.e = e, .since = since};
     AUTOFD int fa = openat(dirfd, a, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    int a_errno = errno;
     AUTOFD int fb = openat(dirfd, b, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     struct stat sa, sb;
     int r;
 
-    if (fa < 0 && errno == ENOENT && fb >= 0) {
+    if (fa < 0 && a_errno == ENOENT && fb >= 0) {
         *ret_difference = xstrdup("it is missing");
         return 1;
     }
+    if (fa < 0 && is_damage(a_errno) && fb >= 0) {
+        *ret_difference = xasprintf("it cannot be opened: %s", strerror(a_errno));
+        return 1;
+    }
     if (fa < 0 || fb < 0 || fstat(fa, &sa) < 0 || fstat(fb, &sb) < 0)
-        return error_set_errno(e, errno, "cannot open a layer");
+        return error_set_errno(e, fa < 0 ? a_errno : errno, "cannot open a layer");
     c.a = fa;
     c.b = fb;
     c.inos = map_new();

@@ -439,9 +439,9 @@ static int record_digest(struct push *p, const char *digest, const struct push_i
                    "sss", p->repository, digest, pi->img->id);
     if (r >= 0 && made)
         r = store_exec(p->store->db, e,
-                       "INSERT OR IGNORE INTO image_blobs (image_id, digest, role, seen) "
-                       "SELECT id, ?, 'pushed', ? FROM images WHERE id = ?",
-                       "sis", digest, time_now_ns(), pi->img->id);
+                       "INSERT OR IGNORE INTO image_blobs (image_id, digest, role, seen, boot) "
+                       "SELECT id, ?, 'pushed', ?, ? FROM images WHERE id = ?",
+                       "siss", digest, time_now_ns(), p->store->boot_id, pi->img->id);
     if (r < 0)
         store_rollback(p->store->db);
     else

@@ -246,6 +246,15 @@ flip() {
     run pouch fsck --repair
     is "$status" 0
     sound
+    # One that nobody can open (with fs-verity whose descriptor is lost: EINVAL).
+    rm "$DIR"
+    ln -s /elsewhere "$DIR"
+    run pouch fsck
+    is "$status" 1
+    has "$output" "^layer sha256:$LAYER: it cannot be opened: Too many levels of symbolic links"
+    run pouch fsck --repair
+    is "$status" 0
+    sound
     is "$(find "$T/root/layers" -mindepth 1 -maxdepth 1 ! -name '*.erofs')" ''
 }
 
