@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The volumes on disk: <root>/volumes/<name>/{meta.json,_data}. A volume is built under a name that
+ * The volumes on disk: <root>/volumes/<name>/{meta.json,owner,_data}. A volume is built under a name that
  * begins with ".tmp-" and renamed; it goes by a rename to ".rm-…". Volumes' names cannot begin with
  * a dot, so that whatever does is rubbish of a crash.
  *
@@ -29,6 +29,7 @@
 #define META_MAX      ((size_t)1 << 20)
 #define CONTENT_DIR   "_data"
 #define META_FILE     "meta.json"
+#define OWNER_FILE    "owner" /* the id of the container that an anonymous volume goes with */
 #define TMP_PREFIX    ".tmp-"
 #define REMOVE_PREFIX ".rm-"
 
@@ -51,7 +52,6 @@ static const struct json_field meta_fields[] = {
     JSON_FIELD(struct volume, labels, "Labels", JSON_STR_MAP, JSON_OMIT_EMPTY),
     JSON_FIELD(struct volume, options, "Options", JSON_STR_MAP, JSON_OMIT_EMPTY),
     JSON_FIELD(struct volume, anonymous, "Anonymous", JSON_BOOL, JSON_OMIT_EMPTY),
-    JSON_FIELD(struct volume, owner, "Owner", JSON_STR, JSON_OMIT_EMPTY),
     JSON_END,
 };
 static const struct json_desc meta_json = {"volume", sizeof(struct volume), meta_fields};
@@ -241,24 +241,24 @@ int volume_get(struct volume_store *vs, const char *name, struct volume *ret, st
     return r;
 }
 
-static int write_meta(const char *dir, const struct volume *v, struct error *e)
-{
-    AUTOFREE char *meta = xasprintf("%s/" META_FILE, dir);
-    AUTOFREE char *text = json_print_str(&meta_json, v);
-    int r = fs_write_atomic(AT_FDCWD, meta, text, strlen(text), 0600, FS_SYNC);
-
-    return r < 0 ? error_set_errno(e, r, "write %s", meta) : 0;
-}
-
-static int write_new(const char *dir, const struct volume *v, struct error *e)
+static int write_new(const char *dir, const struct volume *v, const char *owner, struct error *e)
 {
     AUTOFREE char *data = xasprintf("%s/" CONTENT_DIR, dir);
+    AUTOFREE char *meta = xasprintf("%s/" META_FILE, dir);
+    AUTOFREE char *of = xasprintf("%s/" OWNER_FILE, dir);
+    AUTOFREE char *text = json_print_str(&meta_json, v);
+    int r;
 
     if (mkdir(dir, 0700) < 0)
         return error_set_errno(e, errno, "make %s", dir);
     if (mkdir(data, 0755) < 0 || chmod(data, 0755) < 0)
         return error_set_errno(e, errno, "make %s", data);
-    return write_meta(dir, v, e);
+    /* Not synced: after a power cut nobody believes it (volume_sweep()). */
+    r = owner ? fs_write_atomic(AT_FDCWD, of, owner, strlen(owner), 0600, FS_NO_SYNC) : 0;
+    if (r < 0)
+        return error_set_errno(e, r, "write %s", of);
+    r = fs_write_atomic(AT_FDCWD, meta, text, strlen(text), 0600, FS_SYNC);
+    return r < 0 ? error_set_errno(e, r, "write %s", meta) : 0;
 }
 
 static int sync_dir(const char *path, struct error *e)
@@ -272,8 +272,8 @@ static int sync_dir(const char *path, struct error *e)
 
 /* Builds the volume beside its place and renames it there. *ret_new says whether it was this call
  * that made it. */
-static int make(const struct volume_store *vs, const struct volume *v, bool *ret_new,
-                struct error *e)
+static int make(const struct volume_store *vs, const struct volume *v, const char *owner,
+                bool *ret_new, struct error *e)
 {
     AUTOFREE char *tmp = NULL;
     AUTOFREE char *path = xasprintf("%s/%s", vs->dir, v->name);
@@ -282,7 +282,7 @@ static int make(const struct volume_store *vs, const struct volume *v, bool *ret
 
     random_hex(suffix, 8);
     tmp = xasprintf("%s/" TMP_PREFIX "%s", vs->dir, suffix);
-    r = write_new(tmp, v, e);
+    r = write_new(tmp, v, owner, e);
     *ret_new = false;
     if (r == 0 && rename(tmp, path) == 0)
         *ret_new = true;
@@ -316,7 +316,6 @@ int volume_create(struct volume_store *vs, const struct volume_params *p, struct
         return r;
     v.driver = xstrdup(VOLUME_DRIVER_LOCAL);
     v.created = time_now_ns();
-    v.owner = p->owner ? xstrdup(p->owner) : NULL;
     for (size_t i = 0; p->labels && i < p->labels->len; i++)
         json_map_set(&v.labels, p->labels->items[i].key, p->labels->items[i].value);
     for (size_t i = 0; p->options && i < p->options->len; i++)
@@ -328,7 +327,7 @@ int volume_create(struct volume_store *vs, const struct volume_params *p, struct
 
         r = load(vs, v.name, &there, &why);
         if (r == -ENOENT)
-            r = make(vs, &v, &made, &why);
+            r = make(vs, &v, p->owner, &made, &why);
         if (r < 0 || made)
             break;
         /* Somebody else's, older or just made; look again when it was removed meanwhile. */
@@ -517,51 +516,53 @@ static bool is_user(struct volume_store *vs, const char *name, const char *conta
 int volume_disown(struct volume_store *vs, const char *name, const char *container_id,
                   struct error *e)
 {
-    CLEANUP(volume_done) struct volume v = {.name = NULL};
-    AUTOFREE char *dir = xasprintf("%s/%s", vs->dir, name);
-    int r = load(vs, name, &v, e);
+    AUTOFREE char *path = xasprintf("%s/%s/" OWNER_FILE, vs->dir, name);
+    AUTOFREE char *owner = NULL;
+    size_t len;
 
-    if (r == -ENOENT)
-        return 0;
-    if (r < 0 || !STREQ(v.owner, container_id))
-        return r;
-    str_replace(&v.owner, NULL);
-    return write_meta(dir, &v, e);
+    /* Needs no room: a container can be removed from a full disk. */
+    if (fs_read_file(AT_FDCWD, path, NAME_MAX, &owner, &len) == 0 && STREQ(owner, container_id) &&
+        unlink(path) < 0 && errno != ENOENT)
+        return error_set_errno(e, errno, "remove %s", path);
+    return 0;
+}
+
+/* Nobody uses it that it was made for. */
+static void sweep_owned(struct volume_store *vs, const char *name, const char *owner, bool remove)
+{
+    CLEANUP(error_done) struct error e = ERROR_INIT;
+    int r = remove ? volume_remove(vs, name, true, &e) : 0;
+
+    if (remove && r == 0)
+        log_info("leftover removed", "volume=%s container=%s", name, owner);
+    if (!remove || (r < 0 && e.code == ERR_CONFLICT)) { /* --volumes-from: it is the other's now */
+        error_done(&e);
+        r = volume_disown(vs, name, owner, &e);
+    }
+    if (r < 0)
+        log_warn("leftover not removed", "volume=%s error=\"%s\"", name, error_message(&e));
 }
 
 void volume_sweep(struct volume_store *vs, char *const *keep, bool rebooted)
 {
-    CLEANUP(error_done) struct error why = ERROR_INIT;
-    struct volume *list = NULL;
-    size_t len = 0;
+    DIR *dir = opendir(vs->dir);
+    AUTOPTR(strv) char **names = NULL;
+    const struct dirent *de;
 
-    if (volume_list(vs, &list, &len, &why) < 0)
-        log_warn("volumes not swept", "error=\"%s\"", error_message(&why));
-    for (size_t i = 0; i < len; i++) {
-        struct volume *v = &list[i];
-        struct error e = ERROR_INIT;
-        int r = 0;
+    while (dir && (de = readdir(dir)))
+        if (de->d_name[0] != '.')
+            strv_push(&names, de->d_name);
+    if (dir)
+        (void)closedir(dir);
+    for (size_t i = 0; names && names[i]; i++) {
+        AUTOFREE char *path = xasprintf("%s/%s/" OWNER_FILE, vs->dir, names[i]);
+        AUTOFREE char *owner = NULL;
+        size_t len;
 
-        if (v->owner && !strv_contains(keep, v->owner) && !is_user(vs, v->name, v->owner)) {
-            bool other = rebooted;
-
-            if (!rebooted) {
-                r = volume_remove(vs, v->name, true, &e);
-                other = r < 0 && e.code == ERR_CONFLICT; /* --volumes-from: it is the other's now */
-            }
-            if (other) {
-                error_done(&e);
-                r = volume_disown(vs, v->name, v->owner, &e);
-            } else if (r == 0) {
-                log_info("leftover removed", "volume=%s container=%s", v->name, v->owner);
-            }
-        }
-        if (r < 0)
-            log_warn("leftover not removed", "volume=%s error=\"%s\"", v->name, error_message(&e));
-        error_done(&e);
-        volume_done(v);
+        if (fs_read_file(AT_FDCWD, path, NAME_MAX, &owner, &len) == 0 &&
+            !strv_contains(keep, owner) && !is_user(vs, names[i], owner))
+            sweep_owned(vs, names[i], owner, !rebooted);
     }
-    free(list);
 }
 
 void volume_store_on_remove(struct volume_store *vs,

@@ -78,7 +78,6 @@ const struct json_desc volume_json = {"Volume", sizeof(struct volume), volume_fi
 
 void volume_done(struct volume *v)
 {
-    free(take_ptr(v->owner)); /* json_free() empties all of it */
     json_free(&volume_json, v);
     v->anonymous = false;
 }

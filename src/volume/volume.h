@@ -67,7 +67,6 @@ struct volume {
     struct json_map options;
     char *scope;    /* "local" */
     bool anonymous; /* made without a name for one container */
-    char *owner; /* that container's id, as long as the volume is to go with it; NULL otherwise */
 };
 extern const struct json_desc volume_json;
 void volume_done(struct volume *v);
@@ -198,7 +197,7 @@ int volume_mounts_prepare(struct volume_store *vs, const char *container_id,
  */
 int volume_copy_up(const struct volume_mount *m, int rootfs_fd, struct error *e) MUST_CHECK;
 
-/* The container will be removed, its anonymous volumes stay: on disk when this returns. */
+/* The container will be removed, its anonymous volumes stay. */
 int volume_mounts_keep(struct volume_store *vs, const char *container_id,
                        const struct volume_mounts *mounts, struct error *e) MUST_CHECK;
 
