@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* history: the steps an image was made in. */
-#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>

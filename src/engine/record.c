@@ -5,8 +5,8 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
-#include "base/time.h"
 #include "base/strv.h"
+#include "base/time.h"
 #include "engine/engine-priv.h"
 
 static const char *const migrations[] = {

@@ -4,7 +4,6 @@
  * image's rows when all is there. The worker may be in the hands of an attacker: every message is
  * checked, and nothing it says becomes a path without having the form of a digest.
  */
-#include <ctype.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
@@ -207,9 +206,12 @@ static int place_blob(struct image_op *op, struct op_file *f, const char *digest
     int r = image_durable_begin(s, digest, op->e);
     if (r < 0)
         return r;
-    if (has)
-        r = faccessat(s->blobs_fd, path, F_OK, 0) == 0 ? unlinkat(s->tmp_fd, f->name, 0) : -EEXIST;
-    else if (renameat2(s->tmp_fd, f->name, s->blobs_fd, path, replace ? 0 : RENAME_NOREPLACE) < 0)
+    if (has && faccessat(s->blobs_fd, path, F_OK, 0) < 0)
+        r = -EEXIST;
+    else if (has && unlinkat(s->tmp_fd, f->name, 0) < 0)
+        r = error_set_errno(op->e, errno, "cannot keep blob %s", digest);
+    else if (!has &&
+             renameat2(s->tmp_fd, f->name, s->blobs_fd, path, replace ? 0 : RENAME_NOREPLACE) < 0)
         r = errno == EEXIST ? -EEXIST
                             : error_set_errno(op->e, errno, "cannot keep blob %s", digest);
     if (r < 0) {

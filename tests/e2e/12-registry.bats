@@ -45,10 +45,20 @@ manifests() {
     refused typemanifest 'manifest|JSON|json|expected|unmarshal|type'
     refused negativesize 'size|manifest|invalid|negative'
     refused hugemanifest 'manifest|large|limit|too|size'
+    refused endlessmanifest 'larger than 4194304 bytes'
     refused schema1 'schema|version|not supported|unsupported|manifest'
     refused garbage 'HTTP|protocol|malformed|garbage|answer|Received|registry|connect|version'
 }
 @test "manifests that are wrong" { each_cli manifests; }
+
+@test "a manifest whose Content-Type lies is what its own bytes say" {
+    local fault
+    for fault in lietype lieindex; do
+        pouch pull -q "$FAULTY/$fault/busybox:latest"
+        is "$(pouch run --rm --network none "$FAULTY/$fault/busybox:latest" echo fine)" fine
+        pouch rmi "$FAULTY/$fault/busybox:latest" >/dev/null
+    done
+}
 
 hostile() {
     refused loop 'redirects in a loop'
