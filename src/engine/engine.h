@@ -390,8 +390,9 @@ int engine_image_umount(struct engine *en, const char *what, bool force, char **
 
 enum { USAGE_IMAGES = 1, USAGE_CONTAINERS = 2, USAGE_VOLUMES = 4, USAGE_ALL = 7 };
 struct usage_image {
-    struct image *image; /* referenced */
-    uint64_t shared;     /* bytes of layers that other images have too */
+    struct image *image;          /* referenced */
+    bool has_child, intermediate; /* image_list_is_intermediate() */
+    uint64_t shared;              /* bytes of layers that other images have too */
     int64_t containers;
 };
 struct usage_container {

@@ -242,17 +242,15 @@ static int newest_first(const void *a, const void *b)
     return x->def->created < y->def->created ? 1 : x->def->created > y->def->created ? -1 : 0;
 }
 
-/* Looked up once a list. A name that no image has (any more) is nobody's ancestor. */
+/* Looked up once a list, with all images that were made of them. A name that no image has (any more)
+ * is nobody's ancestor. */
 static char **ancestor_ids(struct engine *en, const struct filter_set *f)
 {
     char *const *names = filter_set_get(f, "ancestor");
     char **ids = NULL;
 
-    for (; names && *names; names++) {
-        AUTOFREE char *id = NULL;
-        if (image_find_id(en->images, *names, &id, NULL) >= 0)
-            strv_push(&ids, id);
-    }
+    for (; names && *names; names++)
+        (void)!image_find_family(en->images, *names, &ids, NULL);
     return ids;
 }
 

@@ -58,13 +58,13 @@ static void sum_images(struct engine_usage *u)
     struct usage_sum *sum = &u->sum_images;
     uint64_t used = 0;
 
-    sum->count = u->nimages;
     sum->size = u->layers_size;
     for (size_t i = 0; i < u->nimages; i++) {
         const struct usage_image *x = &u->images[i];
 
+        sum->count += !x->intermediate;
         if (x->containers > 0) {
-            sum->active++;
+            sum->active += !x->intermediate;
             used += x->image->size > x->shared ? x->image->size - x->shared : 0;
         }
     }
@@ -87,6 +87,8 @@ static int usage_of_images(struct engine *en, const struct container_list *conta
         struct usage_image *x = &u->images[u->nimages++];
 
         x->image = image_ref(list.items[i]);
+        x->has_child = list.has_child[i];
+        x->intermediate = image_list_is_intermediate(&list, i);
         x->shared = shared_size(x->image, layers);
         for (size_t k = 0; k < containers->len; k++)
             x->containers += STREQ(containers->items[k]->def->image_id, x->image->id);
@@ -344,11 +346,15 @@ int engine_image_prune(struct engine *en, const struct filter_set *set, struct e
     if (r < 0)
         return r;
     uint64_t before = image_layers_size(en->images);
+    /* What is only there for images that were made of it goes with them. */
+    for (size_t i = 0; i < list.len; i++)
+        if (list.has_child[i] && (dangling || image_list_is_intermediate(&list, i)))
+            image_unref(take_ptr(list.items[i]));
     for (size_t i = 0; i < list.len; i++) {
         const struct image *img = list.items[i];
         char container[65];
 
-        if ((dangling && strv_len(img->repo_tags) > 0) ||
+        if (!img || (dangling && strv_len(img->repo_tags) > 0) ||
             engine_image_in_use(en, img->id, container) != IMAGE_UNUSED ||
             !prune_matches(&f, &img->doc.config.labels, img->doc.created))
             continue;

@@ -137,10 +137,12 @@ static int write_rows(struct image_store *s, const struct image_commit *c, int64
 
     for (size_t i = 0; c->layers && c->layers[i]; i++)
         size += image_store_layer_size(s, c->layers[i]);
-    r = store_exec(s->db, e,
-                   "INSERT OR IGNORE INTO images (id, size, created, tagged, removed, boot) "
-                   "VALUES (?, ?, ?, ?, 0, ?)",
-                   "siiis", c->config, (int64_t)size, created, time_now_ns(), s->boot_id);
+    r = store_exec(
+        s->db, e,
+        "INSERT OR IGNORE INTO images (id, size, created, tagged, removed, boot, parent) "
+        "VALUES (?, ?, ?, ?, 0, ?, coalesce((SELECT id FROM images WHERE id = ? AND "
+        "removed = 0), ''))",
+        "siiiss", c->config, (int64_t)size, created, time_now_ns(), s->boot_id, c->parent);
     if (r < 0)
         return r;
     *ret_is_new = r > 0;

@@ -122,6 +122,7 @@ int image_derive(struct image_store *s, const struct image_derive_params *p, cha
                                        .extra_fd = p->layer_fd,
                                        .cancel_fd = p->cancel_fd,
                                        .name = name,
+                                       .parent = p->parent->id,
                                        .base_layers = p->parent->doc.rootfs.diff_ids,
                                        .may_commit = p->check,
                                        .may_commit_data = p->check_data,

@@ -192,6 +192,7 @@ static int delete_image(struct image_store *s, const char *id, bool only_removed
         "DELETE FROM image_digests WHERE image_id = ?",
         "DELETE FROM image_leases WHERE image_id = ?",
         "DELETE FROM images WHERE id = ?",
+        "UPDATE images SET parent = '' WHERE parent = ?",
     };
     AUTOPTR(strv) char **layers = NULL;
     AUTOPTR(strv) char **blobs = NULL;
@@ -211,12 +212,13 @@ static int delete_image(struct image_store *s, const char *id, bool only_removed
         r = query_strings(s, "SELECT digest FROM image_blobs WHERE image_id = ?", id, &blobs, e);
     for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(deletes); i++)
         r = store_exec(s->db, e, deletes[i], "s", id);
+    bool orphans = r > 0; /* images whose parent this was */
     if (r < 0) {
         store_rollback(s->db);
         return r;
     }
     r = store_commit(s->db, e);
-    image_store_changed(s, id);
+    image_store_changed(s, orphans ? NULL : id);
     char *none[] = {NULL};
     if (r >= 0)
         r = image_store_collect(s, layers ? layers : none, blobs, NULL, e);

@@ -255,7 +255,8 @@ struct image_op_params {
     char *const *base_layers; /* diff ids that images of this operation may have beside its own */
     int (*may_commit)(void *data, struct error *e); /* asked before an image's rows are written */
     void *may_commit_data;
-    const char *name; /* pull: the full reference the image gets; NULL: what the worker says */
+    const char *name;   /* pull: the full reference the image gets; NULL: what the worker says */
+    const char *parent; /* commit: id of the image the new one is made of, else NULL */
     const char *digest_name; /* pull: "docker.io/library/busybox" for the digest it came by */
     bool quiet;
     const struct image_op_ext *ext; /* or NULL */
@@ -291,6 +292,7 @@ void image_op_start_registry(struct image_store *s, const struct oci_reference *
 /* commit.c */
 struct image_commit {
     const char *config;         /* digest: the id */
+    const char *parent;         /* id of the image it was made of, or NULL */
     const char *manifest, *top; /* digests or NULL */
     const char *digest_name;
     char *const *names;
@@ -309,6 +311,11 @@ int image_store_layer_form(struct image_store *s, const char *diff_id,
 /* Bytes of the files in it; 0 when it is not there. */
 uint64_t image_store_layer_size(struct image_store *s, const char *diff_id);
 bool image_store_has_layer(struct image_store *s, const char *diff_id);
+
+/* names.c */
+/* Ids of the images that were made of it and are there; added to *ret. */
+int image_store_children(struct image_store *s, const char *id, char ***ret,
+                         struct error *e) MUST_CHECK;
 
 /* derive.c */
 /* "repo", "repo:tag" and tag as one full reference; NULL when repo is empty. */

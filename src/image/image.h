@@ -113,6 +113,7 @@ struct image {
     char **layer_dirs;     /* absolute paths of folders or .erofs files, bottom layer first */
     uint64_t *layer_sizes; /* bytes of the files in each layer, as layer_dirs */
     int64_t tagged;        /* ns: when it was last tagged or pulled */
+    char *parent;          /* id of the image it was made of by a commit, or "" */
 };
 struct image *image_ref(struct image *img);
 void image_unref(
@@ -133,6 +134,9 @@ int image_resolve(struct image_store *s, const char *name_or_id, struct image **
 /* As image_resolve(), but only the id. */
 int image_find_id(struct image_store *s, const char *name_or_id, char **ret_id,
                   struct error *e) MUST_CHECK;
+/* That image's id and those of all images that were made of it, or of these; added to *ret. */
+int image_find_family(struct image_store *s, const char *name_or_id, char ***ret,
+                      struct error *e) MUST_CHECK;
 /* By full id, also when it was removed but a container still uses it. */
 int image_get(struct image_store *s, const char *id, struct image **ret,
               struct error *e) MUST_CHECK;
@@ -157,8 +161,11 @@ uint64_t image_layers_size(struct image_store *s);
 
 struct image_list {
     struct image **items; /* newest first; referenced */
+    bool *has_child;      /* there are images that were made of it */
     size_t len;
 };
+/* Nameless and only there because images were made of it: lists hide it, as Docker's. */
+bool image_list_is_intermediate(const struct image_list *l, size_t i);
 int image_list(struct image_store *s, struct image_list *ret, struct error *e) MUST_CHECK;
 void image_list_done(struct image_list *l);
 size_t image_count(struct image_store *s);
@@ -191,8 +198,10 @@ void image_removed_done(struct image_removed *r);
 /*
  * As `docker rmi`: by name takes the name away, and the image too with its last name; by id removes
  * the image and all names of one repository (several repositories: ERR_CONFLICT unless force).
- * ERR_CONFLICT when a container uses it (running: even with force). A stopped container of an image
- * removed by force keeps its layers until image_released().
+ * ERR_CONFLICT when a container uses it (running: even with force), or an image was made of it (even
+ * with force; its last name goes all the same). A stopped container of an image removed by force
+ * keeps its layers until image_released(). prune: nameless images it was made of go with it, when
+ * nothing else needs them.
  */
 int image_remove(struct image_store *s, const char *name_or_id, bool force, bool prune,
                  struct image_removed *ret, struct error *e) MUST_CHECK;

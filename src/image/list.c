@@ -21,6 +21,7 @@
 static void object_free(struct image_object *o)
 {
     free(o->pub.id);
+    free(o->pub.parent);
     free(o->pub.config_json);
     oci_image_done(&o->pub.doc);
     strv_free(o->pub.repo_tags);
@@ -180,8 +181,8 @@ static int load_layers(struct image_store *s, struct image *img, struct error *e
 static int load_row(struct image_store *s, struct image *img, struct error *e)
 {
     CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
-    int r = store_query(s->db, &rows, e, "SELECT size, tagged FROM images WHERE id = ?", "s",
-                        img->id);
+    int r = store_query(s->db, &rows, e, "SELECT size, tagged, parent FROM images WHERE id = ?",
+                        "s", img->id);
     if (r >= 0)
         r = store_rows_next(&rows, e);
     if (r < 0)
@@ -190,6 +191,7 @@ static int load_row(struct image_store *s, struct image *img, struct error *e)
         return error_set(e, ERR_NOT_FOUND, "No such image: %s", img->id);
     img->size = (uint64_t)store_col_int(&rows, 0);
     img->tagged = store_col_int(&rows, 1);
+    img->parent = xstrdup(store_col_str(&rows, 2));
     return 0;
 }
 
@@ -404,12 +406,20 @@ int image_list(struct image_store *s, struct image_list *ret, struct error *e)
     store_rows_done(&rows);
     if (r < 0)
         return r;
-    struct image_list list = {.items = xcalloc(strv_len(ids) + 1, sizeof(struct image *))};
+    struct map *parents = map_new();
+    struct image_list list = {.items = xcalloc(strv_len(ids) + 1, sizeof(struct image *)),
+                              .has_child = xcalloc(strv_len(ids) + 1, sizeof(bool))};
     for (size_t i = 0; ids && ids[i]; i++) {
         AUTO(error) struct error gone = ERROR_INIT;
-        if (image_get(s, ids[i], &list.items[list.len], &gone) >= 0)
-            list.len++; /* else it was removed this moment */
+        if (image_get(s, ids[i], &list.items[list.len], &gone) < 0)
+            continue; /* it was removed this moment */
+        if (*list.items[list.len]->parent)
+            (void)map_set(parents, list.items[list.len]->parent, list.items[list.len]);
+        list.len++;
     }
+    for (size_t i = 0; i < list.len; i++)
+        list.has_child[i] = map_get(parents, list.items[i]->id) != NULL;
+    map_free(parents, NULL);
     *ret = list;
     return 0;
 }
@@ -419,7 +429,31 @@ void image_list_done(struct image_list *l)
     for (size_t i = 0; i < l->len; i++)
         image_unref(l->items[i]);
     free(l->items);
+    free(l->has_child);
     memset(l, 0, sizeof(*l));
+}
+
+bool image_list_is_intermediate(const struct image_list *l, size_t i)
+{
+    return l->has_child[i] && strv_len(l->items[i]->repo_tags) == 0 &&
+           strv_len(l->items[i]->repo_digests) == 0;
+}
+
+int image_find_family(struct image_store *s, const char *name_or_id, char ***ret, struct error *e)
+{
+    CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
+    AUTOFREE char *id = NULL;
+    int r = image_find_id(s, name_or_id, &id, e);
+
+    if (r >= 0)
+        r = store_query(s->db, &rows, e,
+                        "WITH RECURSIVE family (id) AS (VALUES (?) UNION SELECT images.id FROM "
+                        "images JOIN family ON images.parent = family.id WHERE removed = 0) "
+                        "SELECT id FROM family",
+                        "s", id);
+    while (r >= 0 && (r = store_rows_next(&rows, e)) > 0)
+        strv_push(ret, store_col_str(&rows, 0));
+    return r;
 }
 
 size_t image_count(struct image_store *s)

@@ -161,6 +161,26 @@ static int conflict(const char *id, bool hard, const char *why, const char *cont
                      *container ? " " : "", container);
 }
 
+int image_store_children(struct image_store *s, const char *id, char ***ret, struct error *e)
+{
+    CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
+    int r = store_query(s->db, &rows, e, "SELECT id FROM images WHERE parent = ? AND removed = 0",
+                        "s", id);
+
+    while (r >= 0 && (r = store_rows_next(&rows, e)) > 0)
+        strv_push(ret, store_col_str(&rows, 0));
+    return r;
+}
+
+/* 1, 0, <0. */
+static int has_children(struct image_store *s, const char *id, struct error *e)
+{
+    AUTOPTR(strv) char **children = NULL;
+    int r = image_store_children(s, id, &children, e);
+
+    return r < 0 ? r : children != NULL;
+}
+
 /* The image's layers by Docker's chain ids (each layer's digest with all that lie below it), bottom
  * first, and by diff ids. */
 static int load_chain(struct image_store *s, const char *id, char ***ret_diff_ids,
@@ -203,7 +223,8 @@ static void tell_deleted(struct image_store *s, const char *id, char *const *dif
     }
 }
 
-/* Takes the image away: for good, or out of sight while a container or a caller still uses it. */
+/* Takes the image away: for good, or out of sight while a container or a caller still uses it. 1: it
+ * went, 0: it stays all the same. */
 static int remove_image(struct image_store *s, const char *id, bool force, bool untagged,
                         struct image_removed *ret, struct error *e)
 {
@@ -212,8 +233,12 @@ static int remove_image(struct image_store *s, const char *id, bool force, bool 
     AUTOPTR(strv) char **chain = NULL;
     char container[65] = "";
     enum image_use use = s->in_use ? s->in_use(s->in_use_data, id, container) : IMAGE_UNUSED;
-    int r;
+    int r = has_children(s, id, e);
 
+    if (r < 0 || (r > 0 && untagged))
+        return r < 0 ? r : 0;
+    if (r > 0)
+        return conflict(id, true, "image has dependent child images", "", e);
     if (use == IMAGE_USED_RUNNING || (use == IMAGE_USED_STOPPED && !force)) {
         if (untagged)
             return 0; /* the name is gone, the image stays while it is used */
@@ -233,16 +258,45 @@ static int remove_image(struct image_store *s, const char *id, bool force, bool 
         return r;
     r = store_exec(s->db, e,
                    "UPDATE images SET removed = 1 WHERE id = ? AND NOT EXISTS "
-                   "(SELECT 1 FROM image_names WHERE image_id = images.id)",
+                   "(SELECT 1 FROM image_names WHERE image_id = images.id) AND NOT EXISTS "
+                   "(SELECT 1 FROM images child WHERE child.parent = images.id AND "
+                   "child.removed = 0)",
                    "s", id);
     if (r <= 0)
-        return r; /* 0: somebody has just given it a name: it stays */
+        return r; /* 0: somebody has just given it a name, or made an image of it: it stays */
     image_store_changed(s, id);
     if (use == IMAGE_UNUSED && !image_store_is_held(s, id, true) &&
         (r = image_store_delete_removed(s, id, e)) <= 0)
         return r; /* 0: a pull has just brought it back */
     tell_deleted(s, id, diff_ids, chain, ret);
-    return 0;
+    return 1;
+}
+
+/* "" when it was made of none, or is not there. */
+static char *parent_of(struct image_store *s, const char *id)
+{
+    CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
+
+    if (store_query(s->db, &rows, NULL, "SELECT parent FROM images WHERE id = ?", "s", id) < 0 ||
+        store_rows_next(&rows, NULL) != 1)
+        return xstrdup("");
+    return xstrdup(store_col_str(&rows, 0));
+}
+
+/* Nameless images that were kept for the one that went; never one that anybody needs. */
+static void remove_parents(struct image_store *s, const char *first, struct image_removed *ret)
+{
+    AUTOFREE char *id = xstrdup(first);
+
+    while (*id) {
+        char *next = parent_of(s, id);
+        bool gone = !image_is_protected(s, id) && remove_image(s, id, false, true, ret, NULL) > 0;
+
+        free(id);
+        id = next;
+        if (!gone)
+            return;
+    }
 }
 
 /* By name. *ret_done: other names keep the image. */
@@ -297,13 +351,13 @@ int image_remove(struct image_store *s, const char *name_or_id, bool force, bool
     AUTOFREE char *id = NULL, *name = NULL;
     bool done = false, by_name;
 
-    (void)prune; /* there are no untagged parents to keep or to remove */
     store_make_room(s->db);
     int r = image_store_find(s, name_or_id, &id, &name, e);
 
     if (r < 0)
         return r;
     by_name = name != NULL;
+    AUTOFREE char *parent = parent_of(s, id);
     if (by_name) {
         r = untag(s, id, name, name_or_id, force, &removed, &done, e);
         image_store_changed(s, id);
@@ -311,13 +365,18 @@ int image_remove(struct image_store *s, const char *name_or_id, bool force, bool
         CLEANUP(names_done) struct names names = {0};
         char container[65] = "";
         enum image_use use = s->in_use ? s->in_use(s->in_use_data, id, container) : IMAGE_UNUSED;
-        r = load_names(s, id, &names, e);
-        if (r >= 0 && use == IMAGE_UNUSED && is_single(&names))
+        r = has_children(s, id, e);
+        bool children = r > 0; /* then it is refused below, with all its names */
+        if (r >= 0)
+            r = load_names(s, id, &names, e);
+        if (r >= 0 && !children && use == IMAGE_UNUSED && is_single(&names))
             for (size_t i = 0; r >= 0 && i < names.len; i++)
                 r = drop_name(s, id, &names.items[i], &removed, e);
     }
     if (r >= 0 && !done)
         r = remove_image(s, id, force, by_name, &removed, e);
+    if (r > 0 && !done && prune)
+        remove_parents(s, parent, &removed);
     if (r < 0) {
         image_removed_done(&removed);
         return r;

@@ -332,6 +332,7 @@ static int on_image(struct image_op *op, const struct worker_msg *m)
         oci_reference_done(&ref);
     }
     const struct image_commit c = {.config = m->config,
+                                   .parent = op->params->parent,
                                    .manifest = m->manifest,
                                    .top = m->top,
                                    .digest_name = op->params->digest_name,

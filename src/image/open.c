@@ -75,6 +75,9 @@ static const char *const MIGRATIONS[] = {
     /* As in layers and images: documents that came to an image later, archives made for a push. */
     "ALTER TABLE image_blobs ADD COLUMN boot TEXT NOT NULL DEFAULT '';"
     "ALTER TABLE layer_blobs ADD COLUMN boot TEXT NOT NULL DEFAULT '';",
+    /* The image it was made of by a commit, while that is there; else ''. */
+    "ALTER TABLE images ADD COLUMN parent TEXT NOT NULL DEFAULT '';"
+    "CREATE INDEX images_parent ON images (parent);",
     NULL,
 };
 

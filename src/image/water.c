@@ -24,6 +24,7 @@
 #include "base/time.h"
 #include "image/image-priv.h"
 #include "io/reaper.h"
+#include "oci/digest.h"
 
 #define DEFAULT_LOW     70
 #define DEFAULT_MIN_AGE "2m"
@@ -275,8 +276,9 @@ static uint64_t take_image(struct map *shared, const struct image *img)
 /* --- Collecting ------------------------------------------------------------------------------------- */
 
 struct candidate {
-    char *id;
+    char *id, *parent;
     int64_t used;
+    unsigned depth; /* how many images there are above it that it was made of */
 };
 struct candidates {
     struct candidate *items;
@@ -285,8 +287,10 @@ struct candidates {
 
 static void candidates_done(struct candidates *c)
 {
-    for (size_t i = 0; i < c->len; i++)
+    for (size_t i = 0; i < c->len; i++) {
         free(c->items[i].id);
+        free(c->items[i].parent);
+    }
     free(c->items);
 }
 
@@ -294,19 +298,41 @@ static int by_use(const void *a, const void *b)
 {
     const struct candidate *x = a, *y = b;
 
-    return x->used < y->used ? -1 : x->used > y->used;
+    if (x->used != y->used)
+        return x->used < y->used ? -1 : 1;
+    return x->depth > y->depth ? -1 : x->depth < y->depth;
+}
+
+/* An image is in use as long as those that were made of it: it comes after them. */
+static void order_families(struct candidates *c)
+{
+    struct map *by_id = map_new();
+
+    for (size_t i = 0; i < c->len; i++)
+        (void)map_set(by_id, c->items[i].id, &c->items[i]);
+    for (size_t i = 0; i < c->len; i++) {
+        struct candidate *up = map_get(by_id, c->items[i].parent);
+
+        for (; up && c->items[i].depth < c->len; up = map_get(by_id, up->parent)) {
+            c->items[i].depth++;
+            if (up->used < c->items[i].used)
+                up->used = c->items[i].used;
+        }
+    }
+    map_free(by_id, NULL);
 }
 
 static int load_candidates(struct image_store *s, struct candidates *ret, struct error *e)
 {
     CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
     int r = store_query(s->db, &rows, e,
-                        "SELECT id, max(tagged, used) FROM images WHERE removed = 0", "");
+                        "SELECT id, max(tagged, used), parent FROM images WHERE removed = 0", "");
 
     while (r >= 0 && (r = store_rows_next(&rows, e)) > 0) {
         ret->items = xreallocarray(ret->items, ret->len + 1, sizeof(*ret->items));
         ret->items[ret->len++] = (struct candidate){.id = xstrdup(store_col_str(&rows, 0)),
-                                                    .used = store_col_int(&rows, 1)};
+                                                    .used = store_col_int(&rows, 1),
+                                                    .parent = xstrdup(store_col_str(&rows, 2))};
     }
     store_rows_done(&rows);
     for (size_t i = 0; i < ret->len; i++) {
@@ -314,6 +340,7 @@ static int load_candidates(struct image_store *s, struct candidates *ret, struct
         if (at > ret->items[i].used)
             ret->items[i].used = at;
     }
+    order_families(ret);
     if (ret->len > 0)
         qsort(ret->items, ret->len, sizeof(*ret->items), by_use);
     return r;
@@ -325,10 +352,31 @@ static enum image_use use_of(struct image_store *s, const char *id, char contain
     return s->in_use ? s->in_use(s->in_use_data, id, container) : IMAGE_UNUSED;
 }
 
+/* An image that was made of it and has not gone. */
+static char *child_of(struct image_store *s, const char *id, const struct image_gc_result *so_far)
+{
+    AUTOPTR(strv) char **children = NULL;
+    const struct image_gc_item *gone = so_far->removed.items;
+
+    if (image_store_children(s, id, &children, NULL) < 0)
+        return NULL;
+    for (size_t i = 0; children && children[i]; i++) {
+        bool went = false; /* in a dry run it is still there */
+
+        for (size_t k = 0; k < so_far->removed.len && !went; k++)
+            went = STREQ(gone[k].id, children[i]);
+        if (!went)
+            return xstrdup(children[i]);
+    }
+    return NULL;
+}
+
 /* Why the image stays, or NULL; the caller frees. */
 static char *reason_to_keep(struct image_store *s, const struct image *img,
-                            const struct candidate *c, char *const *keep, int64_t youngest)
+                            const struct candidate *c, char *const *keep, int64_t youngest,
+                            const struct image_gc_result *so_far)
 {
+    AUTOFREE char *child = child_of(s, c->id, so_far);
     char container[65];
     const char *rule;
 
@@ -340,6 +388,8 @@ static char *reason_to_keep(struct image_store *s, const struct image *img,
         return xasprintf("kept by the rule \"%s\"", rule);
     if (c->used > youngest)
         return xstrdup("it was used or pulled a moment ago");
+    if (child)
+        return xasprintf("image %.12s was made of it", digest_hex(child));
     return NULL;
 }
 
@@ -350,7 +400,9 @@ static int collect_image(struct image_store *s, const struct candidate *c, struc
     /* Unless it was pulled, used or protected this moment. */
     int r = store_exec(s->db, e,
                        "UPDATE images SET removed = 1 WHERE id = ? AND removed = 0 AND tagged <= ? "
-                       "AND used <= ? AND id NOT IN (SELECT image_id FROM image_leases)",
+                       "AND used <= ? AND id NOT IN (SELECT image_id FROM image_leases) AND NOT "
+                       "EXISTS (SELECT 1 FROM images child WHERE child.parent = images.id AND "
+                       "child.removed = 0)",
                        "sii", c->id, c->used, c->used);
 
     if (r <= 0)
@@ -392,7 +444,7 @@ static int consider(struct image_store *s, struct round *g, const struct candida
 
     if (image_get(s, c->id, &img, &gone) < 0)
         return 0; /* removed, or damaged: fsck's business */
-    AUTOFREE char *reason = reason_to_keep(s, img, c, g->keep, time_now_ns() - g->min_age);
+    AUTOFREE char *reason = reason_to_keep(s, img, c, g->keep, time_now_ns() - g->min_age, ret);
     AUTOPTR(strv) char **names = strv_copy(img->repo_tags ? img->repo_tags : img->repo_digests);
     AUTOPTR(strv) char **layers = strv_copy(img->doc.rootfs.diff_ids);
     const struct image like = {.doc.rootfs.diff_ids = layers};

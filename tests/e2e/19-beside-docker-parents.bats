@@ -34,16 +34,7 @@ clear_all() {
 told() {
     local status=0 all
     all=$("$@" 2>&1 </dev/null) || status=$?
-    awk '{
-        line = ""
-        while (match($0, /(sha256:)?[0-9a-f]{12,64}/)) {
-            id = substr($0, RSTART, RLENGTH); sub(/^sha256:/, "", id); id = substr(id, 1, 12)
-            if (!(id in seen)) seen[id] = ++n
-            line = line substr($0, 1, RSTART - 1) "ID" seen[id] (RLENGTH > 12 ? "long" : "")
-            $0 = substr($0, RSTART + RLENGTH)
-        }
-        print line $0
-    }' <<<"$all"
+    perl -pe 's/(?:sha256:)?\b([0-9a-f]{12})[0-9a-f]{0,52}\b/"ID" . ($seen{$1} ||= ++$n) . "-" . length $&/ge' <<<"$all"
     echo "status $status"
 }
 
@@ -103,4 +94,152 @@ lost_names() {
 }
 @test "ps shows the image's id when the name it was made with means another image, or none" {
     same lost_names
+}
+
+# child WHO IMAGE NAME: an image made of IMAGE, with a file more.
+child() {
+    $1 run --name maker --network none "$2" sh -c 'echo more >"/$(cat /proc/sys/kernel/random/uuid)"'
+    $1 commit maker "$3" >/dev/null
+    $1 rm maker >/dev/null
+}
+
+family() {
+    $1 pull -q "$REGISTRY/busybox:latest" >/dev/null
+    $1 tag "$REGISTRY/busybox:latest" base:1
+    $1 rmi "$REGISTRY/busybox:latest" >/dev/null
+    child "$1" base:1 middle:1
+    child "$1" middle:1 top:1
+    $1 image inspect -f '{{.Id}} of "{{if ne .Parent ""}}{{.Parent}}{{end}}"' middle:1 top:1
+}
+
+# What there is; the order within one second is nobody's business.
+there() {
+    local arguments
+    for arguments in "" -a "-f dangling=true" "-a -f dangling=true" "-f dangling=false" "-a -f dangling=false"; do
+        echo "images $arguments"
+        # shellcheck disable=SC2086
+        $1 images $arguments --format '{{.Repository}}:{{.Tag}}' | sort
+    done
+    $1 system df --format '{{.Type}} {{.TotalCount}}' | grep Images
+}
+
+parents() {
+    family "$1"
+    there "$1"
+    $1 history --no-trunc -q top:1
+    $1 history -q middle:1
+    $1 create --name of-top top:1 true >/dev/null
+    $1 create --name of-middle middle:1 true >/dev/null
+    $1 ps -a --format '{{.Names}}' --filter ancestor=base:1 | sort
+    $1 ps -a --format '{{.Names}}' --filter ancestor=top:1
+    $1 rm of-top of-middle >/dev/null
+}
+@test "an image knows the one it was made of: inspect, history, lists" {
+    same parents
+}
+
+parent_stays() {
+    local middle
+    family "$1"
+    middle=$($1 images -q middle:1)
+    $1 rmi "$middle" || true
+    $1 rmi -f "$middle" || true
+    $1 rmi middle:1
+    there "$1"
+    $1 rmi "$middle" || true
+    $1 rmi -f "$middle" || true
+    $1 image inspect -f '{{.Id}} of {{.Parent}}' top:1
+    $1 image prune -f
+    there "$1"
+    $1 tag "$middle" again:1
+    there "$1"
+    $1 rmi -f again:1
+    $1 rmi top:1
+    there "$1"
+    $1 rmi base:1
+    there "$1"
+}
+@test "rmi of a parent takes its name only, and the last child takes it along" {
+    same parent_stays
+}
+
+no_prune() {
+    family "$1"
+    $1 rmi middle:1 base:1
+    $1 rmi --no-prune top:1
+    there "$1"
+    $1 image prune -f | grep -v ^Total
+    there "$1"
+}
+used_parent() {
+    family "$1"
+    $1 create --name uses middle:1 true >/dev/null
+    $1 rmi -f middle:1
+    $1 rmi top:1
+    there "$1"
+    $1 ps -a --format '{{.Image}} {{.Names}}'
+    $1 rm uses >/dev/null
+    $1 image prune -f | grep -v ^Total
+    there "$1"
+}
+two_children() {
+    family "$1"
+    child "$1" middle:1 other:1
+    $1 rmi middle:1
+    $1 rmi other:1
+    there "$1"
+    $1 rmi top:1
+    there "$1"
+}
+prune_all() {
+    family "$1"
+    child "$1" middle:1 top:1
+    $1 rmi middle:1
+    there "$1"
+    $1 image prune -f | grep -c deleted: || true
+    there "$1"
+    $1 image prune -a -f | grep -c deleted: || true
+    there "$1"
+}
+@test "parents: no prune, used by a container, of two, and the prunes" {
+    same no_prune
+    same used_parent
+    same two_children
+    same prune_all
+}
+
+@test "garbage collection: children go first, parents stay for those that stay" {
+    family pouch >/dev/null
+    pouch image protect top:1
+    run -0 pouch system gc --low 1 --min-age 0s
+    has "$output" "image $(pouch images -q top:1) was made of it"
+    has "$output" "image $(pouch images -q middle:1) was made of it"
+    is "$(pouch images -aq | sort -u | wc -l)" 3
+    pouch image protect --off top:1
+    run -0 pouch system gc --low 1 --min-age 0s --dry-run
+    [[ $output != *'was made of it'* ]] || fail "$output"
+    is "$(pouch images -aq | sort -u | wc -l)" 3
+    pouch system gc --low 1 --min-age 0s
+    is "$(pouch images -aq)" ''
+}
+@test "parents outlive the daemon; what was made of an image that is gone has none" {
+    family pouch >/dev/null
+    local base middle
+    base=$(pouch images -q --no-trunc base:1)
+    middle=$(pouch images -q --no-trunc middle:1)
+    pouchd_stop
+    pouchd_start
+    is "$(pouch image inspect -f '{{.Parent}}' top:1)" "$middle"
+    is "$(docker image inspect -f '{{.Parent}}' top:1)" "$middle"
+    is "$(docker image inspect -f '{{.Parent}}' middle:1)" "$base"
+    is "$(docker image inspect -f '{{.Parent}}' base:1)" ''
+    # A container of an image that was removed by force: the image made of it has no parent here.
+    pouch create --name left base:1 true >/dev/null
+    pouch rmi top:1 middle:1 >/dev/null
+    pouch rmi -f base:1 >/dev/null
+    pouch commit left orphan:1 >/dev/null
+    is "$(docker image inspect -f '{{.Parent}}' orphan:1)" ''
+    is "$(pouch history -q orphan:1 | sort -u | wc -l)" 2
+    pouch tag orphan:1 other:1
+    pouch rmi orphan:1
 }

@@ -440,8 +440,8 @@ void encode_image(const struct image *img, const struct image_manifest *manifest
     jsonw_str(&w, "Id", img->id);
     jsonw_strv(&w, "RepoTags", img->repo_tags);
     jsonw_strv(&w, "RepoDigests", img->repo_digests);
-    if (version < 52)
-        jsonw_str(&w, "Parent", "");
+    if (version < 52 || !str_is_empty(img->parent))
+        jsonw_str(&w, "Parent", img->parent);
     if (version < 52 || !str_is_empty(doc->comment))
         jsonw_str(&w, "Comment", doc->comment);
     if (doc->created || version < 44)
@@ -485,7 +485,7 @@ void encode_image_summary(struct jsonw *w, const struct image *img, const struct
 {
     jsonw_begin(w, NULL);
     jsonw_str(w, "Id", img->id);
-    jsonw_str(w, "ParentId", "");
+    jsonw_str(w, "ParentId", img->parent);
     jsonw_strv(w, "RepoTags", names ? names->tags : img->repo_tags);
     jsonw_strv(w, "RepoDigests", names ? names->digests : img->repo_digests);
     jsonw_int(w, "Created", img->doc.created / NSEC_PER_SEC);

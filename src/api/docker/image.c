@@ -71,6 +71,7 @@ struct image_filter {
     char *const *labels, *const *not_labels;
     char *const *ids; /* beginnings */
     bool has_dangling, dangling;
+    bool all;                     /* intermediate ones, too */
     int64_t before, since, until; /* creation times, ns; 0: not asked */
 };
 
@@ -93,13 +94,14 @@ static bool no_label_matches(const struct json_map *labels, char *const *unwante
     return true;
 }
 
-static bool image_wanted(const struct image *img, const struct image_filter *f)
+static bool image_wanted(const struct usage_image *x, const struct image_filter *f)
 {
+    const struct image *img = x->image;
     bool dangling = !img->repo_tags || !img->repo_tags[0];
 
     return (!f->labels || labels_match(&img->doc.config.labels, f->labels)) &&
-           (!f->has_dangling || f->dangling == dangling) &&
-           (!f->ids || any_id_matches(img, f->ids)) &&
+           (!f->has_dangling || f->dangling == dangling) && (!x->intermediate || f->all) &&
+           (!f->dangling || !x->has_child) && (!f->ids || any_id_matches(img, f->ids)) &&
            no_label_matches(&img->doc.config.labels, f->not_labels) &&
            (!f->until || img->doc.created < f->until) &&
            (!f->before || img->doc.created < f->before) &&
@@ -182,7 +184,11 @@ static int list_images(struct engine *en, bool compute, struct engine_usage *u, 
         return r;
     u->images = xcalloc(list.len + 1, sizeof(*u->images));
     for (; u->nimages < list.len; u->nimages++)
-        u->images[u->nimages].image = image_ref(list.items[u->nimages]);
+        u->images[u->nimages] = (struct usage_image){
+            .image = image_ref(list.items[u->nimages]),
+            .has_child = list.has_child[u->nimages],
+            .intermediate = image_list_is_intermediate(&list, u->nimages),
+        };
     image_list_done(&list);
     return 0;
 }
@@ -198,6 +204,8 @@ void api_image_list(struct http_request *req, void *ctx)
     const char *old = http_query(req, "filter"); /* a reference, until 1.40 */
     bool compute = http_query_bool(req, "shared-size", false);
 
+    f.all = http_query_bool(req, "all", false);
+
     if (api_filters(req, &set) < 0)
         return;
     if (!str_is_empty(old))
@@ -211,7 +219,7 @@ void api_image_list(struct http_request *req, void *ctx)
     for (size_t i = 0; i < u.nimages; i++) {
         struct image_names names = names_wanted(u.images[i].image, f.references);
 
-        if ((names.any || !f.references) && image_wanted(u.images[i].image, &f))
+        if ((names.any || !f.references) && image_wanted(&u.images[i], &f))
             encode_list_item(&w, req, ctx, &u.images[i], &names, compute);
         names_done(&names);
     }
@@ -396,15 +404,25 @@ void api_image_inspect(struct http_request *req, void *ctx)
     http_reply_json(req, 200, &b);
 }
 
-/* One step of the history; its layer's size, when it made one. */
+/* Goes from an image to the one it was made of; NULL at the end. */
+static void to_parent(struct image_store *s, struct image **img)
+{
+    AUTOPTR(image) struct image *child = take_ptr(*img);
+
+    if (child && !str_is_empty(child->parent))
+        (void)!image_get(s, child->parent, img, NULL);
+}
+
+/* One step of the history; its layer's size, when it made one. img: the image it led to, NULL: none
+ * that is here. */
 static void encode_step(struct jsonw *w, const struct image *img, const struct oci_history *h,
-                        uint64_t size, bool newest)
+                        uint64_t size)
 {
     jsonw_begin(w, NULL);
-    jsonw_str(w, "Id", newest ? img->id : "<missing>");
+    jsonw_str(w, "Id", img ? img->id : "<missing>");
     jsonw_int(w, "Created", h->created / NSEC_PER_SEC);
     jsonw_str(w, "CreatedBy", h->created_by);
-    if (newest)
+    if (img)
         jsonw_strv(w, "Tags", img->repo_tags);
     else
         jsonw_null(w, "Tags");
@@ -415,7 +433,8 @@ static void encode_step(struct jsonw *w, const struct image *img, const struct o
 
 void api_image_history(struct http_request *req, void *ctx)
 {
-    AUTOPTR(image) struct image *img = NULL;
+    AUTOPTR(image) struct image *img = NULL, *of = NULL;
+    struct image_store *s = engine_images(api_engine(ctx));
     struct buf b = ANSWER_INIT;
     struct jsonw w = {.out = &b};
     const struct oci_history *items;
@@ -428,19 +447,24 @@ void api_image_history(struct http_request *req, void *ctx)
     layers = strv_len(img->doc.rootfs.diff_ids);
     for (size_t i = 0; i < n; i++)
         full += !items[i].empty_layer;
+    of = image_ref(img);
     jsonw_list_begin(&w, NULL);
     /* Layers that the history does not speak of (it may be missing altogether) come as steps too. */
     for (size_t i = layers; i > full; i--) {
         const struct oci_history unknown = {.created = img->doc.created};
 
-        encode_step(&w, img, &unknown, img->layer_sizes[i - 1], i == layers && n == 0);
+        encode_step(&w, n == 0 ? of : NULL, &unknown, img->layer_sizes[i - 1]);
+        if (n == 0)
+            to_parent(s, &of);
     }
-    for (size_t i = n; i-- > 0;) { /* newest first; only it has a name */
+    for (size_t i = n;
+         i-- > 0;) { /* newest first; as many steps have an image as parents are known */
         uint64_t size = 0;
 
         if (!items[i].empty_layer && full > 0 && --full < layers)
             size = img->layer_sizes[full];
-        encode_step(&w, img, &items[i], size, i == n - 1);
+        encode_step(&w, of, &items[i], size);
+        to_parent(s, &of);
     }
     jsonw_list_end(&w);
     (void)buf_putc(&b, '\n');

@@ -24,7 +24,9 @@ static void encode_image_list(struct jsonw *w, const struct engine_usage *u, con
     for (size_t i = 0; i < u->nimages; i++) {
         const struct usage_image *x = &u->images[i];
 
-        encode_image_summary(w, x->image, NULL, version, (int64_t)x->shared, x->containers, NULL);
+        if (!x->intermediate)
+            encode_image_summary(w, x->image, NULL, version, (int64_t)x->shared, x->containers,
+                                 NULL);
     }
     jsonw_list_end(w);
 }

@@ -621,13 +621,25 @@ int image_list(struct image_store *s, struct image_list *ret, struct error *e)
 
     ret->items = xcalloc(1, sizeof(*ret->items));
     ret->items[0] = &en->image;
+    ret->has_child = xcalloc(1, sizeof(bool));
     ret->len = 1;
     return 0;
+}
+
+bool image_list_is_intermediate(const struct image_list *l, size_t i)
+{
+    return l->has_child[i];
+}
+
+int image_get(struct image_store *s, const char *id, struct image **ret, struct error *e)
+{
+    return image_resolve(s, id, ret, e);
 }
 
 void image_list_done(struct image_list *l)
 {
     free(l->items);
+    free(l->has_child);
 }
 
 int engine_image_pull(struct engine *en, const struct image_pull_params *p, struct error *e)
