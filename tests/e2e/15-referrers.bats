@@ -61,6 +61,10 @@ digest_of() { skopeo inspect --tls-verify=false --format '{{.Digest}}' "docker:/
     run pouch manifest referrers "$FAULTY/e500/busybox"
     is "$status" 1
     one_line 'answered 500'
+    # Who may not ask is told so, also where no manifest is asked for before.
+    run pouch manifest referrers "$FAULTY/e403/busybox@sha256:$(printf %064d 1)"
+    is "$status" 1
+    one_line 'denied'
     run pouch manifest referrers 'Bad Name'
     is "$status" 1
     run pouch manifest referrers --platform a/b/c/d "$FAULTY/ok/busybox"

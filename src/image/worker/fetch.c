@@ -97,6 +97,7 @@ int registry_document(struct registry *r, struct http_client *c, const char *kin
         buf_done(&ret->text);
         ret->text = (struct buf)BUF_INIT(max);
         int rc = registry_read(r, c, &get, &got, e);
+        ret->status = got.status;
         if (rc < 0 && !own.message) /* else it was too large for the sink */
             return rc;
         if (rc >= 0)
@@ -123,50 +124,101 @@ static int referrers_sink(void *data, const void *bytes, size_t len)
     return buf_append(data, bytes, len);
 }
 
-/* One page of the referrers API. 1: it is there, 0: this registry has no such API. */
-static int referrers_page(struct registry *r, struct http_client *c, const char *what,
-                          struct buf *ret, char **ret_next, struct error *e)
+/* A list is asked of one endpoint, all pages of the one that gave the first. */
+struct referrers {
+    struct registry *r;
+    struct http_client *c;
+    uint64_t avoid; /* endpoints that are not asked, a bit each */
+    bool begun;     /* the first page is there */
+};
+
+static uint64_t endpoint_bit(const struct registry *r, const struct endpoint *ep)
+{
+    return (uint64_t)1 << (ep - r->endpoints);
+}
+
+/* Whether anybody who is not to be avoided may be asked for lists. */
+static bool somebody_is_left(const struct referrers *q)
+{
+    for (size_t i = 0; i < q->r->n; i++)
+        if (!(q->avoid & (uint64_t)1 << i) &&
+            endpoint_fits(&q->r->endpoints[i], REGISTRY_RESOLVE, "referrers"))
+            return true;
+    return false;
+}
+
+/* What one endpoint says. 1: a list, 0: it has no such API; *ret_from is who said it, or NULL. */
+static int referrers_ask(const struct referrers *q, const char *what, struct json_value **ret_index,
+                         char **ret_next, struct endpoint **ret_from, struct error *e)
 {
     CLEANUP(registry_got_done) struct registry_got got = {0};
     AUTO(error) struct error own = ERROR_INIT;
+    AUTO(buf) struct buf text = BUF_INIT(REFERRERS_MAX);
     const struct registry_get get = {.kind = "referrers",
                                      .what = what,
                                      .accept = OCI_MT_INDEX,
                                      .want_size = -1,
                                      .timeout = DOCUMENT_TIMEOUT,
+                                     .avoid = q->avoid,
                                      .sink = referrers_sink,
-                                     .sink_data = ret};
+                                     .sink_data = &text};
 
-    int rc = registry_read(r, c, &get, &got, &own);
+    int rc = registry_read(q->r, q->c, &get, &got, &own);
+    *ret_from = rc >= 0 ? got.from : NULL;
     if (rc == -EFBIG && !own.message)
         return error_set(e, ERR_TOO_LARGE, "the list of referrers is larger than %zu bytes",
-                         ret->max);
+                         text.max);
     /* Registries without the API answer 404, and old ones whatever they do for odd paths. */
     if ((rc < 0 && (own.code == ERR_NOT_FOUND || own.code == ERR_INTERNAL)) ||
-        (rc >= 0 && (!got.content_type || !str_has_prefix(got.content_type, OCI_MT_INDEX)))) {
-        buf_clear(ret);
+        (rc >= 0 && (!got.content_type || !str_has_prefix(got.content_type, OCI_MT_INDEX))))
         return 0;
-    }
     if (rc < 0) {
         error_move(e, &own);
+        return rc;
+    }
+    if ((rc = json_value_parse(buf_str(&text), text.len, ret_index, e)) < 0) {
+        error_add(e, "list of referrers");
         return rc;
     }
     *ret_next = registry_next_page(got.link);
     return 1;
 }
 
+/*
+ * One page of the referrers API. 1: it is there, 0: this registry has no such API. What a mirror
+ * never heard of it says that nothing refers to, as the specification wants it, so that is no
+ * answer: the next one is asked, as for an image that a mirror has not.
+ */
+static int referrers_page(struct referrers *q, const char *what, struct json_value **ret_index,
+                          char **ret_next, struct error *e)
+{
+    for (;;) {
+        AUTOPTR(json_value) struct json_value *index = NULL;
+        struct endpoint *from = NULL;
+        int rc = referrers_ask(q, what, &index, ret_next, &from, e);
+        bool empty = rc == 0 ||
+                     (!*ret_next && json_value_len(json_value_get(index, "manifests")) == 0);
+        if (rc >= 0 && !q->begun && empty && from && from->conf->mirror) {
+            q->avoid |= endpoint_bit(q->r, from);
+            if (somebody_is_left(q))
+                continue;
+        }
+        if (rc > 0) {
+            q->begun = true;
+            q->avoid = ~endpoint_bit(q->r, from);
+            *ret_index = take_ptr(index);
+        }
+        return rc;
+    }
+}
+
 /* The descriptors of one list of them behind what is there, as JSON separated by commas. */
-static int add_manifests(const struct buf *page, const char *artifact_type, struct buf *out,
+static int add_manifests(const struct json_value *index, const char *artifact_type, struct buf *out,
                          struct error *e)
 {
-    AUTOPTR(json_value) struct json_value *index = NULL;
-    int r = json_value_parse(buf_str(page), page->len, &index, e);
-
-    if (r < 0) {
-        error_add(e, "list of referrers");
-        return r;
-    }
     const struct json_value *list = json_value_get(index, "manifests");
+    int r = 0;
+
     for (size_t i = 0; r >= 0 && i < json_value_len(list); i++) {
         const struct json_value *one = json_value_at(list, i);
         const char *type = json_value_str(json_value_get(one, "artifactType"));
@@ -182,11 +234,25 @@ static int add_manifests(const struct buf *page, const char *artifact_type, stru
                        : r;
 }
 
+static int add_tag(const struct buf *text, const char *artifact_type, struct buf *out,
+                   struct error *e)
+{
+    AUTOPTR(json_value) struct json_value *index = NULL;
+    int r = json_value_parse(buf_str(text), text->len, &index, e);
+
+    if (r < 0) {
+        error_add(e, "list of referrers");
+        return r;
+    }
+    return add_manifests(index, artifact_type, out, e);
+}
+
 /* All pages of the API. 1: they are there, 0: this registry has no such API. */
 static int referrers_api(struct registry *r, struct http_client *c, const char *digest,
                          const char *artifact_type, struct buf *out, struct error *e)
 {
     AUTO(buf) struct buf what = BUF_INIT(16u * 1024);
+    struct referrers q = {.r = r, .c = c};
     int rc = 1;
 
     (void)buf_puts(&what, digest);
@@ -195,13 +261,13 @@ static int referrers_api(struct registry *r, struct http_client *c, const char *
         url_encode(&what, artifact_type);
     }
     for (unsigned pages = 0; rc > 0; pages++) {
-        AUTO(buf) struct buf page = BUF_INIT(REFERRERS_MAX);
+        AUTOPTR(json_value) struct json_value *page = NULL;
         AUTOFREE char *next = NULL;
-        rc = referrers_page(r, c, buf_str(&what), &page, &next, e);
+        rc = referrers_page(&q, buf_str(&what), &page, &next, e);
         if (rc == 0 && pages > 0)
             rc = error_set(e, ERR_INTERNAL, "registry %s broke off its list of referrers",
                            r->start->host);
-        if (rc > 0 && (rc = add_manifests(&page, artifact_type, out, e)) >= 0)
+        if (rc > 0 && (rc = add_manifests(page, artifact_type, out, e)) >= 0)
             rc = 1;
         if (rc <= 0 || !next)
             break;
@@ -230,9 +296,9 @@ int registry_referrers(struct registry *r, struct http_client *c, const char *di
         rc = registry_document(r, c, "manifests", tag, "list of referrers", OCI_MT_INDEX, -1,
                                REFERRERS_MAX, &by_tag, &own);
         if (rc >= 0)
-            rc = add_manifests(&by_tag.text, artifact_type, &list, e);
-        else if (own.code == ERR_NOT_FOUND)
-            rc = 0;
+            rc = add_tag(&by_tag.text, artifact_type, &list, e);
+        else if (own.code == ERR_NOT_FOUND && by_tag.status != 403)
+            rc = 0; /* nothing refers to it; but who may not ask does not know that */
         else
             error_move(e, &own);
     }

@@ -573,11 +573,11 @@ static struct endpoint *next_endpoint(struct registry *r, const struct registry_
 }
 
 /* Whether the endpoint itself is to blame: it does not answer as it should. An honest "no such
- * thing" is none. */
+ * thing" is none, and 405 is what some say of an API that they do not have. */
 static bool is_failure(const struct http_response *resp, int rc)
 {
     return rc < 0 && resp->status != 404 && resp->status != 401 && resp->status != 403 &&
-           resp->status != 400;
+           resp->status != 400 && resp->status != 405;
 }
 
 int registry_read(struct registry *r, struct http_client *c, const struct registry_get *get,
@@ -599,8 +599,10 @@ int registry_read(struct registry *r, struct http_client *c, const struct regist
         next = next_endpoint(r, get, &tried);
         error_done(&last);
         rc = read_from(&g, ep, next != NULL, &resp, &last);
-        if (ret)
+        if (ret) {
             ret->from = ep;
+            ret->status = resp.status;
+        }
         if (rc >= 0) {
             endpoint_worked(r, ep);
             if (ret) {

@@ -68,6 +68,7 @@ struct registry_get {
 struct registry_got {
     char *content_type, *digest, *link;
     struct endpoint *from; /* who gave the last byte, also when the sink did not take it */
+    long status;           /* of the last answer, also when that was an error; 0: there was none */
 };
 void registry_got_done(struct registry_got *g);
 int registry_read(struct registry *r, struct http_client *c, const struct registry_get *get,
@@ -102,8 +103,9 @@ void registry_read_error(const struct http_response *resp, char **ret_code, char
 struct registry_document {
     struct buf text;
     char digest[DIGEST_MAX];
-    char *type; /* Content-Type, may be NULL */
-    char *next; /* of a list in pages: the query of the next one, or NULL */
+    char *type;  /* Content-Type, may be NULL */
+    char *next;  /* of a list in pages: the query of the next one, or NULL */
+    long status; /* as in registry_got */
 };
 void registry_document_done(struct registry_document *d);
 int registry_document(struct registry *r, struct http_client *c, const char *kind, const char *what,
