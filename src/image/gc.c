@@ -5,6 +5,7 @@
  * into the tables afterwards, so it either sees a row that stays or none at all.
  */
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,6 @@
 #include "base/strv.h"
 #include "base/time.h"
 #include "image/image-priv.h"
-#include "io/reaper.h"
 #include "oci/digest.h"
 
 #define SOURCES_NS                                                                                 \
@@ -87,24 +87,29 @@ static int collect_layer(struct image_store *s, const char *diff_id, struct imag
                           "SELECT blob FROM layers WHERE diff_id = ?1 UNION "
                           "SELECT blob FROM layer_blobs WHERE diff_id = ?1",
                           diff_id, ret_blobs, e);
-    trash->bytes += image_store_layer_size(s, diff_id);
-    if (r >= 0)
-        r = store_exec(s->db, e, "DELETE FROM layers WHERE diff_id = ?", "s", diff_id);
+    uint64_t size = image_store_layer_size(s, diff_id);
     if (r >= 0)
         r = store_exec(s->db, e, "DELETE FROM layer_blobs WHERE diff_id = ?", "s", diff_id);
+    if (r >= 0)
+        r = store_exec(s->db, e, "DELETE FROM layers WHERE diff_id = ?", "s", diff_id);
     if (r < 0)
         return r;
     /* Both: one that never got its row, as the disk was full, goes too. */
+    size_t first = trash->len;
     for (int form = IMAGE_LAYER_FOLDER; form <= IMAGE_LAYER_EROFS; form++) {
         AUTOFREE char *name = image_layer_name(diff_id, (enum image_layer_form)form);
         if (image_store_trash_layer(s, name, trash) == 0)
             ++*count;
     }
-    image_journal_remove(s, diff_id);
+    (void)!image_journal_remove(s, diff_id, trash);
+    for (size_t i = first; i < trash->len; i++)
+        trash->items[i].had_row = r > 0;
+    trash->bytes += size;
     return 0;
 }
 
-static int collect_blob(struct image_store *s, const char *digest, unsigned *count)
+static int collect_blob(struct image_store *s, const char *digest, struct image_trash *trash,
+                        unsigned *count)
 {
     AUTOFREE char *path = image_blob_path(digest);
 
@@ -115,8 +120,8 @@ static int collect_blob(struct image_store *s, const char *digest, unsigned *cou
         query_any(s, "SELECT 1 FROM layer_blobs WHERE blob = ?", digest))
         return 0;
     /* Who has a blob that was never stored (its layer came by another) is still worth knowing. */
-    image_durable_removed(s, digest);
-    if (reaper_unlink(s->reaper, s->blobs_fd, path) == 0) {
+    if (image_store_trash_blob(s, path, trash) == 0) {
+        image_durable_removed(s, digest);
         (void)!store_exec(s->db, NULL, "DELETE FROM blob_sources WHERE digest = ?", "s", digest);
         ++*count;
     }
@@ -139,21 +144,30 @@ static void list_blobs(struct image_store *s, const char *algorithm, char ***ret
         closedir(d);
 }
 
-int image_store_collect(struct image_store *s, char *const *layers, char *const *blobs,
-                        unsigned *ret_count, struct error *e)
+struct collection {
+    struct image_store *s;
+    struct image_trash trash;
+    unsigned count;
+    bool files_first; /* nothing comes back */
+};
+
+static void collection_undo(void *data)
+{
+    struct collection *c = data;
+
+    if (!c->files_first)
+        image_store_untrash(c->s, &c->trash);
+}
+
+/* One transaction; blobs NULL: those in all_blobs, which is the start's collection. */
+static int collect(struct collection *c, char *const *layers, char *const *blobs,
+                   char *const *all_blobs, struct error *e)
 {
     AUTOPTR(strv) char **all_layers = NULL;
-    AUTOPTR(strv) char **all_blobs = NULL;
     AUTOPTR(strv) char **archives = NULL;
-    struct image_trash trash = {0};
-    unsigned count = 0;
-
-    if (!blobs) {
-        list_blobs(s, "sha256", &all_blobs);
-        list_blobs(s, "sha512", &all_blobs);
-        blobs = all_blobs;
-    }
+    struct image_store *s = c->s;
     int r = store_begin(s->db, e);
+
     if (r < 0)
         return r;
     if (!layers) {
@@ -163,22 +177,57 @@ int image_store_collect(struct image_store *s, char *const *layers, char *const 
                           NULL, &all_layers, e);
         layers = all_layers;
     }
-    if (r >= 0 && blobs == all_blobs) /* at the start: what nobody has asked for in a long time */
+    if (r >= 0 && !blobs) /* at the start: what nobody has asked for in a long time */
         r = store_exec(s->db, e, "DELETE FROM blob_sources WHERE seen < ?", "i",
                        time_now_ns() - SOURCES_NS);
+    blobs = blobs ? blobs : all_blobs;
     for (size_t i = 0; r >= 0 && layers && layers[i]; i++)
-        r = collect_layer(s, layers[i], &trash, &archives, &count, e);
-    for (size_t i = 0; r >= 0 && archives && archives[i]; i++)
-        r = collect_blob(s, archives[i], &count);
+        r = collect_layer(s, layers[i], &c->trash, &archives, &c->count, e);
+    for (size_t i = 0; r >= 0 && archives && archives[i]; i++) {
+        size_t first = c->trash.len;
+        image_durable_removed(s,
+                              archives[i]); /* its row, whether the blob is there or was dropped */
+        r = collect_blob(s, archives[i], &c->trash, &c->count);
+        if (c->trash.len > first)
+            c->trash.items[first].had_row = true;
+    }
     for (size_t i = 0; r >= 0 && blobs && blobs[i]; i++)
-        r = collect_blob(s, blobs[i], &count);
+        r = collect_blob(s, blobs[i], &c->trash, &c->count);
     if (r >= 0)
-        r = store_commit(s->db, e);
-    else
-        store_rollback(s->db);
-    image_store_empty_trash(s, &trash);
+        return store_commit_else(s->db, collection_undo, c, e);
+    collection_undo(c);
+    store_rollback(s->db);
+    return r;
+}
+
+int image_store_collect(struct image_store *s, char *const *layers, char *const *blobs,
+                        unsigned *ret_count, struct error *e)
+{
+    AUTO(error) struct error own = ERROR_INIT;
+    AUTOPTR(strv) char **all_blobs = NULL;
+    struct collection c = {.s = s};
+
+    if (!blobs) {
+        list_blobs(s, "sha256", &all_blobs);
+        list_blobs(s, "sha512", &all_blobs);
+    }
+    int r = collect(&c, layers, blobs, all_blobs, &own);
+    image_store_empty_trash(s, &c.trash);
+    /* On a full disk what had no row has made room for what has one, or the reserve does; else the
+     * files go first and their rows with the room they left. */
+    for (int tries = 1; r == -ENOSPC && tries < 4; tries++) {
+        if (tries == 1)
+            store_make_room(s->db);
+        if (!c.files_first)
+            c.count = 0;
+        c.files_first = tries == 2;
+        error_done(&own);
+        r = collect(&c, layers, blobs, all_blobs, &own);
+        image_store_empty_trash(s, &c.trash);
+    }
+    error_move(e, &own);
     if (ret_count)
-        *ret_count = count;
+        *ret_count = c.count;
     return r;
 }
 
@@ -213,6 +262,9 @@ static int delete_image(struct image_store *s, const char *id, bool only_removed
     for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(deletes); i++)
         r = store_exec(s->db, e, deletes[i], "s", id);
     bool orphans = r > 0; /* images whose parent this was */
+    /* Their rows go here, be their files there or not. */
+    for (size_t i = 0; r >= 0 && blobs[i]; i++)
+        image_durable_removed(s, blobs[i]);
     if (r < 0) {
         store_rollback(s->db);
         return r;

@@ -23,10 +23,16 @@ struct image_object {
 struct image_op;
 struct registries;
 
+/* What lost its name in a transaction and is freed after it, as that may take long. */
 struct image_trash {
-    char **names;   /* in layers/, to be removed */
-    char **layers;  /* paths they had as layers */
-    uint64_t bytes; /* about how much it is */
+    struct image_trashed {
+        char *name;   /* in layers/ or blobs/tmp/ */
+        char *was;    /* in layers/ or blobs/; NULL: not known any more */
+        bool blob;    /* which of the two */
+        bool had_row; /* comes back when the transaction is lost */
+    } * items;
+    size_t len;
+    uint64_t bytes; /* about how much the layers are */
 };
 
 struct image_store {
@@ -91,8 +97,13 @@ void image_store_wake_janitor(struct image_store *s);
  * crash leaves of it goes at the next start. */
 int image_store_trash_layer(struct image_store *s, const char *name,
                             struct image_trash *trash) MUST_CHECK;
+/* The same for blobs/<path>; where it cannot be renamed (a full disk) it goes at once. */
+int image_store_trash_blob(struct image_store *s, const char *path,
+                           struct image_trash *trash) MUST_CHECK;
+/* The transaction is lost, and nobody else can look yet: gives back what has its row again. */
+void image_store_untrash(struct image_store *s, struct image_trash *trash);
 /* Takes the mounts and names away, which is quick; the reaper frees what they were. Also forgets the
- * list. */
+ * list. Not in a transaction. */
 void image_store_empty_trash(struct image_store *s, struct image_trash *trash);
 /* layers/<name> is another file than before: what was mounted of it is used no more, and its measure
  * is forgotten. In a transaction. _done: after it. */
@@ -225,7 +236,8 @@ int image_blob_rebuild(struct image_store *s, const char *digest, int *ret_fd, u
                        struct error *e) MUST_CHECK;
 /* The janitor's: drops blobs of durable layers. */
 void image_journal_round(struct image_store *s);
-void image_journal_remove(struct image_store *s, const char *diff_id);
+int image_journal_remove(struct image_store *s, const char *diff_id,
+                         struct image_trash *trash) MUST_CHECK;
 /* Journals without a layer go. */
 void image_journals_sweep(struct image_store *s);
 

@@ -248,6 +248,7 @@ static int drop_blob(struct image_store *s, const char *diff_id, const char *dig
                      struct error *e)
 {
     AUTOFREE char *path = image_blob_path(digest);
+    struct image_trash trash = {0};
     int r = store_begin(s->db, e);
 
     if (r < 0)
@@ -260,8 +261,10 @@ static int drop_blob(struct image_store *s, const char *diff_id, const char *dig
                  "SELECT 1 FROM image_blobs WHERE digest = ?1 UNION SELECT 1 FROM images WHERE "
                  "id = ?2",
                  digest, digest))
-        (void)!reaper_unlink(s->reaper, s->blobs_fd, path);
-    return store_commit(s->db, e);
+        (void)!image_store_trash_blob(s, path, &trash);
+    r = store_commit(s->db, e); /* which only kept others out: nothing comes back */
+    image_store_empty_trash(s, &trash);
+    return r;
 }
 
 static int journal_layer(struct image_store *s, const char *diff_id, const char *digest,
@@ -342,11 +345,11 @@ void image_journal_round(struct image_store *s)
     strv_free(w.blobs);
 }
 
-void image_journal_remove(struct image_store *s, const char *diff_id)
+int image_journal_remove(struct image_store *s, const char *diff_id, struct image_trash *trash)
 {
     AUTOFREE char *path = journal_path(diff_id);
 
-    (void)!reaper_unlink(s->reaper, s->blobs_fd, path);
+    return image_store_trash_blob(s, path, trash);
 }
 
 void image_journals_sweep(struct image_store *s)

@@ -83,23 +83,64 @@ static const char *const MIGRATIONS[] = {
 
 /* --- The janitor ------------------------------------------------------------------------------- */
 
+static struct image_trashed *trash_add(struct image_trash *trash, const char *name, bool blob)
+{
+    trash->items = xreallocarray(trash->items, trash->len + 1, sizeof(*trash->items));
+    trash->items[trash->len] = (struct image_trashed){.name = xstrdup(name), .blob = blob};
+    return &trash->items[trash->len++];
+}
+
+static void trash_forget(struct image_trash *trash)
+{
+    for (size_t i = 0; i < trash->len; i++) {
+        free(trash->items[i].name);
+        free(trash->items[i].was);
+    }
+    free(trash->items);
+    *trash = (struct image_trash){0};
+}
+
+/* Files lose their names at once; folders keep the trash's. */
+static void empty_layer(struct image_store *s, const char *name, uint64_t bytes)
+{
+    struct stat st;
+    bool file = fstatat(s->layers_fd, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode);
+
+    if (!file || reaper_unlink(s->reaper, s->layers_fd, name) < 0)
+        reaper_remove_tree(s->reaper, s->layers_fd, name, bytes);
+}
+
 void image_store_empty_trash(struct image_store *s, struct image_trash *trash)
 {
-    for (size_t i = 0; s->layer_gone && trash->layers && trash->layers[i]; i++)
-        s->layer_gone(s->in_use_data, trash->layers[i]);
-    size_t n = strv_len(trash->names);
+    size_t layers = 0;
 
-    /* Files lose their names at once; folders keep the trash's. */
-    for (size_t i = 0; trash->names && trash->names[i]; i++) {
-        struct stat st;
-        bool file = fstatat(s->layers_fd, trash->names[i], &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-                    !S_ISDIR(st.st_mode);
-        if (!file || reaper_unlink(s->reaper, s->layers_fd, trash->names[i]) < 0)
-            reaper_remove_tree(s->reaper, s->layers_fd, trash->names[i], trash->bytes / n);
+    for (size_t i = 0; i < trash->len; i++) {
+        const struct image_trashed *t = &trash->items[i];
+        layers += !t->blob;
+        if (!s->layer_gone || t->blob || !t->was)
+            continue;
+        AUTOFREE char *path = xasprintf("%s/layers/%s", s->root, t->was);
+        s->layer_gone(s->in_use_data, path);
     }
-    strv_free(take_ptr(trash->names));
-    strv_free(take_ptr(trash->layers));
-    trash->bytes = 0;
+    for (size_t i = 0; i < trash->len; i++) {
+        const struct image_trashed *t = &trash->items[i];
+        if (t->name && t->blob)
+            (void)!reaper_unlink(s->reaper, s->tmp_fd, t->name);
+        else if (t->name)
+            empty_layer(s, t->name, trash->bytes / layers);
+    }
+    trash_forget(trash);
+}
+
+void image_store_untrash(struct image_store *s, struct image_trash *trash)
+{
+    for (size_t i = 0; i < trash->len; i++) {
+        struct image_trashed *t = &trash->items[i];
+        if (t->had_row &&
+            renameat2(t->blob ? s->tmp_fd : s->layers_fd, t->name,
+                      t->blob ? s->blobs_fd : s->layers_fd, t->was, RENAME_NOREPLACE) == 0)
+            free(take_ptr(t->name)); /* mounts of it are made anew */
+    }
 }
 
 /* True when it is time to look without being asked: the disk fills with containers' files too, and
@@ -190,10 +231,22 @@ int image_store_trash_layer(struct image_store *s, const char *name, struct imag
         return -errno;
     if (!strchr(name, '.') || str_has_suffix(name, ".erofs")) /* no temporary one */
         image_durable_removed(s, name);
-    strv_push_take(&list->names, take_ptr(trash));
+    trash_add(list, trash, false)->was = xstrdup(name);
     if (s->layer_going)
         s->layer_going(s->in_use_data, layer);
-    strv_push_take(&list->layers, take_ptr(layer));
+    return 0;
+}
+
+int image_store_trash_blob(struct image_store *s, const char *path, struct image_trash *list)
+{
+    char id[17];
+
+    random_hex(id, 8);
+    AUTOFREE char *trash = xasprintf("trash.%s", id); /* clear_tmp() knows what a crash leaves */
+    if (renameat(s->blobs_fd, path, s->tmp_fd, trash) == 0)
+        trash_add(list, trash, true)->was = xstrdup(path);
+    else if (errno == ENOENT || unlinkat(s->blobs_fd, path, 0) < 0)
+        return -errno;
     return 0;
 }
 
@@ -223,7 +276,7 @@ static void clear_layers(struct image_store *s, struct map *known)
 
     while (d && (de = readdir(d)))
         if (str_has_prefix(de->d_name, "trash."))
-            strv_push(&s->old_trash.names, de->d_name);
+            (void)trash_add(&s->old_trash, de->d_name, false);
         else if (str_has_prefix(de->d_name, "old."))
             s->has_old = true; /* until no container runs on it */
         else if (de->d_name[0] != '.' && !map_get(known, de->d_name))
@@ -455,8 +508,7 @@ void image_store_close(struct image_store *s)
     free(s->signature_policy);
     free(s->registries_d);
     free(s->auth_file);
-    strv_free(s->old_trash.names);
-    strv_free(s->old_trash.layers);
+    trash_forget(&s->old_trash);
     free(s->root);
     free(s);
 }

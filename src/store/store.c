@@ -252,14 +252,22 @@ int store_begin(struct store *s, struct error *e)
     return r < 0 ? r : 0;
 }
 
-int store_commit(struct store *s, struct error *e)
+int store_commit_else(struct store *s, void (*undo)(void *data), void *data, struct error *e)
 {
     int r = store_exec(s, e, "COMMIT", "");
 
-    if (r < 0)
+    if (r < 0) {
         (void)store_exec(s, NULL, "ROLLBACK", "");
+        if (undo)
+            undo(data);
+    }
     (void)pthread_mutex_unlock(&s->mutex);
     return r < 0 ? r : 0;
+}
+
+int store_commit(struct store *s, struct error *e)
+{
+    return store_commit_else(s, NULL, NULL, e);
 }
 
 void store_rollback(struct store *s)

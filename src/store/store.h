@@ -34,6 +34,9 @@ int store_migrate(struct store *s, const char *module, const char *const *steps,
 /* A transaction; everything of this thread until commit or rollback belongs to it. Others wait. */
 int store_begin(struct store *s, struct error *e) MUST_CHECK;
 int store_commit(struct store *s, struct error *e) MUST_CHECK;
+/* The same; when it fails, undo() is called before anybody else may look: for what was done beside the database. */
+int store_commit_else(struct store *s, void (*undo)(void *data), void *data,
+                      struct error *e) MUST_CHECK;
 void store_rollback(struct store *s);
 
 /*

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -14,6 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -737,6 +740,194 @@ static void test_blobs(void **state)
     assert_string_equal(none[0], "localhost:5000/r39");
 }
 
+/* --- Collection outside the database's transaction --------------------------------------------------- */
+
+/* What unlinkat() does first in these tests. */
+static void (*_Atomic before_unlink)(void *data);
+static void *before_unlink_data;
+
+int unlinkat(int dirfd, const char *name, int flags)
+{
+    void (*f)(void *) = before_unlink;
+
+    if (f)
+        f(before_unlink_data);
+    return (int)syscall(SYS_unlinkat, dirfd, name, flags);
+}
+
+struct asked {
+    struct fixture *f;
+    int unlinks, waited;
+};
+
+static void *ask_thread(void *data)
+{
+    struct asked *a = data;
+
+    assert_true(store_exec(a->f->db, NULL, "DELETE FROM image_names WHERE name = 'nobody'", "") >=
+                0);
+    return NULL;
+}
+
+/* Another request comes just when a file is freed. */
+static void ask_meanwhile(void *data)
+{
+    struct asked *a = data;
+    struct timespec until;
+    pthread_t t;
+
+    before_unlink = NULL;
+    (void)clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += 20;
+    a->unlinks++;
+    assert_int_equal(pthread_create(&t, NULL, ask_thread, a), 0);
+    if (pthread_timedjoin_np(t, NULL, &until) != 0) {
+        a->waited++;
+        (void)pthread_detach(t);
+    }
+    before_unlink = ask_meanwhile;
+}
+
+static void test_freed_outside(void **state)
+{
+    struct fixture *f = *state;
+    struct asked a = {.f = f};
+    AUTOFREE char *id = add_image(f, "ab", "docker.io/library/x:latest", NULL);
+    AUTOFREE char *alone = letter_digest('Q');
+    AUTOFREE char *blob = xasprintf("%s/blobs/sha256/%s", f->root, digest_hex(alone));
+    char *blobs[] = {alone, NULL}, *none[] = {NULL};
+
+    assert_int_equal(fs_write_atomic(AT_FDCWD, blob, "x", 1, 0600, FS_NO_SYNC), 0);
+    before_unlink_data = &a;
+    before_unlink = ask_meanwhile;
+    assert_int_equal(image_store_delete(f->s, id, NULL), 0);
+    assert_int_equal(image_store_collect(f->s, none, blobs, NULL, NULL), 0);
+    before_unlink = NULL;
+    assert_false(layer_exists(f, 'a') || layer_exists(f, 'b'));
+    assert_int_equal(access(blob, F_OK), -1);
+    assert_true(a.unlinks >= 4);
+    assert_int_equal(a.waited, 0);
+    AUTOFREE char *tmp = xasprintf("%s/blobs/tmp", f->root);
+    assert_int_equal(rmdir(tmp), 0); /* nothing is left there */
+    assert_int_equal(mkdir(tmp, 0700), 0);
+}
+
+/* A pouchd that was killed after the transaction, or within. */
+static void test_trash_of_a_crash(void **state)
+{
+    struct fixture *f = *state;
+    AUTOFREE char *left = xasprintf("%s/blobs/tmp/trash.0123456789abcdef", f->root);
+
+    close_store(f);
+    assert_int_equal(fs_write_atomic(AT_FDCWD, left, "x", 1, 0600, FS_NO_SYNC), 0);
+    open_store(f);
+    assert_int_equal(access(left, F_OK), -1);
+}
+
+/* Makes the collection fail half-way, in whatever way `sql` says: what has rows again is there again,
+ * and what never had any is gone. */
+static void lost_collection(struct fixture *f, const char *sql, const char *end)
+{
+    AUTO(error) struct error e = ERROR_INIT;
+    AUTOFREE char *a = letter_digest('a'), *b = letter_digest('b'), *alone = letter_digest('Q');
+    AUTOFREE char *journals = xasprintf("%s/blobs/journal", f->root);
+    AUTOFREE char *journal = xasprintf("%s/%s", journals, digest_hex(a));
+    AUTOFREE char *blob = xasprintf("%s/blobs/sha256/%s", f->root, digest_hex(alone));
+    char *layers[] = {a, b, NULL}, *blobs[] = {alone, NULL};
+    unsigned count = 0;
+
+    (void)mkdir(journals, 0700);
+    add_layer(f, 'a');
+    add_layer(f, 'b');
+    assert_int_equal(fs_write_atomic(AT_FDCWD, journal, "x", 1, 0600, FS_NO_SYNC), 0);
+    assert_int_equal(fs_write_atomic(AT_FDCWD, blob, "x", 1, 0600, FS_NO_SYNC), 0);
+    assert_true(store_exec(f->db, NULL, sql, "") >= 0);
+    assert_true(image_store_collect(f->s, layers, blobs, NULL, &e) < 0);
+    error_done(&e);
+    assert_true(layer_exists(f, 'a') && layer_exists(f, 'b')); /* and their archives */
+    assert_int_equal(access(journal, F_OK), 0);
+    assert_int_equal(image_store_layer_size(f->s, a), 100);
+    assert_true(store_exec(f->db, NULL, end, "") >= 0);
+    assert_int_equal(image_store_collect(f->s, layers, blobs, &count, NULL), 0);
+    assert_false(layer_exists(f, 'a') || layer_exists(f, 'b'));
+    assert_int_equal(access(journal, F_OK), -1);
+    assert_int_equal(access(blob, F_OK), -1);
+    assert_true(count >= 4);
+}
+
+static void test_collection_rolled_back(void **state)
+{
+    struct fixture *f = *state;
+    AUTOFREE char *b = letter_digest('b');
+    AUTOFREE char *sql = xasprintf("CREATE TRIGGER t BEFORE DELETE ON layers WHEN old.diff_id = "
+                                   "'%s' BEGIN SELECT RAISE(ABORT, 'no'); END",
+                                   b);
+
+    lost_collection(f, sql, "DROP TRIGGER t");
+}
+
+/* All went well but the last step. */
+static void test_collection_not_committed(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_true(store_exec(f->db, NULL, "PRAGMA foreign_keys = ON", "") >= 0);
+    assert_true(store_exec(f->db, NULL,
+                           "CREATE TABLE child (a INTEGER REFERENCES parent(a) DEFERRABLE "
+                           "INITIALLY DEFERRED)",
+                           "") >= 0);
+    assert_true(store_exec(f->db, NULL, "CREATE TABLE parent (a INTEGER PRIMARY KEY)", "") >= 0);
+    lost_collection(f,
+                    "CREATE TRIGGER t AFTER DELETE ON layers BEGIN INSERT INTO child VALUES (7); "
+                    "END",
+                    "DROP TRIGGER t");
+}
+
+/* A full disk: trying again comes to an end, and rows and files are not torn apart. */
+static void test_collection_full(void **state)
+{
+    struct fixture *f = *state;
+    AUTO(error) struct error e = ERROR_INIT;
+    AUTOFREE char *a = letter_digest('a');
+    char *layers[] = {a, NULL}, *none[] = {NULL};
+
+    add_layer(f, 'a');
+    assert_true(store_exec(f->db, NULL, "CREATE TABLE fill (a BLOB)", "") >= 0);
+    assert_true(store_exec(f->db, NULL,
+                           "CREATE TRIGGER t AFTER DELETE ON layers BEGIN INSERT INTO fill VALUES "
+                           "(zeroblob(10000000)); END",
+                           "") >= 0);
+    assert_true(store_exec(f->db, NULL, "PRAGMA max_page_count = 1000", "") >= 0);
+    assert_int_equal(image_store_collect(f->s, layers, none, NULL, &e), -ENOSPC);
+    error_done(&e);
+    assert_true(store_exec(f->db, NULL, "DROP TRIGGER t", "") >= 0);
+    assert_true(layer_exists(f, 'a'));
+    assert_int_equal(image_store_collect(f->s, layers, none, NULL, NULL), 0);
+    assert_false(layer_exists(f, 'a'));
+    assert_int_equal(image_store_layer_size(f->s, a), 0);
+}
+
+/* An operation asks for all it had pinned, diff ids and digests alike: what was not there is no
+ * removal that anybody would have to wait for. */
+static void test_nothing_removed(void **state)
+{
+    struct fixture *f = *state;
+    AUTOFREE char *a = letter_digest('a'), *z = letter_digest('z');
+    char *pins[] = {a, z, NULL};
+
+    janitor_hangs = true;
+    assert_int_equal(image_store_collect(f->s, pins, pins, NULL, NULL), 0);
+    assert_int_equal(map_len(f->s->removed), 0);
+    add_layer(f, 'a');
+    AUTOFREE char *blob = xasprintf("%s/blobs/sha256/%s", f->root, digest_hex(a));
+    assert_int_equal(unlink(blob), 0); /* a dropped one: its row is, and goes */
+    assert_int_equal(image_store_collect(f->s, pins, pins, NULL, NULL), 0);
+    assert_int_equal(map_len(f->s->removed), 2); /* the layer and its archive */
+    assert_non_null(map_get(f->s->removed, a));
+    assert_non_null(map_get(f->s->removed, digest_hex(a)));
+    janitor_hangs = false;
+}
+
 /* --- Garbage collection ---------------------------------------------------------------------------- */
 
 /* The disk under the tests is whatever it is: "no more than 1 percent in use" never comes true, so
@@ -888,16 +1079,32 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(test_resolve),       T(test_ambiguous),
-        T(test_tag_moves),     T(test_remove_rules),
-        T(test_remove_in_use), T(test_held),
-        T(test_pinned),        T(test_recovery),
-        T(test_power_cut),     T(test_durable_by_the_sync_after),
-        T(test_names_again),   T(test_lost_documents),
-        T(test_disk_breaks),   T(test_names_again_later),
-        T(test_blobs),         T(test_gc_order),
-        T(test_gc_keeps),      T(test_gc_min_age),
-        T(test_gc_config),     T(test_delete_only_removed),
+        T(test_resolve),
+        T(test_ambiguous),
+        T(test_tag_moves),
+        T(test_remove_rules),
+        T(test_remove_in_use),
+        T(test_held),
+        T(test_pinned),
+        T(test_recovery),
+        T(test_power_cut),
+        T(test_durable_by_the_sync_after),
+        T(test_names_again),
+        T(test_lost_documents),
+        T(test_disk_breaks),
+        T(test_names_again_later),
+        T(test_blobs),
+        T(test_gc_order),
+        T(test_gc_keeps),
+        T(test_gc_min_age),
+        T(test_gc_config),
+        T(test_delete_only_removed),
+        T(test_freed_outside),
+        T(test_trash_of_a_crash),
+        T(test_nothing_removed),
+        T(test_collection_full),
+        T(test_collection_rolled_back),
+        T(test_collection_not_committed),
     };
 #undef T
 
