@@ -318,6 +318,8 @@ void engine_give_up(struct engine *en)
     struct container **list = engine_all_containers(en, &n);
 
     atomic_store(&en->closing, true);
+    if (en->images)
+        image_store_give_up(en->images);
     for (size_t i = 0; i < n; i++) {
         hooks_close(list[i]);
         container_unref(list[i]);

@@ -51,7 +51,7 @@ static int convert_layer(struct image_store *s, const char *diff_id, struct erro
     int r = find_row(s, diff_id, &row, e);
 
     if (r == 0)
-        r = image_blob_open(s, row.blob, &fd, &size, e);
+        r = image_blob_open(s, NULL, row.blob, &fd, &size, e);
     if (r < 0)
         return r;
     struct worker_msg start = {.type = (char *)"start",
@@ -61,8 +61,12 @@ static int convert_layer(struct image_store *s, const char *diff_id, struct erro
                                .media_type = row.media_type,
                                .size = size,
                                .parallel = 1};
-    const struct image_op_params op = {
-        .start = &start, .input_fd = fd, .cancel_fd = -EBADF, .quiet = true, .convert = true};
+    const struct image_op_params op = {.start = &start,
+                                       .input_fd = fd,
+                                       .cancel_fd = -EBADF,
+                                       .until_close = true,
+                                       .quiet = true,
+                                       .convert = true};
     return image_op_run(s, &op, &results, e);
 }
 

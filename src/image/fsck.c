@@ -524,6 +524,7 @@ static int check_layer(struct fsck *f, const char *diff_id, struct error *e)
     AUTOFREE char *blob = NULL, *media_type = NULL;
     AUTO(error) struct error why = ERROR_INIT, made = ERROR_INIT;
     AUTOFD int fd = -EBADF;
+    CLEANUP(image_blobs_done) struct image_blobs blobs = {.cancel_fd = f->p->cancel_fd};
     struct check check = {.f = f,
                           .diff_id = diff_id,
                           .begun = time_now_ns() - NSEC_PER_SEC, /* clocks of file systems tick */
@@ -540,7 +541,12 @@ static int check_layer(struct fsck *f, const char *diff_id, struct error *e)
         error_move(e, &why);
         return r;
     }
-    if (image_blob_open(f->s, blob, &fd, &size, &why) < 0) {
+    r = image_blob_open(f->s, &blobs, blob, &fd, &size, &why);
+    if (r == -ECANCELED) {
+        error_move(e, &why);
+        return r;
+    }
+    if (r < 0) {
         if (!find_problem(f, diff_id))
             (void)add_problem(f, "layer", diff_id, xstrdup(error_message(&why)));
         strv_push(&f->bad_layers, diff_id);

@@ -81,7 +81,8 @@ struct image_store {
     pthread_t dropper;
     bool dropper_runs, dropper_work;
     pthread_cond_t dropper_wake;
-    int closing_fd; /* an eventfd: readable when the store closes */
+    int closing_fd; /* an eventfd: readable when the store closes, or is about to */
+    bool given_up;  /* likewise */
 
     struct map *uses; /* image id → int64_t *: last uses that are not in the tables yet */
     struct image_gc_config gc;
@@ -128,11 +129,24 @@ int image_store_find(struct image_store *s, const char *name_or_id, char **ret_i
 char *image_blob_path(const char *digest) MUST_CHECK; /* relative to blobs_fd */
 
 /* blob.c */
+/* What one operation has of blobs that were dropped: each is made again once at most, and its file,
+ * which has no name, is there until the operation ends. For one thread. */
+struct image_blobs {
+    int cancel_fd;     /* who waits for the operation; negative: nobody can end it */
+    struct map *again; /* digest → file; NULL: none yet */
+};
+void image_blobs_done(struct image_blobs *b);
 /* The content of a blob, for reading; whoever reads blobs to give them out (push, save) comes here.
  * ERR_NOT_FOUND says which is missing and how it comes back. The caller has pinned the digest, or
- * holds an image that has it. */
-int image_blob_open(struct image_store *s, const char *digest, int *ret_fd, uint64_t *ret_size,
-                    struct error *e) MUST_CHECK;
+ * holds an image that has it. b NULL: what was dropped is made again for this one call. */
+int image_blob_open(struct image_store *s, struct image_blobs *b, const char *digest, int *ret_fd,
+                    uint64_t *ret_size, struct error *e) MUST_CHECK;
+/* The blob will not be opened again: its file goes. */
+void image_blobs_forget(struct image_blobs *b, const char *digest);
+/* Size and compression (OCI_COMPRESSION_MAX: another than registries know) of a layer's blob that is
+ * stored or can be made again; nothing is made for it. As image_blob_open() else. */
+int image_blob_probe(struct image_store *s, const char *digest, enum oci_compression *ret_kind,
+                     uint64_t *ret_size, bool *ret_dropped, struct error *e) MUST_CHECK;
 /* A small document (manifest, index, configuration) as text; digest checked by nobody. */
 int image_blob_read(struct image_store *s, const char *digest, size_t max, char **ret,
                     size_t *ret_len, struct error *e) MUST_CHECK;
@@ -231,9 +245,13 @@ void image_partials_trim(struct image_store *s, bool all);
 /* journal.c */
 /* Whether the blob was dropped and can be made again. */
 bool image_blob_has_journal(struct image_store *s, const char *digest);
-/* A blob that was dropped: a file without a name; -ENOENT without a message: it was not dropped. */
-int image_blob_rebuild(struct image_store *s, const char *digest, int *ret_fd, uint64_t *ret_size,
-                       struct error *e) MUST_CHECK;
+/* A blob that was dropped: a file without a name; -ENOENT without a message: it was not dropped.
+ * -ECANCELED: cancel_fd or the end of the store. */
+int image_blob_rebuild(struct image_store *s, const char *digest, int cancel_fd, int *ret_fd,
+                       uint64_t *ret_size, struct error *e) MUST_CHECK;
+/* What is known of such a blob without making it; -ENOENT: it was not dropped. */
+int image_blob_dropped(struct image_store *s, const char *digest, enum oci_compression *ret_kind,
+                       uint64_t *ret_size) MUST_CHECK;
 /* The janitor's: drops blobs of durable layers. */
 void image_journal_round(struct image_store *s);
 int image_journal_remove(struct image_store *s, const char *diff_id,
@@ -264,6 +282,7 @@ struct image_op_params {
     image_progress_fn *progress;
     void *progress_data;
     int cancel_fd;
+    bool until_close; /* ends when the store closes, too: work that nobody's connection cancels */
     char *const *base_layers; /* diff ids that images of this operation may have beside its own */
     int (*may_commit)(void *data, struct error *e); /* asked before an image's rows are written */
     void *may_commit_data;

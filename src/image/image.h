@@ -98,6 +98,9 @@ int image_store_open(const struct image_store_params *p, struct image_store **re
 void image_registry_settings(struct image_store *s, char ***ret_mirrors, char **ret_http_proxy,
                              char **ret_https_proxy, char **ret_no_proxy);
 /* No call may be under way and no struct image be held. */
+/* pouchd is about to end: what only the store wants (journals, archives that are made again, conversion)
+ * ends now. */
+void image_store_give_up(struct image_store *s);
 void image_store_close(struct image_store *s);
 
 /* --- What is there ------------------------------------------------------------------------- */
@@ -366,6 +369,7 @@ struct image_save_params {
     const char *format;      /* NULL, "docker": OCI layout and manifest.json; "oci": the layout */
     const char *compression; /* of the whole archive: NULL, "none", "gzip", "zstd" */
     const char *platform;    /* NULL: whatever is there; else the images must be for it */
+    int cancel_fd;           /* as in image_pull_params: while archives are made again */
     image_write_fn *write;   /* called from the caller's thread */
     void *write_data;
 };

@@ -19,9 +19,11 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/fs.h"
 #include "base/log.h"
 #include "base/str.h"
 #include "base/strv.h"
+#include "image/journal-format.h"
 #include "image/op-priv.h"
 #include "io/reaper.h"
 #include "oci/digest.h"
@@ -34,6 +36,7 @@ static char *journal_path(const char *diff_id)
 struct rebuild {
     struct image_store *s;
     const char *diff_id, *digest;
+    int cancel_fd;
     int layer_fd;  /* the folder, negative: an EROFS file */
     bool answered; /* journal, rebuilt came */
     char *why;     /* there is no journal for this reason */
@@ -143,8 +146,8 @@ static int rebuild_run(struct rebuild *b, const char *what, int input, struct er
     const struct image_op_params op = {.start = &start,
                                        .input_fd = input,
                                        .extra_fd = form == IMAGE_LAYER_EROFS ? fd : -EBADF,
-                                       .cancel_fd = STREQ(what, "journal") ? b->s->closing_fd
-                                                                           : -EBADF,
+                                       .cancel_fd = b->cancel_fd,
+                                       .until_close = true,
                                        .quiet = true,
                                        .ext = &ext,
                                        .ext_data = b};
@@ -187,11 +190,45 @@ bool image_blob_has_journal(struct image_store *s, const char *digest)
     return diff_id != NULL;
 }
 
-int image_blob_rebuild(struct image_store *s, const char *digest, int *ret_fd, uint64_t *ret_size,
-                       struct error *e)
+/* The head of the layer's journal, which came from a worker: nothing in it is trusted. */
+static int read_head(struct image_store *s, const char *diff_id, struct journal_recipe *ret)
+{
+    AUTOFREE char *path = journal_path(diff_id);
+    AUTOFD int fd = openat(s->blobs_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    char magic[sizeof(JOURNAL_MAGIC) - 1];
+
+    if (fd < 0 || fs_read_full(fd, magic, sizeof(magic)) != (ssize_t)sizeof(magic) ||
+        memcmp(magic, JOURNAL_MAGIC, sizeof(magic)) != 0 ||
+        fs_read_full(fd, ret, sizeof(*ret)) != (ssize_t)sizeof(*ret) ||
+        ret->codec >= JOURNAL_CODEC_MAX)
+        return -EINVAL;
+    return 0;
+}
+
+int image_blob_dropped(struct image_store *s, const char *digest, enum oci_compression *ret_kind,
+                       uint64_t *ret_size)
+{
+    static const enum oci_compression kinds[JOURNAL_CODEC_MAX] = {[JOURNAL_TAR] = OCI_PLAIN,
+                                                                  [JOURNAL_ZLIB] = OCI_GZIP,
+                                                                  [JOURNAL_ISAL] = OCI_GZIP,
+                                                                  [JOURNAL_ZSTD] = OCI_ZSTD,
+                                                                  [JOURNAL_DEFLATE] = OCI_GZIP};
+    AUTOFREE char *diff_id = journal_of_blob(s, digest), *same = NULL, *type = NULL;
+    struct journal_recipe recipe;
+
+    if (!diff_id || image_blob_of_layer(s, diff_id, &same, &type, ret_size, NULL) < 0)
+        return -ENOENT;
+    /* A damaged journal is found out when the blob is made again. */
+    *ret_kind = read_head(s, diff_id, &recipe) == 0 ? kinds[recipe.codec] : OCI_GZIP;
+    return 0;
+}
+
+int image_blob_rebuild(struct image_store *s, const char *digest, int cancel_fd, int *ret_fd,
+                       uint64_t *ret_size, struct error *e)
 {
     AUTOFREE char *diff_id = journal_of_blob(s, digest);
-    struct rebuild b = {.s = s, .digest = digest, .diff_id = diff_id, .fd = -EBADF};
+    struct rebuild b = {
+        .s = s, .digest = digest, .diff_id = diff_id, .cancel_fd = cancel_fd, .fd = -EBADF};
 
     if (!diff_id)
         return -ENOENT;
@@ -205,6 +242,8 @@ int image_blob_rebuild(struct image_store *s, const char *digest, int *ret_fd, u
     if (r < 0) {
         if (b.fd >= 0)
             close(b.fd);
+        if (r == -ECANCELED)
+            return r;
         error_add(
             e,
             "blob %s was dropped and cannot be made again (remove its image and pull it again, or pouch "
@@ -212,6 +251,7 @@ int image_blob_rebuild(struct image_store *s, const char *digest, int *ret_fd, u
             digest);
         return r;
     }
+    log_debug("a layer's blob was made again", "layer=%s blob=%s", diff_id, digest);
     *ret_fd = b.fd;
     *ret_size = b.size;
     return 0;
@@ -270,7 +310,8 @@ static int drop_blob(struct image_store *s, const char *diff_id, const char *dig
 static int journal_layer(struct image_store *s, const char *diff_id, const char *digest,
                          struct error *e)
 {
-    struct rebuild b = {.s = s, .digest = digest, .diff_id = diff_id, .fd = -EBADF};
+    struct rebuild b = {
+        .s = s, .digest = digest, .diff_id = diff_id, .cancel_fd = -EBADF, .fd = -EBADF};
     AUTOFREE char *path = image_blob_path(digest);
     AUTOFD int fd = openat(s->blobs_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
     int r;
@@ -327,7 +368,7 @@ void image_journal_round(struct image_store *s)
     for (size_t i = 0; w.diff_ids && w.diff_ids[i]; i++) {
         AUTO(error) struct error e = ERROR_INIT;
         pthread_mutex_lock(&s->lock);
-        bool closing = s->closing;
+        bool closing = s->closing || s->given_up;
         pthread_mutex_unlock(&s->lock);
         if (closing)
             break;

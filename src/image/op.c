@@ -555,7 +555,7 @@ static short cancel_events(int fd)
 
 static int op_step(struct image_op *op, struct held *held, int timeout_ms)
 {
-    const size_t fixed = 3;
+    const size_t fixed = 4;
     struct pollfd *p = xcalloc(fixed + op->nlayers, sizeof(*p));
     AUTOFREE struct pollfd *to_free = p;
     struct op_layer **who = xcalloc(op->nlayers + 1, sizeof(struct op_layer *));
@@ -571,6 +571,8 @@ static int op_step(struct image_op *op, struct held *held, int timeout_ms)
     p[1] = (struct pollfd){.fd = op->wake, .events = POLLIN};
     p[2] = (struct pollfd){.fd = op->params->cancel_fd,
                            .events = cancel_events(op->params->cancel_fd)};
+    p[3] = (struct pollfd){.fd = op->params->until_close ? op->store->closing_fd : -EBADF,
+                           .events = POLLIN};
     for (size_t i = 0; i < op->nlayers; i++) {
         if (op->layers[i]->report_fd < 0)
             continue;
@@ -579,7 +581,7 @@ static int op_step(struct image_op *op, struct held *held, int timeout_ms)
     }
     if (poll(p, n, timeout_ms) < 0)
         return errno == EINTR ? 0 : error_set_errno(op->e, errno, "cannot wait for the worker");
-    if (p[2].revents)
+    if (p[2].revents || p[3].revents)
         return -ECANCELED;
     /* Before the worker's word, which may close a report and open another of the same number. */
     for (size_t i = fixed; r >= 0 && i < n; i++)

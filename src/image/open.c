@@ -467,16 +467,24 @@ fail:
     return r;
 }
 
+void image_store_give_up(struct image_store *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->given_up = true;
+    pthread_mutex_unlock(&s->lock);
+    if (s->closing_fd >= 0)
+        (void)!eventfd_write(s->closing_fd, 1);
+}
+
 void image_store_close(struct image_store *s)
 {
     if (!s)
         return;
+    image_store_give_up(s);
     pthread_mutex_lock(&s->lock);
     s->closing = true;
     pthread_cond_signal(&s->dropper_wake);
     pthread_mutex_unlock(&s->lock);
-    if (s->closing_fd >= 0)
-        (void)!eventfd_write(s->closing_fd, 1);
     if (s->dropper_runs)
         (void)pthread_join(s->dropper, NULL);
     if (s->janitor_runs) {

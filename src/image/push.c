@@ -56,9 +56,10 @@ struct push {
     char **allowed; /* digests the worker may have */
     struct worker_msg waiting[WAITING_MAX];
     size_t nwaiting;
-    char **flights; /* keys this operation holds */
-    uint64_t size;  /* of the document that went under the tag */
-    char *digest;   /* likewise */
+    struct image_blobs blobs; /* that were dropped and made again */
+    char **flights;           /* keys this operation holds */
+    uint64_t size;            /* of the document that went under the tag */
+    char *digest;             /* likewise */
 };
 
 static int broke_rules(struct image_op *op, const char *what)
@@ -150,19 +151,12 @@ static int find_made(struct push *p, const char *diff_id, enum oci_compression k
 static int archive_kind(struct push *p, const char *digest, const char *media_type,
                         enum oci_compression *ret, struct error *e)
 {
-    unsigned char magic[6] = {0};
-    AUTOFD int fd = -EBADF;
+    bool dropped = false;
     uint64_t size = 0;
 
     if (media_type && oci_layer_compression(media_type, ret, NULL) >= 0 && *ret != OCI_PLAIN)
         return 0;
-    int r = image_blob_open(p->store, digest, &fd, &size, e);
-    if (r < 0)
-        return r;
-    if (pread(fd, magic, sizeof(magic), 0) < 0)
-        return error_set_errno(e, errno, "cannot read blob %s", digest);
-    *ret = push_kind_of(magic);
-    return 0;
+    return image_blob_probe(p->store, digest, ret, &size, &dropped, e);
 }
 
 /* What a layer is to be sent as, and the archive that is stored: 1 as it is, 0 `to` must be made. */
@@ -218,7 +212,7 @@ static int give_blob(struct image_op *op, struct push *p, const struct worker_ms
 
     if (!m->digest || !strv_contains(p->allowed, m->digest))
         return broke_rules(op, "a blob that is not of the image");
-    int r = image_blob_open(p->store, m->digest, &fd, &reply->size, op->e);
+    int r = image_blob_open(p->store, &p->blobs, m->digest, &fd, &reply->size, op->e);
     return r < 0 ? r : op_reply(op, reply, &fd, 1);
 }
 
@@ -235,7 +229,7 @@ static int give_image(struct image_op *op, struct push *p, const struct worker_m
     const struct push_image *pi = &p->images[m->index];
     for (size_t i = 0; i < pi->nlayers; i++)
         strv_push(&layers, pi->layers[i].diff_id);
-    int r = image_blob_open(p->store, pi->img->id, &config, &reply->size, op->e);
+    int r = image_blob_open(p->store, NULL, pi->img->id, &config, &reply->size, op->e);
     if (r < 0)
         return r;
     allow(op, p, pi->img->id);
@@ -311,7 +305,7 @@ static int give_layer(struct image_op *op, struct push *p, const struct worker_m
         reply->state = (char *)"compress";
         reply->compression = (char *)push_compression_name(to);
         reply->file = PUSH_FILE_FIRST + op->files.len;
-        r = image_blob_open(p->store, found.digest, &in, &reply->size, op->e);
+        r = image_blob_open(p->store, &p->blobs, found.digest, &in, &reply->size, op->e);
         if (r >= 0)
             r = op_file_new(op, reply->file, &out);
         const int fds[] = {in, out};
@@ -755,6 +749,7 @@ static void push_done(struct push *p)
     free(p->images);
     for (size_t i = 0; i < p->nwaiting; i++)
         worker_msg_done(&p->waiting[i]);
+    image_blobs_done(&p->blobs);
     oci_reference_done(&p->ref);
     free(p->repository);
     free(p->index);
@@ -832,7 +827,10 @@ static int run(struct push *p, struct error *e)
 static int push_one(struct image_store *s, const struct image_push_params *params,
                     const struct oci_reference *ref, struct error *e)
 {
-    struct push p = {.store = s, .params = params, .any_compression = !params->compression};
+    struct push p = {.store = s,
+                     .params = params,
+                     .blobs = {.cancel_fd = params->cancel_fd},
+                     .any_compression = !params->compression};
     AUTOPTR(image) struct image *img = NULL;
     AUTOFREE char *full = oci_reference_string(ref), *familiar = oci_reference_familiar(ref);
 

@@ -9,11 +9,16 @@
  * Docker 25 and later write it; format "oci" leaves that out and has OCI's media types alone. An
  * image without a usable manifest (imported, committed, loaded from an old archive) gets one made of
  * its configuration and the layers as they are stored.
+ *
+ * Archives of layers that are not kept are made again, each once: before the first byte goes out, so
+ * that a failure is an answer and not a stream that breaks off; where the disk has hardly any room for
+ * all of them, each only when its turn comes.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -62,6 +67,7 @@ struct save {
     size_t nimages;
     struct item *items;
     size_t nitems;
+    struct image_blobs blobs; /* that were dropped and made again */
     struct tarw tar;
     struct error *e;
 };
@@ -87,6 +93,7 @@ static void save_done(struct save *s)
         free(s->items[i].text);
     }
     free(s->items);
+    image_blobs_done(&s->blobs);
 }
 
 static void add_item(struct save *s, const char *digest, uint64_t size, char *text /* taken */)
@@ -172,20 +179,17 @@ static int choose_name(struct save *s, const char *name)
 
 /* --- The manifest of one image ------------------------------------------------------------------------ */
 
-static int magic_of(struct save *s, const char *digest, uint64_t *ret_size, const char **ret_type)
+static int type_of(struct save *s, const char *digest, uint64_t *ret_size, const char **ret_type)
 {
-    AUTOFD int fd = -EBADF;
-    unsigned char m[4] = {0};
-    int r = image_blob_open(s->store, digest, &fd, ret_size, s->e);
+    enum oci_compression kind = OCI_PLAIN;
+    bool dropped = false;
+    int r = image_blob_probe(s->store, digest, &kind, ret_size, &dropped, s->e);
 
     if (r < 0)
         return r;
-    ssize_t n = pread(fd, m, sizeof(m), 0);
-    *ret_type = OCI_MT_LAYER;
-    if (n == 4 && m[0] == 0x1f && m[1] == 0x8b)
-        *ret_type = OCI_MT_LAYER_GZIP;
-    else if (n == 4 && m[0] == 0x28 && m[1] == 0xb5 && m[2] == 0x2f && m[3] == 0xfd)
-        *ret_type = OCI_MT_LAYER_ZSTD;
+    *ret_type = kind == OCI_GZIP   ? OCI_MT_LAYER_GZIP
+                : kind == OCI_ZSTD ? OCI_MT_LAYER_ZSTD
+                                   : OCI_MT_LAYER;
     return 0;
 }
 
@@ -226,7 +230,7 @@ static int make_manifest(struct save *s, struct chosen *c)
                 s->e, ERR_NOT_FOUND,
                 "the archive of layer %s of image %s is not kept: pull the image again",
                 c->img->doc.rootfs.diff_ids[i], c->img->id);
-        r = magic_of(s, digest, &size, &type);
+        r = type_of(s, digest, &size, &type);
         if (r < 0)
             return r;
         add_layer(c, digest, type, size);
@@ -266,10 +270,12 @@ static int take_manifest(struct save *s, struct chosen *c, const char *digest)
     if (s->oci && !STREQ(type, OCI_MT_MANIFEST))
         return 0;
     for (size_t i = 0; i < m.layers.len; i++) {
-        AUTOFD int fd = -EBADF;
+        enum oci_compression kind;
         uint64_t size = 0;
+        bool dropped;
 
-        if (image_blob_open(s->store, d[i].digest, &fd, &size, NULL) < 0 || size != d[i].size)
+        if (image_blob_probe(s->store, d[i].digest, &kind, &size, &dropped, NULL) < 0 ||
+            size != d[i].size)
             return 0;
     }
     for (size_t i = 0; i < m.layers.len; i++)
@@ -285,7 +291,7 @@ static int plan_image(struct save *s, struct chosen *c)
 {
     AUTOPTR(strv) char **manifests = NULL;
     AUTOFD int fd = -EBADF;
-    int r = image_blob_open(s->store, c->img->id, &fd, &c->config_size, s->e);
+    int r = image_blob_open(s->store, NULL, c->img->id, &fd, &c->config_size, s->e);
 
     if (r >= 0)
         r = image_blob_documents(s->store, c->img->id, "manifest", &manifests, s->e);
@@ -302,6 +308,38 @@ static int plan_image(struct save *s, struct chosen *c)
     for (size_t i = 0; i < c->nlayers; i++)
         add_item(s, c->layers[i].digest, c->layers[i].size, NULL);
     return 0;
+}
+
+/* The archives that must be made again, all before the first byte: 0, or why it cannot be. Not more
+ * than half of what the disk has left is taken for that. */
+static int make_again(struct save *s)
+{
+    char **dropped = NULL;
+    uint64_t sum = 0;
+    struct statvfs v;
+    int r = 0;
+
+    for (size_t i = 0; i < s->nitems; i++) {
+        const struct item *item = &s->items[i];
+        enum oci_compression kind;
+        uint64_t size = 0;
+        bool is_dropped = false;
+
+        if (!item->text &&
+            image_blob_probe(s->store, item->digest, &kind, &size, &is_dropped, NULL) >= 0 &&
+            is_dropped) {
+            strv_push(&dropped, item->digest);
+            sum += size;
+        }
+    }
+    if (dropped && fstatvfs(s->store->tmp_fd, &v) == 0 && sum / v.f_frsize <= v.f_bavail / 2)
+        for (size_t i = 0; r >= 0 && dropped[i]; i++) {
+            AUTOFD int fd = -EBADF;
+
+            r = image_blob_open(s->store, &s->blobs, dropped[i], &fd, &sum, s->e);
+        }
+    strv_free(dropped);
+    return r < 0 ? r : 0;
 }
 
 /* --- Documents of the archive -------------------------------------------------------------------------- */
@@ -431,7 +469,7 @@ static int put_blob(struct save *s, const struct item *item)
     AUTOFREE char *path = blob_name(item->digest), *data = xmalloc(COPY_SIZE);
     AUTOFD int fd = -EBADF;
     uint64_t size = 0;
-    int r = image_blob_open(s->store, item->digest, &fd, &size, s->e);
+    int r = image_blob_open(s->store, &s->blobs, item->digest, &fd, &size, s->e);
 
     if (r < 0)
         return r;
@@ -455,6 +493,7 @@ static int put_blob(struct save *s, const struct item *item)
     }
     if (r >= 0)
         r = tarw_pad(&s->tar);
+    image_blobs_forget(&s->blobs, item->digest); /* each is in the archive once */
     return r < 0 ? write_failed(s, r) : 0;
 }
 
@@ -487,7 +526,7 @@ static int write_archive(struct save *s)
 
 int image_save(struct image_store *store, const struct image_save_params *p, struct error *e)
 {
-    struct save s = {.store = store, .p = p, .e = e};
+    struct save s = {.store = store, .p = p, .blobs = {.cancel_fd = p->cancel_fd}, .e = e};
     int r = 0;
 
     if (!str_is_empty(p->format) && !STREQ(p->format, "oci") && !STREQ(p->format, "docker"))
@@ -500,6 +539,8 @@ int image_save(struct image_store *store, const struct image_save_params *p, str
         r = choose_name(&s, p->names[i]);
     for (size_t i = 0; r >= 0 && i < s.nimages; i++)
         r = plan_image(&s, &s.images[i]);
+    if (r >= 0)
+        r = make_again(&s);
     if (r >= 0) {
         struct image_filter filter = {.kind = p->compression};
 

@@ -1,6 +1,7 @@
 # keep-blobs=false: compressed layers go where they can be made again, bit by bit.
 load helpers
 load others
+load dropped
 
 setup_file() {
     export BATS_TEST_TIMEOUT=600
@@ -8,45 +9,6 @@ setup_file() {
     registry_start busybox:latest
 }
 teardown_file() { file_down; }
-
-no_images() {
-    local id
-    for id in $(pouch images -aq | sort -u); do pouch rmi -f "$id" >/dev/null; done
-}
-layer_blobs() { find "$T/root/blobs/sha256" -type f -size +8k | wc -l; }
-journals() { find "$T/root/blobs/journal" -type f 2>/dev/null | wc -l; }
-dropped() { [ "$(layer_blobs)" = 0 ] && [ "$(journals)" -ge 1 ]; }
-
-# image_of DIGESTABLE COMPRESSION...: an archive whose layer was compressed by this command.
-image_of() {
-    local name=$1 dir=$T/make
-    shift
-    rm -rf "$dir"
-    mkdir -p "$dir/root/etc" "$dir/a"
-    cp /bin/busybox "$dir/root/busybox"
-    ln "$dir/root/busybox" "$dir/root/busybox2"
-    ln -s busybox "$dir/root/sh"
-    echo small >"$dir/root/etc/small"
-    head -c 300000 /dev/zero >"$dir/root/$(printf 'long%.0s' $(seq 40))"
-    truncate -s 200000 "$dir/root/sparse"
-    head -c 5000 /dev/urandom >"$dir/root/etc/grüß"
-    tar --format="${TAR_FORMAT:-gnu}" -C "$dir/root" -cf "$dir/layer.tar" .
-    "$@" <"$dir/layer.tar" >"$dir/blob"
-    python3 - "$dir" "$POUCH_TOP/tools" "$name" <<'PY'
-import os, sys
-directory, tools, name = sys.argv[1:]
-sys.path.insert(0, tools)
-import ocilib
-blob = open(directory + "/blob", "rb").read()
-plain = open(directory + "/layer.tar", "rb").read()
-how = "gzip" if blob[:2] == b"\x1f\x8b" else "zstd" if blob[:4] == b"\x28\xb5\x2f\xfd" else "none"
-one = {"digest": ocilib.sha256(blob), "diff_id": ocilib.sha256(plain), "size": len(blob),
-       "how": how, "data": blob}
-ocilib.write_oci_archive(directory + "/image.tar", name + ":latest", ocilib.image([one]), directory + "/scratch")
-print(one["digest"].split(":")[1])
-PY
-}
-py_gzip() { python3 -c 'import gzip,sys; sys.stdout.buffer.write(gzip.compress(sys.stdin.buffer.read(), '"$1"'))'; }
 
 # exact NAME COMMAND...: the blob goes, and a save gives it back as it was.
 exact() {

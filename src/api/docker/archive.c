@@ -36,6 +36,7 @@ static void save(struct http_request *req, void *ctx, char *const *names)
         .format = http_query(req, "format"),
         .compression = http_query(req, "compression"),
         .platform = http_query(req, "platform"),
+        .cancel_fd = http_client_fd(req),
         .write = send_bytes,
         .write_data = req,
     };

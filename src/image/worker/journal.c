@@ -16,7 +16,6 @@
 #include "image/worker/deflate.h"
 #include "image/worker/journal.h"
 
-#define MAGIC       "pouch-journal 1\n"
 #define BLOCK       512u
 #define RAW_MAX     (64u * 1024)
 #define FILE_MIN    512u /* smaller files are kept in the journal */
@@ -381,7 +380,7 @@ uint64_t journal_record(const struct journal_recipe *r, uint64_t *ret_offset)
 
     if (r->codec == JOURNAL_DEFLATE)
         memcpy(&len, r->header, sizeof(len));
-    *ret_offset = strlen(MAGIC) + sizeof(*r);
+    *ret_offset = strlen(JOURNAL_MAGIC) + sizeof(*r);
     return len;
 }
 
@@ -408,7 +407,8 @@ int journal_write_record(int blob, uint64_t size, int fd, struct journal_recipe 
 static int write_head(int fd, const struct journal_recipe *recipe, struct error *e)
 {
     uint64_t offset, len = journal_record(recipe, &offset);
-    int r = lseek(fd, 0, SEEK_SET) < 0 ? -errno : fs_write_all(fd, MAGIC, strlen(MAGIC));
+    int r = lseek(fd, 0, SEEK_SET) < 0 ? -errno
+                                       : fs_write_all(fd, JOURNAL_MAGIC, strlen(JOURNAL_MAGIC));
 
     if (r >= 0)
         r = fs_write_all(fd, recipe, sizeof(*recipe));
@@ -473,13 +473,13 @@ static int damaged(struct replay *p)
 
 int journal_read_recipe(int fd, struct journal_recipe *ret, struct error *e)
 {
-    char magic[sizeof(MAGIC) - 1];
+    char magic[sizeof(JOURNAL_MAGIC) - 1];
     struct journal_recipe r;
     uint64_t offset, len;
 
     if (lseek(fd, 0, SEEK_SET) < 0 ||
         fs_read_full(fd, magic, sizeof(magic)) != (ssize_t)sizeof(magic) ||
-        memcmp(magic, MAGIC, sizeof(magic)) != 0 ||
+        memcmp(magic, JOURNAL_MAGIC, sizeof(magic)) != 0 ||
         fs_read_full(fd, &r, sizeof(r)) != (ssize_t)sizeof(r) || r.codec >= JOURNAL_CODEC_MAX ||
         r.header_len > JOURNAL_HEADER_MAX)
         return error_set(e, ERR_INTERNAL, "the layer's journal is damaged");
@@ -492,7 +492,7 @@ int journal_read_recipe(int fd, struct journal_recipe *ret, struct error *e)
 
 int journal_change_recipe(int fd, const struct journal_recipe *r, struct error *e)
 {
-    ssize_t n = pwrite(fd, r, sizeof(*r), (off_t)strlen(MAGIC));
+    ssize_t n = pwrite(fd, r, sizeof(*r), (off_t)strlen(JOURNAL_MAGIC));
 
     return n == (ssize_t)sizeof(*r)
                ? 0

@@ -12,30 +12,8 @@
  */
 #pragma once
 
+#include "image/journal-format.h"
 #include "image/worker/worker.h"
-
-#define JOURNAL_HEADER_MAX 1024
-
-enum journal_codec {
-    JOURNAL_TAR,
-    JOURNAL_ZLIB,
-    JOURNAL_ISAL,
-    JOURNAL_ZSTD,
-    JOURNAL_DEFLATE, /* a model of the compressor and a record of what it does not know */
-    JOURNAL_CODEC_MAX
-};
-
-struct journal_recipe {
-    uint8_t codec; /* enum journal_codec */
-    int8_t level;
-    uint8_t mem; /* zlib: memory level; zstd: workers; deflate: number of the model */
-    uint8_t sum; /* zstd: with a checksum */
-    uint64_t
-        pledge; /* zstd: the content size its frame says, UINT64_MAX: none; deflate: the blob's */
-    uint32_t header_len;
-    unsigned char
-        header[JOURNAL_HEADER_MAX]; /* gzip's, as it is; deflate: u64 length of the record */
-} __attribute__((packed));
 
 /* --- codec.c: compressing, also again just as somebody did ------------------------------------------- */
 

@@ -712,17 +712,17 @@ static void test_blobs(void **state)
     assert_int_equal(image_blob_of_layer(f->s, layer, &blob, &type, &size, NULL), 0);
     assert_string_equal(blob, layer);
     assert_string_equal(type, OCI_MT_LAYER);
-    assert_int_equal(image_blob_open(f->s, blob, &fd, &size, NULL), 0);
+    assert_int_equal(image_blob_open(f->s, NULL, blob, &fd, &size, NULL), 0);
     assert_int_equal(size, 1);
     close(fd);
     assert_int_equal(image_blob_read(f->s, blob, 1, &text, &len, NULL), 0);
     assert_string_equal(text, "x");
     assert_int_equal(image_blob_read(f->s, id, 10, &text, &len, &e), -EFBIG);
     error_done(&e);
-    assert_int_equal(image_blob_open(f->s, other, &fd, &size, &e), -ENOENT);
+    assert_int_equal(image_blob_open(f->s, NULL, other, &fd, &size, &e), -ENOENT);
     assert_non_null(strstr(error_message(&e), other));
     error_done(&e);
-    assert_int_equal(image_blob_open(f->s, "sha256:../../x", &fd, &size, &e), -EINVAL);
+    assert_int_equal(image_blob_open(f->s, NULL, "sha256:../../x", &fd, &size, &e), -EINVAL);
 
     /* by registry; a prefix of its name is another one */
     assert_int_equal(image_blob_sources(f->s, other, "localhost:5000", &sources, NULL), 0);
