@@ -220,15 +220,30 @@ static const char *helper_of(const struct json_value *config, const char *server
     return str_is_empty(name) ? NULL : name;
 }
 
+/* As docker, and unlike Podman, a file that cannot be read does not keep anybody from images that
+ * need no login: it is told, once. */
+static void warn_once(const char *path, const struct error *e)
+{
+    static char **told;
+
+    if (strv_contains(told, path))
+        return;
+    strv_push(&told, path);
+    err_printf("WARNING: logins in this file are not used: %s\n", error_message(e));
+}
+
 static int get_from(const char *path, const char *server, const char *repository,
                     struct credentials *ret, struct error *e)
 {
     AUTOPTR(json_value) struct json_value *config = NULL;
     const struct json_value *auths, *entry = NULL;
-    int r = load(path, &config, e);
+    AUTO(error) struct error unread = ERROR_INIT;
+    int r = load(path, &config, &unread);
 
+    if (r < 0)
+        warn_once(path, &unread);
     if (r < 0 || !config)
-        return r;
+        return 0;
     const char *helper = helper_of(config, server);
     if (helper) {
         r = credential_helper_get(helper, server, ret, e);

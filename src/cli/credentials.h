@@ -27,7 +27,8 @@ char *credentials_server(const char *name) MUST_CHECK;
 /* The key of an image's registry; *ret_repository (may be NULL) "host/path" without tag. */
 char *credentials_server_of(const char *image, char **ret_repository) MUST_CHECK;
 
-/* 1 and the credentials, 0 there are none, or -errno. repository: finds what Podman keeps for a
+/* 1 and the credentials, 0 there are none, or -errno. A file that cannot be read gives a warning and
+ * is passed over; an entry or a helper of this registry that is no good is an error. repository: finds what Podman keeps for a
  * part of a registry only; NULL: the registry's. */
 int credentials_get(const char *server, const char *repository, struct credentials *ret,
                     struct error *e) MUST_CHECK;

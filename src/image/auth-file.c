@@ -52,12 +52,9 @@ static int read_entry(const struct json_value *v, struct image_auth *ret)
     return 0;
 }
 
-int image_auth_from_file(const char *path, const char *repository, struct image_auth *ret,
-                         struct error *e)
+static int load(const char *path, struct json_value **ret, struct error *e)
 {
-    AUTOPTR(json_value) struct json_value *v = NULL;
     AUTOFREE char *text = NULL;
-    struct image_auth a = {0};
     struct stat st;
     size_t len = 0;
 
@@ -65,17 +62,31 @@ int image_auth_from_file(const char *path, const char *repository, struct image_
         return error_set_errno(e, errno, "cannot read the credentials in %s", path);
     if (st.st_uid != geteuid() || (st.st_mode & 077) != 0)
         return error_set(e, ERR_FORBIDDEN,
-                         "the credentials in %s are not used: others may read or change the file "
-                         "(chown root, chmod 600)",
-                         path);
+                         "others may read or change the file %s (chown root, chmod 600)", path);
     int r = fs_read_file(AT_FDCWD, path, FILE_MAX, &text, &len);
     if (r < 0)
         return error_set_errno(e, r, "cannot read the credentials in %s", path);
-    r = json_value_parse(text, len, &v, e);
+    r = json_value_parse(text, len, ret, e);
     explicit_bzero(text, len);
-    if (r < 0) {
+    if (r >= 0 && json_value_kind(*ret) != JV_OBJ) {
+        json_value_free(take_ptr(*ret));
+        r = error_set(e, ERR_INVALID, "expected an object");
+    }
+    if (r < 0)
         error_add(e, "%s", path);
-        return r;
+    return r;
+}
+
+int image_auth_from_file(const char *path, const char *repository, struct image_auth *ret,
+                         char **ret_problem, struct error *e)
+{
+    AUTO(error) struct error problem = ERROR_INIT;
+    AUTOPTR(json_value) struct json_value *v = NULL;
+    struct image_auth a = {0};
+
+    if (load(path, &v, &problem) < 0) {
+        str_replace(ret_problem, error_message(&problem));
+        return 0;
     }
     const struct json_value *entry = find_entry(json_value_get(v, "auths"), repository);
     if (entry && read_entry(entry, &a) < 0) {

@@ -268,7 +268,8 @@ static int give_login(struct making *m, struct registry_endpoint *ep)
     if (has_login(ep))
         return 0;
     if (!image_login_find(m->logins->given, host, &a) && m->logins->auth_file) {
-        int r = image_auth_from_file(m->logins->auth_file, repository, &a, m->e);
+        int r = image_auth_from_file(m->logins->auth_file, repository, &a, &m->plan->login_problem,
+                                     m->e);
         if (r < 0)
             return r;
     }

@@ -182,10 +182,12 @@ void image_gc_round(struct image_store *s);
 /* Writes the last uses into the tables. */
 void image_uses_flush(struct image_store *s);
 /* auth-file.c */
-/* Credentials for the image's registry; an empty one when the file has none. */
+/* Credentials for the image's registry; an empty one when the file has none. A file that cannot be
+ * used is no error, as most images need no credentials: then *ret_problem says why (the caller frees).
+ * A bad entry for this very registry is one. */
 struct oci_reference;
 int image_auth_from_file(const char *path, const char *repository, struct image_auth *ret,
-                         struct error *e) MUST_CHECK;
+                         char **ret_problem, struct error *e) MUST_CHECK;
 /* auth.c: what a request has for a host ("docker.io" for Docker Hub); false: nothing. */
 bool image_login_find(const struct json_value *logins, const char *host, struct image_auth *ret);
 

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/log.h"
 #include "base/self.h"
 #include "base/str.h"
 #include "base/strv.h"
@@ -508,6 +509,8 @@ static int send_start(struct image_op *op)
             r = registry_plan_to_fd(&op->plan, &plan_fd, op->e);
         if (r < 0)
             return r;
+        if (op->plan.login_problem)
+            log_warn("the auth-file is not used", "error=\"%s\"", op->plan.login_problem);
         fds[n++] = plan_fd;
     }
     for (size_t i = 0; i < ARRAY_SIZE(own) && own[i] >= 0 && (i == 0 || own[i] > 0); i++)
@@ -747,6 +750,20 @@ static void op_cleanup(struct image_op *op, int status)
     image_store_wake_janitor(op->store);
 }
 
+/* No right to something: it may be that ours were not looked at. */
+static void add_login_problem(const struct image_op *op)
+{
+    bool refused = op->e->code == ERR_UNAUTHORIZED || op->e->code == ERR_FORBIDDEN ||
+                   op->e->code == ERR_NOT_FOUND;
+
+    if (!refused || !op->plan.login_problem)
+        return;
+    char *all = xasprintf("%s (the daemon's own credentials are not used: %s)",
+                          error_message(op->e), op->plan.login_problem);
+    free(op->e->message);
+    op->e->message = all;
+}
+
 int image_op_run(struct image_store *s, const struct image_op_params *p,
                  struct image_op_results *ret, struct error *e)
 {
@@ -769,6 +786,8 @@ int image_op_run(struct image_store *s, const struct image_op_params *p,
     int r = start_worker(&op);
     if (r >= 0)
         r = op_loop(&op);
+    if (r < 0)
+        add_login_problem(&op);
     op_cleanup(&op, r);
     if (r < 0) {
         if (r == -ECANCELED && !own.message)

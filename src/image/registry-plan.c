@@ -2,6 +2,7 @@
 /* The list of endpoints as it goes from pouchd to the worker. */
 #include "image/registry-plan.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -55,6 +56,7 @@ const struct json_desc registry_plan_json = {"endpoints", sizeof(struct registry
 
 void registry_plan_done(struct registry_plan *p)
 {
+    free(take_ptr(p->login_problem));
     json_free(&registry_plan_json, p);
 }
 

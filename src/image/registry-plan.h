@@ -45,6 +45,8 @@ struct registry_plan {
     struct json_list endpoints; /* of struct registry_endpoint */
     char *http_proxy, *https_proxy, *no_proxy;
     uint64_t rate_limit_wait; /* seconds a registry may make one request wait */
+    char *
+        login_problem; /* not for the worker: why pouchd's own credentials are of no use, or NULL */
 };
 extern const struct json_desc registry_plan_json;
 

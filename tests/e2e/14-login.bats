@@ -150,9 +150,19 @@ refused_login() {
     run pouch login -u app --password-stdin "$BASIC" <<<secret
     is "$status" 1
     one_line 'config.json'
+    # One warning, and what needs no login comes; what other files say still counts.
     run pouch pull "$TOKEN/public/busybox"
     is "$status" 0
-    has "$output" 'WARNING: no credentials'
+    is "$(grep -c WARNING <<<"$output")" 1
+    has "$output" 'WARNING: logins in this file are not used: .*/config.json'
+    no_images
+    run pouch pull -q "$BASIC/private/busybox"
+    is "$status" 1
+    is "$(grep -c WARNING <<<"$output")" 1
+    echo "{\"auths\":{\"$BASIC\":{\"auth\":\"YXBwOnNlY3JldA==\"}}}" >"$T/podman.json"
+    run env REGISTRY_AUTH_FILE="$T/podman.json" "$POUCH_BIN/pouch" -H "unix://$SOCK" pull -q "$BASIC/private/busybox"
+    is "$status" 0
+    is "$(grep -c WARNING <<<"$output")" 1
     no_images
     echo "{\"auths\":{\"$BASIC\":{\"auth\":\"***\"}}}" >"$T/home/real/config.json"
     run pouch pull "$BASIC/private/busybox"
@@ -259,8 +269,18 @@ refused_login() {
     chmod 644 "$T/own.json"
     run pouch pull -q "$BASIC/private/busybox"
     is "$status" 1
-    one_line 'others may read or change the file'
-    chmod 600 "$T/own.json"
+    one_line 'daemon.s own credentials are not used: others may read or change the file'
+    # What needs none comes all the same, and the log says what is wrong.
+    for broken in 'chmod 644' 'truncate -s 5' 'rm'; do
+        $broken "$T/own.json"
+        pouch pull -q "$TOKEN/public/busybox"
+        no_images
+        run pouch pull -q "$BASIC/private/busybox"
+        is "$status" 1
+        one_line 'daemon.s own credentials are not used: .*own.json'
+    done
+    has "$(tail -n 5 "$T/pouchd.log")" 'the auth-file is not used'
+    (umask 077 && echo '{}' >"$T/own.json")
     echo "{\"auths\":{\"$BASIC\":{\"auth\":\"!\"}}}" >"$T/own.json"
     run pouch pull -q "$BASIC/private/busybox"
     is "$status" 1

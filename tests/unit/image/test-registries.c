@@ -349,10 +349,33 @@ static void test_plan_logins(void **state)
         if (users[i])
             assert_string_equal(ep[i].username, users[i]);
     }
-    /* The file counts only when nobody else may read it. */
+    assert_null(plan.login_problem);
+    /* The file counts only when nobody else may read it; the plan says so and has no logins of it. */
+    static const struct {
+        const char *text;
+        mode_t mode;
+    } bad[] = {{"{\"auths\":{\"m2/team\":{\"auth\":\"dHdvOng=\"}}}", 0644},
+               {"{\"auths\":{\"m2/team\":{\"auth\":\"dHdvOng=\"}}", 0600},
+               {"[]", 0600}};
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        CLEANUP(registry_plan_done) struct registry_plan without = {0};
+        put(f->folder, "own.json", bad[i].text);
+        assert_int_equal(chmod(file, bad[i].mode), 0);
+        assert_int_equal(registries_plan(f->r, &start, &logins, &without, NULL), 0);
+        assert_non_null(strstr(without.login_problem, "own.json"));
+        ep = without.endpoints.items;
+        assert_null(ep[2].username);
+        assert_string_equal(ep[4].username, "app");
+    }
+    /* A bad entry of the very mirror is an error, one of another registry is not. */
     AUTO(error) struct error e = ERROR_INIT;
     CLEANUP(registry_plan_done) struct registry_plan none = {0};
-    assert_int_equal(chmod(file, 0644), 0);
+    put(f->folder, "own.json", "{\"auths\":{\"other\":{\"auth\":\"!\"}}}");
+    assert_int_equal(chmod(file, 0600), 0);
+    assert_int_equal(registries_plan(f->r, &start, &logins, &none, &e), 0);
+    assert_null(none.login_problem);
+    registry_plan_done(&none);
+    put(f->folder, "own.json", "{\"auths\":{\"m2/team\":{\"auth\":\"!\"}}}");
     assert_true(registries_plan(f->r, &start, &logins, &none, &e) < 0);
     assert_non_null(strstr(e.message, "own.json"));
 }
