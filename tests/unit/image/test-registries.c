@@ -376,6 +376,7 @@ static void test_plan_logins(void **state)
     assert_null(none.login_problem);
     registry_plan_done(&none);
     put(f->folder, "own.json", "{\"auths\":{\"m2/team\":{\"auth\":\"!\"}}}");
+    assert_int_equal(chmod(file, 0600), 0);
     assert_true(registries_plan(f->r, &start, &logins, &none, &e) < 0);
     assert_non_null(strstr(e.message, "own.json"));
 }
