@@ -25,6 +25,7 @@ const struct json_desc oci_descriptor_json = {"descriptor", sizeof(struct oci_de
 static const struct json_field manifest_fields[] = {
     JSON_FIELD(struct oci_manifest, schema_version, "schemaVersion", JSON_UINT, 0),
     JSON_FIELD(struct oci_manifest, media_type, "mediaType", JSON_STR, JSON_OMIT_EMPTY),
+    JSON_FIELD(struct oci_manifest, artifact_type, "artifactType", JSON_STR, JSON_OMIT_EMPTY),
     JSON_FIELD_SUB(struct oci_manifest, config, "config", JSON_OBJ, JSON_REQUIRED,
                    &oci_descriptor_json),
     JSON_FIELD_SUB(struct oci_manifest, layers, "layers", JSON_OBJ_LIST, 0, &oci_descriptor_json),

@@ -44,6 +44,7 @@ extern const struct json_desc oci_descriptor_json;
 struct oci_manifest {
     uint64_t schema_version; /* 2 */
     char *media_type;        /* may be NULL (OCI) */
+    char *artifact_type;     /* NULL: of an image, as a rule */
     struct oci_descriptor config;
     struct json_list layers; /* of struct oci_descriptor, bottom layer first */
     struct json_map annotations;

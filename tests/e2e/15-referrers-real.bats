@@ -5,14 +5,21 @@ load helpers
 load registry-tools
 
 setup_file() {
+    local name
     second_registry one
     second_registry paged -page 700
     second_registry tagged -referrers=false
     second_registry basic -login basic
     second_registry token -login token
     second_registry bare
-    mkdir -p "$T/etc"
-    file_up --registry-config "$T/etc"
+    mkdir -p "$T/etc" "$T/keys" "$T/registries.d"
+    for name in one two; do
+        openssl ecparam -name prime256v1 -genkey -noout -out "$T/keys/$name.pem"
+        openssl pkey -in "$T/keys/$name.pem" -pubout -out "$T/keys/$name.pub" 2>/dev/null
+    done
+    printf 'default-docker:\n  use-sigstore-attachments: true\n' >"$T/registries.d/all.yaml"
+    echo '{"default":[{"type":"insecureAcceptAnything"}]}' >"$T/policy.json"
+    file_up --registry-config "$T/etc" --signature-policy "$T/policy.json" --registries-d "$T/registries.d"
 }
 teardown_file() {
     second_down
@@ -220,4 +227,37 @@ filled() {
     is "$status" 1
     one_line "$origin.*([Cc]onnect|refused)"
     rm -r "$T/etc/certs.d"
+}
+
+# signed_by KEY REGISTRY: whether its images are taken with the policy that this key signed them.
+signed_by() {
+    echo "{\"default\":[{\"type\":\"insecureAcceptAnything\"}],\"transports\":{\"docker\":{\"$2\":[{\"type\":\"sigstoreSigned\",
+        \"keyPath\":\"$T/keys/$1.pub\",\"signedIdentity\":{\"type\":\"matchRepository\"}}]}}}" >"$T/policy.json"
+}
+
+@test "a signature among what refers to an image, in one page and in a later one" {
+    local name to i
+    for name in one paged; do
+        to=$(host_of $name)/signed/app:v1
+        pouch tag busybox "$to"
+        pouch push -q "$to" >/dev/null
+        pouch rmi -f "$to" >/dev/null
+        for i in 1 2 3 4; do attach "$to" application/vnd.example.sbom "$T/content" "n=$i" >/dev/null; done
+        signed_by one "$(host_of $name)"
+        run pouch pull "$to"
+        is "$status" 1
+        one_line 'sigstoreSigned is not met: the registry has no signature of it'
+        "$HERE/cosign-sign" --as "$to" --referrer "$to" "$T/keys/one.pem"
+        # The registry keeps the list itself; there is no tag for it.
+        lacks "$(regctl tag ls "${to%:*}")" sha256-
+        pouch pull -q "$to" >/dev/null
+        is "$(pouch run --rm --network none "$to" echo signed)" signed
+        pouch rmi "$to" >/dev/null
+        signed_by two "$(host_of $name)"
+        run pouch pull "$to"
+        is "$status" 1
+        one_line 'sigstoreSigned is not met: it was made by another key'
+    done
+    has "$(asked paged)" 'GET /v2/signed/app/referrers/sha256:[0-9a-f]{64}\?cache=[^ ]*page=1 -> 200'
+    echo '{"default":[{"type":"insecureAcceptAnything"}]}' >"$T/policy.json"
 }

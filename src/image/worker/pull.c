@@ -73,9 +73,15 @@ static int resolve_config(struct pull *p, struct registry_document *text, struct
     const struct oci_descriptor *c = &p->manifest.config;
 
     if (!oci_config_type_is_image(c->media_type))
-        return error_set(e, ERR_NOT_SUPPORTED,
-                         "%s is not a container image: its configuration has type \"%.100s\"",
-                         p->start->reference, c->media_type);
+        return str_is_empty(p->manifest.artifact_type)
+                   ? error_set(e, ERR_NOT_SUPPORTED,
+                               "%s is not a container image: its configuration has type "
+                               "\"%.100s\"",
+                               p->start->reference, c->media_type)
+                   : error_set(e, ERR_NOT_SUPPORTED,
+                               "%s is not a container image but an artifact of type \"%.100s\": "
+                               "fetch it with the tool it is for",
+                               p->start->reference, p->manifest.artifact_type);
     int r = registry_document(&p->registry, p->client, "blobs", c->digest, "image configuration",
                               NULL, (int64_t)c->size, OCI_CONFIG_MAX, text, e);
     if (r < 0)
