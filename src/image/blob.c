@@ -140,7 +140,7 @@ int image_blob_open(struct image_store *s, struct image_blobs *b, const char *di
 }
 
 int image_blob_probe(struct image_store *s, const char *digest, enum oci_compression *ret_kind,
-                     uint64_t *ret_size, bool *ret_dropped, struct error *e)
+                     uint64_t *ret_size, enum image_blob_where *ret_where, struct error *e)
 {
     unsigned char magic[6] = {0};
     AUTOFD int fd = -EBADF;
@@ -149,16 +149,14 @@ int image_blob_probe(struct image_store *s, const char *digest, enum oci_compres
     if (r < 0)
         return r;
     r = open_stored(s, digest, &fd, ret_size);
-    if (r == -ENOENT && image_blob_dropped(s, digest, ret_kind, ret_size) == 0) {
-        *ret_dropped = true;
+    if (r == -ENOENT && image_blob_dropped(s, digest, ret_kind, ret_size, ret_where) == 0)
         return 0;
-    }
     if (r < 0)
         return not_there(digest, -r, e);
     if (pread(fd, magic, sizeof(magic), 0) < 0)
         return error_set_errno(e, errno, "cannot read blob %s", digest);
     *ret_kind = push_kind_of(magic);
-    *ret_dropped = false;
+    *ret_where = IMAGE_BLOB_STORED;
     return 0;
 }
 

@@ -143,10 +143,16 @@ int image_blob_open(struct image_store *s, struct image_blobs *b, const char *di
                     uint64_t *ret_size, struct error *e) MUST_CHECK;
 /* The blob will not be opened again: its file goes. */
 void image_blobs_forget(struct image_blobs *b, const char *digest);
+enum image_blob_where {
+    IMAGE_BLOB_STORED,
+    IMAGE_BLOB_DROPPED,
+    IMAGE_BLOB_BY_LIBRARY /* dropped, and made again by a library, whose version matters */
+};
 /* Size and compression (OCI_COMPRESSION_MAX: another than registries know) of a layer's blob that is
- * stored or can be made again; nothing is made for it. As image_blob_open() else. */
+ * stored or was dropped; nothing is made for it. As image_blob_open() else. */
 int image_blob_probe(struct image_store *s, const char *digest, enum oci_compression *ret_kind,
-                     uint64_t *ret_size, bool *ret_dropped, struct error *e) MUST_CHECK;
+                     uint64_t *ret_size, enum image_blob_where *ret_where,
+                     struct error *e) MUST_CHECK;
 /* A small document (manifest, index, configuration) as text; digest checked by nobody. */
 int image_blob_read(struct image_store *s, const char *digest, size_t max, char **ret,
                     size_t *ret_len, struct error *e) MUST_CHECK;
@@ -253,7 +259,10 @@ int image_blob_rebuild(struct image_store *s, const char *digest, int cancel_fd,
                        uint64_t *ret_size, struct error *e) MUST_CHECK;
 /* What is known of such a blob without making it; -ENOENT: it was not dropped. */
 int image_blob_dropped(struct image_store *s, const char *digest, enum oci_compression *ret_kind,
-                       uint64_t *ret_size) MUST_CHECK;
+                       uint64_t *ret_size, enum image_blob_where *ret_where) MUST_CHECK;
+/* The tar of a layer whose blob was dropped, as a file without a name: it depends on no library. */
+int image_layer_rebuild_tar(struct image_store *s, const char *diff_id, int cancel_fd, int *ret_fd,
+                            uint64_t *ret_size, struct error *e) MUST_CHECK;
 /* The janitor's: drops blobs of durable layers. */
 void image_journal_round(struct image_store *s);
 int image_journal_remove(struct image_store *s, const char *diff_id,

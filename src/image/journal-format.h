@@ -7,8 +7,10 @@
 
 #include <stdint.h>
 
-#define JOURNAL_MAGIC      "pouch-journal 1\n"
-#define JOURNAL_HEADER_MAX 1024
+#define JOURNAL_MAGIC       "pouch-journal 2\n"
+#define JOURNAL_MAGIC_OLD   "pouch-journal 1\n" /* its recipe ends before `library` */
+#define JOURNAL_HEADER_MAX  1024
+#define JOURNAL_LIBRARY_MAX 48
 
 enum journal_codec {
     JOURNAL_TAR,
@@ -28,5 +30,8 @@ struct journal_recipe {
         pledge; /* zstd: the content size its frame says, UINT64_MAX: none; deflate: the blob's */
     uint32_t header_len;
     unsigned char
-        header[JOURNAL_HEADER_MAX]; /* gzip's, as it is; deflate: u64 length of the record */
+        header[JOURNAL_HEADER_MAX];    /* gzip's, as it is; deflate: u64 length of the record */
+    char library[JOURNAL_LIBRARY_MAX]; /* "libzstd 1.5.4": by which it was proven; "": by none, or
+                                          nobody wrote it down */
+    uint8_t old;                       /* in the file 0; read from an old one: 1 */
 } __attribute__((packed));

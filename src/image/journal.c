@@ -190,50 +190,53 @@ bool image_blob_has_journal(struct image_store *s, const char *digest)
     return diff_id != NULL;
 }
 
-/* The head of the layer's journal, which came from a worker: nothing in it is trusted. */
-static int read_head(struct image_store *s, const char *diff_id, struct journal_recipe *ret)
+/* How the layer's blob was compressed: the beginning of its journal. */
+static int read_codec(struct image_store *s, const char *diff_id, unsigned char *ret)
 {
     AUTOFREE char *path = journal_path(diff_id);
     AUTOFD int fd = openat(s->blobs_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    char magic[sizeof(JOURNAL_MAGIC) - 1];
+    unsigned char head[sizeof(JOURNAL_MAGIC)]; /* the codec is behind it, in all versions */
+    const size_t len = sizeof(head) - 1;
 
-    if (fd < 0 || fs_read_full(fd, magic, sizeof(magic)) != (ssize_t)sizeof(magic) ||
-        memcmp(magic, JOURNAL_MAGIC, sizeof(magic)) != 0 ||
-        fs_read_full(fd, ret, sizeof(*ret)) != (ssize_t)sizeof(*ret) ||
-        ret->codec >= JOURNAL_CODEC_MAX)
+    if (fd < 0 || fs_read_full(fd, head, sizeof(head)) != (ssize_t)sizeof(head) ||
+        (memcmp(head, JOURNAL_MAGIC, len) != 0 && memcmp(head, JOURNAL_MAGIC_OLD, len) != 0) ||
+        head[len] >= JOURNAL_CODEC_MAX)
         return -EINVAL;
+    *ret = head[len];
     return 0;
 }
 
 int image_blob_dropped(struct image_store *s, const char *digest, enum oci_compression *ret_kind,
-                       uint64_t *ret_size)
+                       uint64_t *ret_size, enum image_blob_where *ret_where)
 {
-    static const enum oci_compression kinds[JOURNAL_CODEC_MAX] = {[JOURNAL_TAR] = OCI_PLAIN,
-                                                                  [JOURNAL_ZLIB] = OCI_GZIP,
-                                                                  [JOURNAL_ISAL] = OCI_GZIP,
-                                                                  [JOURNAL_ZSTD] = OCI_ZSTD,
-                                                                  [JOURNAL_DEFLATE] = OCI_GZIP};
+    static const struct {
+        enum oci_compression kind;
+        enum image_blob_where where;
+    } codecs[JOURNAL_CODEC_MAX] = {[JOURNAL_TAR] = {OCI_PLAIN, IMAGE_BLOB_DROPPED},
+                                   [JOURNAL_ZLIB] = {OCI_GZIP, IMAGE_BLOB_BY_LIBRARY},
+                                   [JOURNAL_ISAL] = {OCI_GZIP, IMAGE_BLOB_BY_LIBRARY},
+                                   [JOURNAL_ZSTD] = {OCI_ZSTD, IMAGE_BLOB_BY_LIBRARY},
+                                   [JOURNAL_DEFLATE] = {OCI_GZIP, IMAGE_BLOB_DROPPED}};
     AUTOFREE char *diff_id = journal_of_blob(s, digest), *same = NULL, *type = NULL;
-    struct journal_recipe recipe;
+    unsigned char codec = JOURNAL_DEFLATE;
 
     if (!diff_id || image_blob_of_layer(s, diff_id, &same, &type, ret_size, NULL) < 0)
         return -ENOENT;
-    /* A damaged journal is found out when the blob is made again. */
-    *ret_kind = read_head(s, diff_id, &recipe) == 0 ? kinds[recipe.codec] : OCI_GZIP;
+    (void)!read_codec(s, diff_id, &codec); /* one that is damaged is found out when it is needed */
+    *ret_kind = codecs[codec].kind;
+    *ret_where = codecs[codec].where;
     return 0;
 }
 
-int image_blob_rebuild(struct image_store *s, const char *digest, int cancel_fd, int *ret_fd,
-                       uint64_t *ret_size, struct error *e)
+/* The journal's layer as the blob `digest`, or with its diff id as the tar. */
+static int rebuild_file(struct image_store *s, const char *diff_id, const char *digest,
+                        int cancel_fd, int *ret_fd, uint64_t *ret_size, struct error *e)
 {
-    AUTOFREE char *diff_id = journal_of_blob(s, digest);
     struct rebuild b = {
         .s = s, .digest = digest, .diff_id = diff_id, .cancel_fd = cancel_fd, .fd = -EBADF};
-
-    if (!diff_id)
-        return -ENOENT;
     AUTOFREE char *path = journal_path(diff_id);
     AUTOFD int journal = openat(s->blobs_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
     if (journal < 0)
         return -ENOENT;
     image_store_pin(s, diff_id);
@@ -242,19 +245,44 @@ int image_blob_rebuild(struct image_store *s, const char *digest, int cancel_fd,
     if (r < 0) {
         if (b.fd >= 0)
             close(b.fd);
-        if (r == -ECANCELED)
-            return r;
-        error_add(
-            e,
-            "blob %s was dropped and cannot be made again (remove its image and pull it again, or pouch "
-            "fsck --repair)",
-            digest);
         return r;
     }
-    log_debug("a layer's blob was made again", "layer=%s blob=%s", diff_id, digest);
     *ret_fd = b.fd;
     *ret_size = b.size;
     return 0;
+}
+
+int image_blob_rebuild(struct image_store *s, const char *digest, int cancel_fd, int *ret_fd,
+                       uint64_t *ret_size, struct error *e)
+{
+    AUTOFREE char *diff_id = journal_of_blob(s, digest);
+    int r = diff_id ? rebuild_file(s, diff_id, digest, cancel_fd, ret_fd, ret_size, e) : -ENOENT;
+
+    if (r >= 0)
+        log_debug("a layer's blob was made again", "layer=%s blob=%s", diff_id, digest);
+    else if (r != -ECANCELED && e && e->message)
+        error_add(e,
+                  "blob %s was dropped and cannot be made again (pouch fsck --repair pulls it "
+                  "again; pouch push --compression gzip --compression-level 6 pushes the layer in "
+                  "a new archive; else load its image again)",
+                  digest);
+    return r;
+}
+
+int image_layer_rebuild_tar(struct image_store *s, const char *diff_id, int cancel_fd, int *ret_fd,
+                            uint64_t *ret_size, struct error *e)
+{
+    int r = rebuild_file(s, diff_id, diff_id, cancel_fd, ret_fd, ret_size, e);
+
+    if (r == -ENOENT && e && !e->message)
+        return error_set(
+            e, ERR_NOT_FOUND,
+            "the archive of layer %s is not in the image store: pull or load its image "
+            "again",
+            diff_id);
+    if (r >= 0)
+        log_debug("a layer's tar was made again", "layer=%s", diff_id);
+    return r;
 }
 
 /* --- Dropping -------------------------------------------------------------------------------------------- */

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/alloc.h"
+#include "base/log.h"
 #include "base/str.h"
 #include "base/strv.h"
 #include "base/time.h"
@@ -151,12 +152,50 @@ static int find_made(struct push *p, const char *diff_id, enum oci_compression k
 static int archive_kind(struct push *p, const char *digest, const char *media_type,
                         enum oci_compression *ret, struct error *e)
 {
-    bool dropped = false;
+    enum image_blob_where where;
     uint64_t size = 0;
 
     if (media_type && oci_layer_compression(media_type, ret, NULL) >= 0 && *ret != OCI_PLAIN)
         return 0;
-    return image_blob_probe(p->store, digest, ret, &size, &dropped, e);
+    return image_blob_probe(p->store, digest, ret, &size, &where, e);
+}
+
+/* Whether this archive can be sent: one that only another version of a library made is found out now,
+ * as the user names a compression and not a digest: then the layer is compressed anew. */
+static int can_be_had(struct push *p, const char *digest, struct error *e)
+{
+    AUTO(error) struct error why = ERROR_INIT;
+    enum image_blob_where where;
+    enum oci_compression kind;
+    AUTOFD int fd = -EBADF;
+    uint64_t size = 0;
+
+    if (p->any_compression || image_blob_probe(p->store, digest, &kind, &size, &where, NULL) < 0 ||
+        where != IMAGE_BLOB_BY_LIBRARY)
+        return 1;
+    int r = image_blob_open(p->store, &p->blobs, digest, &fd, &size, &why);
+    if (r == -ECANCELED) {
+        error_move(e, &why);
+        return r;
+    }
+    if (r < 0)
+        log_debug("a layer is compressed anew", "blob=%s error=\"%s\"", digest,
+                  error_message(&why));
+    return r >= 0;
+}
+
+/* What is to be compressed: the archive, or the tar when that was dropped. */
+static int open_to_compress(struct push *p, const char *diff_id, const char *digest, int *ret_fd,
+                            uint64_t *ret_size, struct error *e)
+{
+    enum image_blob_where where;
+    enum oci_compression kind;
+
+    if (image_blob_probe(p->store, digest, &kind, ret_size, &where, NULL) >= 0 &&
+        where != IMAGE_BLOB_STORED)
+        return image_layer_rebuild_tar(p->store, diff_id, p->params->cancel_fd, ret_fd, ret_size,
+                                       e);
+    return image_blob_open(p->store, &p->blobs, digest, ret_fd, ret_size, e);
 }
 
 /* What a layer is to be sent as, and the archive that is stored: 1 as it is, 0 `to` must be made. */
@@ -180,7 +219,10 @@ static int choose_archive(struct push *p, const struct push_image *pi, const cha
     *ret_to = p->compression;
     if (p->any_compression)
         *ret_to = have == OCI_ZSTD && !pi->docker ? OCI_ZSTD : OCI_GZIP;
-    if (have == *ret_to && p->params->level == 0) {
+    r = have == *ret_to && p->params->level == 0 ? can_be_had(p, ret->digest, e) : 0;
+    if (r < 0)
+        return r;
+    if (r == 1) {
         str_replace(&ret->media_type, push_layer_type(have, pi->docker));
         return 1;
     }
@@ -305,7 +347,7 @@ static int give_layer(struct image_op *op, struct push *p, const struct worker_m
         reply->state = (char *)"compress";
         reply->compression = (char *)push_compression_name(to);
         reply->file = PUSH_FILE_FIRST + op->files.len;
-        r = image_blob_open(p->store, &p->blobs, found.digest, &in, &reply->size, op->e);
+        r = open_to_compress(p, l->diff_id, found.digest, &in, &reply->size, op->e);
         if (r >= 0)
             r = op_file_new(op, reply->file, &out);
         const int fds[] = {in, out};

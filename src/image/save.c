@@ -182,8 +182,8 @@ static int choose_name(struct save *s, const char *name)
 static int type_of(struct save *s, const char *digest, uint64_t *ret_size, const char **ret_type)
 {
     enum oci_compression kind = OCI_PLAIN;
-    bool dropped = false;
-    int r = image_blob_probe(s->store, digest, &kind, ret_size, &dropped, s->e);
+    enum image_blob_where where;
+    int r = image_blob_probe(s->store, digest, &kind, ret_size, &where, s->e);
 
     if (r < 0)
         return r;
@@ -272,9 +272,9 @@ static int take_manifest(struct save *s, struct chosen *c, const char *digest)
     for (size_t i = 0; i < m.layers.len; i++) {
         enum oci_compression kind;
         uint64_t size = 0;
-        bool dropped;
+        enum image_blob_where where;
 
-        if (image_blob_probe(s->store, d[i].digest, &kind, &size, &dropped, NULL) < 0 ||
+        if (image_blob_probe(s->store, d[i].digest, &kind, &size, &where, NULL) < 0 ||
             size != d[i].size)
             return 0;
     }
@@ -323,11 +323,11 @@ static int make_again(struct save *s)
         const struct item *item = &s->items[i];
         enum oci_compression kind;
         uint64_t size = 0;
-        bool is_dropped = false;
+        enum image_blob_where where;
 
         if (!item->text &&
-            image_blob_probe(s->store, item->digest, &kind, &size, &is_dropped, NULL) >= 0 &&
-            is_dropped) {
+            image_blob_probe(s->store, item->digest, &kind, &size, &where, NULL) >= 0 &&
+            where != IMAGE_BLOB_STORED) {
             strv_push(&dropped, item->digest);
             sum += size;
         }

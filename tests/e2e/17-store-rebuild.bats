@@ -88,6 +88,74 @@ hangs_up() {
     is "$(made_again)" 1
 }
 
+# as_of HOW: the only journal becomes one of another libzstd (whose level 9 gives what level 1 does here), or one of
+# the first format, which has no library in it.
+as_of() {
+    python3 - "$1" "$(find "$T/root/blobs/journal" -type f)" <<'PY'
+import sys
+how, path = sys.argv[1:]
+data = bytearray(open(path, "rb").read())
+assert data[:16] == b"pouch-journal 2\n" and data[16] == 3 and data[1056:1064] == b"libzstd "
+if how == "other":
+    data[17] = 1
+    data[1056:1104] = b"libzstd 1.0.99".ljust(48, b"\0")
+else:
+    data[:16] = b"pouch-journal 1\n"
+    del data[1056:1105]
+open(path, "wb").write(data)
+PY
+}
+
+@test "an archive by another version of a library: told by its name, pulled again, or compressed anew" {
+    local digest plain journal other='was made by libzstd 1\.0\.99; this is libzstd 1\.'
+    no_images
+    digest=$(image_of lib zstd -q -c -9 --single-thread)
+    plain=$(sha256sum <"$T/make/layer.tar")
+    pouch load -q -i "$T/make/image.tar" >/dev/null
+    pouch tag lib "$REGISTRY/lib:1"
+    pouch push -q "$REGISTRY/lib:1"
+    no_images
+    pouch pull -q "$REGISTRY/lib:1" >/dev/null
+    within 60 dropped
+    journal=$(find "$T/root/blobs/journal" -type f)
+    cp "$journal" "$T/journal"
+
+    as_of first # a store that comes from before
+    pouch save -o "$T/saved.tar" "$REGISTRY/lib:1"
+    is "$(tar -xOf "$T/saved.tar" "blobs/sha256/$digest" | sha256sum)" "$digest  -"
+    cp "$T/journal" "$journal"
+
+    as_of other
+    run pouch save -o "$T/saved.tar" "$REGISTRY/lib:1"
+    is "$status" 1
+    one_line "$other"
+    has "$output" 'pouch fsck --repair'
+    pouch tag "$REGISTRY/lib:1" "$REGISTRY/lib/again:1"
+    run pouch fsck
+    is "$status" 1
+    has "$output" "$other"
+    run pouch push -q "$REGISTRY/lib/again:1"
+    is "$status" 1
+    one_line "$other"
+    has "$output" 'compression-level'
+    # Its content is there: a push that names a compression makes a new archive of it.
+    pouch push -q --compression zstd "$REGISTRY/lib/again:1"
+    skopeo copy -q --src-tls-verify=false "docker://$REGISTRY/lib/again:1" "dir:$T/copied"
+    is "$(zstd -dcq "$T/copied/$(jq -r '.layers[0].digest' "$T/copied/manifest.json" | cut -d: -f2)" | sha256sum)" "$plain"
+    pouch tag "$REGISTRY/lib:1" "$REGISTRY/lib/again:2"
+    pouch push -q --compression gzip "$REGISTRY/lib/again:2"
+    rm -rf "$T/copied"
+    skopeo copy -q --src-tls-verify=false "docker://$REGISTRY/lib/again:2" "dir:$T/copied"
+    is "$(gzip -dc "$T/copied/$(jq -r '.layers[0].digest' "$T/copied/manifest.json" | cut -d: -f2)" | sha256sum)" "$plain"
+
+    run pouch fsck --repair
+    is "$status" 0
+    has "$output" 'pulled again from'
+    pouch save -o "$T/saved.tar" "$REGISTRY/lib:1"
+    is "$(tar -xOf "$T/saved.tar" "blobs/sha256/$digest" | sha256sum)" "$digest  -"
+    no_images
+}
+
 @test "with hardly any room each archive is made when its turn comes" {
     # Asked for is more than half of what is left, and less than all.
     local small=$T/small room blob second

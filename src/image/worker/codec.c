@@ -4,6 +4,8 @@
  * settings gives the same bytes; which settings somebody else had is tried on the first megabyte, and
  * proven on all of it by who asks.
  */
+#include <dlfcn.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -51,6 +53,36 @@ void codec_free(struct codec *c)
 #endif
     free(c->out);
     free(c);
+}
+
+#ifdef HAVE_ISAL
+/* The library does not say its version: the file that is loaded has it in its name. */
+static void isal_version(char ret[JOURNAL_LIBRARY_MAX])
+{
+    AUTOFREE char *path = NULL;
+    Dl_info info;
+
+    if (dladdr((void *)(uintptr_t)isal_deflate, &info) != 0 && info.dli_fname)
+        path = realpath(info.dli_fname, NULL);
+    const char *name = path ? strrchr(path, '/') : NULL;
+    if (name && strstr(name, "isal"))
+        (void)snprintf(ret, JOURNAL_LIBRARY_MAX, "ISA-L (%.36s)", name + 1);
+    else
+        (void)snprintf(ret, JOURNAL_LIBRARY_MAX, "ISA-L");
+}
+#endif
+
+void codec_library(unsigned codec, char ret[JOURNAL_LIBRARY_MAX])
+{
+    memset(ret, 0, JOURNAL_LIBRARY_MAX);
+    if (codec == JOURNAL_ZLIB)
+        (void)snprintf(ret, JOURNAL_LIBRARY_MAX, "zlib %s", zlibVersion());
+    else if (codec == JOURNAL_ZSTD)
+        (void)snprintf(ret, JOURNAL_LIBRARY_MAX, "libzstd %s", ZSTD_versionString());
+#ifdef HAVE_ISAL
+    else if (codec == JOURNAL_ISAL)
+        isal_version(ret);
+#endif
 }
 
 static int zstd_setup(struct codec *c)
@@ -386,11 +418,18 @@ int codec_guess(const unsigned char *raw, size_t raw_len, const unsigned char *p
 {
     static const unsigned char zstd_magic[] = {0x28, 0xb5, 0x2f, 0xfd};
 
+    int r;
+
     (void)e;
-    if (raw_len >= 2 && raw[0] == 0x1f && raw[1] == 0x8b)
-        return guess_gzip(raw, raw_len, plain, plain_len, whole, ret);
-    if (raw_len >= 4 && memcmp(raw, zstd_magic, 4) == 0)
-        return guess_zstd(raw, raw_len, plain, plain_len, whole, ret);
-    *ret = (struct journal_recipe){.codec = JOURNAL_TAR};
-    return fits(ret, raw, raw_len < plain_len ? raw_len : plain_len, plain, plain_len, false);
+    if (raw_len >= 2 && raw[0] == 0x1f && raw[1] == 0x8b) {
+        r = guess_gzip(raw, raw_len, plain, plain_len, whole, ret);
+    } else if (raw_len >= 4 && memcmp(raw, zstd_magic, 4) == 0) {
+        r = guess_zstd(raw, raw_len, plain, plain_len, whole, ret);
+    } else {
+        *ret = (struct journal_recipe){.codec = JOURNAL_TAR};
+        r = fits(ret, raw, raw_len < plain_len ? raw_len : plain_len, plain, plain_len, false);
+    }
+    if (r == 1)
+        codec_library(ret->codec, ret->library);
+    return r;
 }

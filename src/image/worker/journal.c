@@ -4,6 +4,7 @@
  * understand only where files' content lies; whatever it does not understand for certain is refused
  * or kept as it is, and what comes of it is proven by making the tar again before a blob is dropped.
  */
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -380,7 +381,8 @@ uint64_t journal_record(const struct journal_recipe *r, uint64_t *ret_offset)
 
     if (r->codec == JOURNAL_DEFLATE)
         memcpy(&len, r->header, sizeof(len));
-    *ret_offset = strlen(JOURNAL_MAGIC) + sizeof(*r);
+    *ret_offset = strlen(JOURNAL_MAGIC) +
+                  (r->old ? offsetof(struct journal_recipe, library) : sizeof(*r));
     return len;
 }
 
@@ -474,15 +476,19 @@ static int damaged(struct replay *p)
 int journal_read_recipe(int fd, struct journal_recipe *ret, struct error *e)
 {
     char magic[sizeof(JOURNAL_MAGIC) - 1];
-    struct journal_recipe r;
+    struct journal_recipe r = {0};
     uint64_t offset, len;
 
     if (lseek(fd, 0, SEEK_SET) < 0 ||
-        fs_read_full(fd, magic, sizeof(magic)) != (ssize_t)sizeof(magic) ||
-        memcmp(magic, JOURNAL_MAGIC, sizeof(magic)) != 0 ||
-        fs_read_full(fd, &r, sizeof(r)) != (ssize_t)sizeof(r) || r.codec >= JOURNAL_CODEC_MAX ||
-        r.header_len > JOURNAL_HEADER_MAX)
+        fs_read_full(fd, magic, sizeof(magic)) != (ssize_t)sizeof(magic))
         return error_set(e, ERR_INTERNAL, "the layer's journal is damaged");
+    bool old = memcmp(magic, JOURNAL_MAGIC_OLD, sizeof(magic)) == 0;
+    size_t size = old ? offsetof(struct journal_recipe, library) : sizeof(r);
+    if ((!old && memcmp(magic, JOURNAL_MAGIC, sizeof(magic)) != 0) ||
+        fs_read_full(fd, &r, size) != (ssize_t)size || r.codec >= JOURNAL_CODEC_MAX ||
+        r.header_len > JOURNAL_HEADER_MAX || r.old || r.library[JOURNAL_LIBRARY_MAX - 1])
+        return error_set(e, ERR_INTERNAL, "the layer's journal is damaged");
+    r.old = old;
     len = journal_record(&r, &offset);
     if (len > INT64_MAX / 2 || lseek(fd, (off_t)(offset + len), SEEK_SET) < 0)
         return error_set(e, ERR_INTERNAL, "the layer's journal is damaged");

@@ -2,7 +2,7 @@
 /*
  * Journals of layers: what is needed, beside a layer's files, to make its blob again bit by bit.
  *
- *     "pouch-journal 1\n", struct journal_recipe (how the tar became the blob), with JOURNAL_DEFLATE
+ *     "pouch-journal 2\n", struct journal_recipe (how the tar became the blob), with JOURNAL_DEFLATE
  *     the record of the gzip stream (deflate.h), then compressed by zstd: records 'R' u32 bytes (a
  *     piece of the tar as it is), 'F' u64 size u16 length path (the content of that file of the
  *     layer), 'E' u64 size of the tar.
@@ -26,6 +26,9 @@ int codec_recipe(enum oci_compression to, int level, struct journal_recipe *ret)
 /* journal: what the recipe was read from (JOURNAL_DEFLATE alone looks at it; borrowed), or negative. */
 int codec_new(const struct journal_recipe *r, int journal, journal_sink *sink, void *data,
               struct codec **ret, struct error *e) MUST_CHECK;
+/* The library that a codec needs, and its version here ("libzstd 1.5.4"); empty: none, as it is all
+ * ours. */
+void codec_library(unsigned codec, char ret[JOURNAL_LIBRARY_MAX]);
 int codec_push(struct codec *c, const void *bytes, size_t len, struct error *e) MUST_CHECK;
 int codec_finish(struct codec *c, struct error *e) MUST_CHECK;
 void codec_free(struct codec *c);

@@ -233,6 +233,55 @@ static void test_refused(void **state)
     refused(&records);
 }
 
+/* A journal as it was before the library was written down. */
+static void test_old(void **state)
+{
+    const size_t head = strlen(JOURNAL_MAGIC), old_size = offsetof(struct journal_recipe, library);
+    const struct journal_recipe deflate = {.codec = JOURNAL_DEFLATE, .header = {5}, .old = 1};
+    AUTO(error) struct error e = ERROR_INIT;
+    struct bytes t = {0}, out = {0}, journal = {.data = xmalloc(100000)};
+    struct journal_recipe recipe;
+    uint64_t offset = 0;
+    unsigned asked = 0;
+
+    file(&t, 511);
+    file(&t, 20000);
+    end(&t);
+    int fd = write_journal(&t, &e), old = memfd_create("old", MFD_CLOEXEC);
+    assert_true(fd >= 0 && old >= 0);
+    assert_true(lseek(fd, 0, SEEK_SET) == 0);
+    ssize_t n = fs_read_full(fd, journal.data, 100000);
+    assert_true(n > (ssize_t)(head + sizeof(recipe)));
+    assert_memory_equal(journal.data, JOURNAL_MAGIC, head);
+    assert_int_equal(fs_write_all(old, JOURNAL_MAGIC_OLD, head), 0);
+    assert_int_equal(fs_write_all(old, journal.data + head, old_size), 0);
+    assert_int_equal(fs_write_all(old, journal.data + head + sizeof(recipe),
+                                  (size_t)n - head - sizeof(recipe)),
+                     0);
+    assert_int_equal(replay(old, &out, &asked, &e), 0);
+    assert_int_equal(out.len, t.len);
+    assert_memory_equal(out.data, t.data, t.len);
+    assert_int_equal(journal_read_recipe(old, &recipe, &e), 0);
+    assert_string_equal(recipe.library, "");
+    assert_int_equal(journal_record(&deflate, &offset), 5);
+    assert_int_equal(offset, 16 + 1040);
+
+    /* what only memory has is not believed of a file, nor is a name without an end */
+    journal.data[head + sizeof(recipe) - 1] = 1;
+    assert_true(pwrite(fd, journal.data, (size_t)n, 0) == n);
+    assert_true(journal_read_recipe(fd, &recipe, &e) < 0);
+    error_done(&e);
+    journal.data[head + sizeof(recipe) - 1] = 0;
+    memset(journal.data + head + old_size, 'x', JOURNAL_LIBRARY_MAX);
+    assert_true(pwrite(fd, journal.data, (size_t)n, 0) == n);
+    assert_true(journal_read_recipe(fd, &recipe, &e) < 0);
+    close(fd);
+    close(old);
+    free(t.data);
+    free(out.data);
+    free(journal.data);
+}
+
 static void test_damaged(void **state)
 {
     struct bytes t = {0};
@@ -368,6 +417,33 @@ static void test_plain(void **state)
     free(other.data);
 }
 
+/* Who guessed a recipe knows by which library. */
+static void test_library(void **state)
+{
+    AUTO(error) struct error e = ERROR_INIT;
+    struct bytes plain = text(30000), raw = {.data = xmalloc(60000)};
+    char name[JOURNAL_LIBRARY_MAX], want[JOURNAL_LIBRARY_MAX];
+    struct journal_recipe r;
+
+    raw.len = ZSTD_compress(raw.data, 60000, plain.data, plain.len, 3);
+    assert_int_equal(codec_guess(raw.data, raw.len, plain.data, plain.len, true, &r, &e), 1);
+    snprintf(want, sizeof(want), "libzstd %s", ZSTD_versionString());
+    assert_string_equal(r.library, want);
+    assert_int_equal(codec_guess(plain.data, plain.len, plain.data, plain.len, true, &r, &e), 1);
+    assert_string_equal(r.library, "");
+    codec_library(JOURNAL_DEFLATE, name);
+    assert_string_equal(name, "");
+    codec_library(JOURNAL_ZLIB, name);
+    assert_memory_equal(name, "zlib 1.", 7);
+    codec_library(JOURNAL_ISAL, name);
+#ifdef HAVE_ISAL
+    assert_non_null(strstr(name, "isal"));
+#endif
+    print_message("# %s, %s\n", want, name);
+    free(plain.data);
+    free(raw.data);
+}
+
 static void test_hostile_recipe(void **state)
 {
     AUTO(error) struct error e = ERROR_INIT;
@@ -394,6 +470,7 @@ int main(void)
         cmocka_unit_test(test_refused),    cmocka_unit_test(test_damaged),
         cmocka_unit_test(test_gzip),       cmocka_unit_test(test_zstd),
         cmocka_unit_test(test_plain),      cmocka_unit_test(test_hostile_recipe),
+        cmocka_unit_test(test_old),        cmocka_unit_test(test_library),
     };
 
     return cmocka_run_group_tests_name("image-journal", tests, NULL, NULL);
