@@ -89,27 +89,33 @@ filled() {
     echo "$to"
 }
 
-@test "what regctl and oras attach is listed as they list it, in one page and in several" {
-    local name to type
-    for name in one paged; do
-        to=$(filled "$name")
-        is "$(by_pouch "$to" | wc -l)" 10
-        same "$to"
-        # by the digest, too, and from another name of it
-        same "${to%:*}@$(regctl manifest head "$to")"
-        for type in application/spdx+json 'application/vnd.example.sbom+x' application/vnd.example.1 no/such; do
-            same "$to" "$type"
-        done
-        is "$(by_pouch "$to" application/vnd.example.1 | wc -l)" 4
-        run pouch manifest referrers "$to"
-        is "$status" 0
-        is "${#lines[@]}" 11
-        has "${lines[1]}" '^sha256:[0-9a-f]{64} +application/spdx\+json +[0-9]+B +2024-01-01T00:00:00Z$'
-        # The tag of registries without the API is not asked for where there is one.
-        lacks "$(asked "$name")" '/manifests/sha256-'
+listed_alike() { # REGISTRY
+    local to type
+    to=$(filled "$1")
+    is "$(by_pouch "$to" | wc -l)" 10
+    same "$to"
+    # by the digest, too
+    same "${to%:*}@$(regctl manifest head "$to")"
+    for type in application/spdx+json 'application/vnd.example.sbom+x' application/vnd.example.1 no/such; do
+        same "$to" "$type"
     done
-    has "$(asked paged)" 'GET /v2/team/app/referrers/sha256:[0-9a-f]{64}\?cache=[^ ]*page=2'
+    is "$(by_pouch "$to" application/vnd.example.1 | wc -l)" 4
+    run pouch manifest referrers "$to"
+    is "$status" 0
+    is "${#lines[@]}" 11
+    has "${lines[1]}" '^sha256:[0-9a-f]{64} +application/spdx\+json +[0-9]+B +2024-01-01T00:00:00Z$'
+    # The tag of registries without the API is not asked for where there is one.
+    lacks "$(asked "$1")" '/manifests/sha256-'
+}
+
+@test "what regctl and oras attach is listed as they list it" {
+    listed_alike one
     lacks "$(asked one)" 'page='
+}
+
+@test "what regctl and oras attach is listed as they list it, in pages" {
+    listed_alike paged
+    has "$(asked paged)" 'GET /v2/team/app/referrers/sha256:[0-9a-f]{64}\?cache=[^ ]*page=2'
 }
 
 @test "a subject that nothing refers to, one that is not there, a repository that is not there" {
