@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Printing structs as JSON, and the piecewise writer: see json.h. */
 #include <inttypes.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -148,12 +147,6 @@ void jsonw_uint(struct jsonw *w, const char *key, uint64_t value)
 {
     key_and_comma(w, key);
     (void)buf_printf(w->out, "%" PRIu64, value);
-}
-
-void jsonw_double(struct jsonw *w, const char *key, double value)
-{
-    key_and_comma(w, key);
-    (void)buf_printf(w->out, "%.17g", isfinite(value) ? value : 0.0);
 }
 
 void jsonw_bool(struct jsonw *w, const char *key, bool value)

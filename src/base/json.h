@@ -161,7 +161,6 @@ void jsonw_list_end(struct jsonw *w);                                /* ] */
 void jsonw_str(struct jsonw *w, const char *key, const char *value); /* NULL prints "" */
 void jsonw_int(struct jsonw *w, const char *key, int64_t value);
 void jsonw_uint(struct jsonw *w, const char *key, uint64_t value);
-void jsonw_double(struct jsonw *w, const char *key, double value);
 void jsonw_bool(struct jsonw *w, const char *key, bool value);
 void jsonw_null(struct jsonw *w, const char *key);
 void jsonw_time(struct jsonw *w, const char *key, int64_t ns); /* RFC 3339 */

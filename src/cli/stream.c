@@ -63,7 +63,6 @@ bool terminal_size(unsigned *ret_rows, unsigned *ret_columns)
 
 /* --- Signals ----------------------------------------------------------------------------- */
 
-static sigset_t held_before;
 static bool holding;
 
 /* All that can be sent to a container, except those that concern this process alone. */
@@ -84,18 +83,9 @@ void session_hold_signals(void)
     if (holding)
         return;
     held_signals(&set);
-    (void)sigprocmask(SIG_BLOCK, &set, &held_before);
+    (void)sigprocmask(SIG_BLOCK, &set, NULL);
     (void)signal(SIGPIPE, SIG_IGN);
     holding = true;
-}
-
-void session_release_signals(void)
-{
-    if (!holding)
-        return;
-    (void)signal(SIGPIPE, SIG_DFL);
-    (void)sigprocmask(SIG_SETMASK, &held_before, NULL);
-    holding = false;
 }
 
 /* Ends or stops this process as the signal would have done, with the terminal in order. */

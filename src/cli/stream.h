@@ -33,8 +33,6 @@ struct session {
 /* Signals must be held back before the container can start: what comes from then on is kept for
  * the session. Called once a process. */
 void session_hold_signals(void);
-/* The reverse, for what follows a session. */
-void session_release_signals(void);
 
 /* Runs until the stream has ended, and wait has answered, or the user detached. A failed start is
  * returned as its error. */

@@ -356,7 +356,6 @@ int update_limits_diff(const struct json_list *ulimits, const struct host_config
 /* --- create.c, spec.c -------------------------------------------------------------------------------- */
 
 int signal_parse(const char *name, int *ret); /* "KILL", "SIGKILL", "9"; -EINVAL */
-const char *signal_name(int sig);             /* "KILL"; NULL when unknown */
 
 struct oci_spec;
 struct start_context;

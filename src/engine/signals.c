@@ -7,11 +7,6 @@
 #include "base/str.h"
 #include "engine/engine-priv.h"
 
-const char *signal_name(int sig)
-{
-    return sigabbrev_np(sig);
-}
-
 int signal_parse(const char *name, int *ret)
 {
     int64_t n;

@@ -257,11 +257,6 @@ int source_set_events(struct source *s, uint32_t events)
     return 0;
 }
 
-uint32_t source_events(const struct source *s)
-{
-    return s->events;
-}
-
 int loop_add_timer(struct loop *l, int64_t when, loop_timer_cb cb, void *data,
                    struct source **ret_source)
 {

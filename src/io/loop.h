@@ -41,7 +41,6 @@ void loop_quit(struct loop *l, int code);
 int loop_add_fd(struct loop *l, int fd, uint32_t events, loop_fd_cb cb, void *data,
                 struct source **ret_source) MUST_CHECK;
 int source_set_events(struct source *s, uint32_t events);
-uint32_t source_events(const struct source *s);
 
 /* Calls cb once at the time (CLOCK_MONOTONIC, ns; INT64_MAX: not armed). source_set_time() arms
  * it again, also from its own callback. */

@@ -81,11 +81,6 @@ const struct log_driver *log_driver_find(const char *name)
     return NULL;
 }
 
-const struct log_driver *log_driver_at(size_t i)
-{
-    return i < ARRAY_SIZE(drivers) ? &drivers[i] : NULL;
-}
-
 int log_driver_options(const char *driver, const struct json_map *opts, struct log_options *ret,
                        struct error *e)
 {

@@ -26,8 +26,6 @@ struct log_driver {
 
 /* NULL when there is none of this name ("" and NULL: the default). */
 const struct log_driver *log_driver_find(const char *name);
-/* The i-th driver, NULL after the last (for `info`). */
-const struct log_driver *log_driver_at(size_t i);
 /* ERR_INVALID names the driver or the option that is wrong. */
 int log_driver_options(const char *driver, const struct json_map *opts, struct log_options *ret,
                        struct error *e) MUST_CHECK;

@@ -390,11 +390,6 @@ size_t log_writer_pending(const struct log_writer *w, enum log_stream stream, co
     return w->pending_len[stream - 1];
 }
 
-int log_writer_fd(const struct log_writer *w)
-{
-    return w->fd;
-}
-
 uint64_t log_writer_lost(const struct log_writer *w, uint64_t *ret_lines, int *ret_errno)
 {
     if (ret_lines)

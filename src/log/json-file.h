@@ -39,8 +39,6 @@ void log_writer_flush(struct log_writer *w);
 
 /* What of the stream was taken but is not in the file yet (a line without its end; borrowed). */
 size_t log_writer_pending(const struct log_writer *w, enum log_stream stream, const char **ret);
-/* The fd of the current file, for a snapshot. */
-int log_writer_fd(const struct log_writer *w);
 
 /* Output lost so far, and the errno of the last loss. */
 uint64_t log_writer_lost(const struct log_writer *w, uint64_t *ret_lines, int *ret_errno);

@@ -483,22 +483,11 @@ int monitor_read_event(struct monitor *m, struct monitor_event *ret)
 
 /* --- Requests on a container ------------------------------------------------------------------- */
 
-static int signal_request(struct monitor *m, const char *exec_id, int sig, bool all,
-                          struct error *e)
+int monitor_signal(struct monitor *m, int sig, bool all, struct error *e)
 {
     struct msg_signal p = {.sig = sig, .all = all};
 
-    return simple_request(m, MSG_SIGNAL, &p, sizeof(p), exec_id, REQUEST_TIMEOUT_MS, NULL, e);
-}
-
-int monitor_signal(struct monitor *m, int sig, bool all, struct error *e)
-{
-    return signal_request(m, "", sig, all, e);
-}
-
-int monitor_exec_signal(struct monitor *m, const char *exec_id, int sig, struct error *e)
-{
-    return signal_request(m, exec_id, sig, false, e);
+    return simple_request(m, MSG_SIGNAL, &p, sizeof(p), "", REQUEST_TIMEOUT_MS, NULL, e);
 }
 
 int monitor_exec_kill(struct monitor *m, const char *exec_id, struct error *e)

@@ -166,8 +166,6 @@ int monitor_exec_start(struct monitor *m, const struct monitor_exec_params *p, p
                        struct error *e) MUST_CHECK;
 int monitor_exec_resize(struct monitor *m, const char *exec_id, unsigned rows, unsigned cols,
                         struct error *e) MUST_CHECK;
-int monitor_exec_signal(struct monitor *m, const char *exec_id, int sig,
-                        struct error *e) MUST_CHECK;
 
 /* SIGKILL to its process group: what it started goes with it unless it made a session of its own. */
 int monitor_exec_kill(struct monitor *m, const char *exec_id, struct error *e) MUST_CHECK;

@@ -138,11 +138,6 @@ void quota_close(struct quota_manager *q, bool unmount)
     free(q);
 }
 
-const char *quota_driver_setting(const struct quota_manager *q)
-{
-    return q->setting;
-}
-
 /* --- choosing a driver -------------------------------------------------------------------------------- */
 
 /* The folder itself, or the nearest one above it that is there. */

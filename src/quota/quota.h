@@ -31,8 +31,6 @@ int quota_open(struct store *store, const char *root, const char *driver,
 /* unmount: nothing runs any more, so file systems in images are unmounted. */
 void quota_close(struct quota_manager *q, bool unmount);
 
-const char *quota_driver_setting(const struct quota_manager *q);
-
 enum quota_place_kind {
     QUOTA_PLACE_OWN,    /* a folder that is made with the budget and goes with it */
     QUOTA_PLACE_VOLUME, /* the content of a volume: an empty one may be replaced */

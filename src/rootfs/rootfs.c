@@ -73,13 +73,6 @@ static int find_driver(const char *name, const struct rootfs_driver **ret, struc
                      buf_str(&known));
 }
 
-int rootfs_check_name(const char *name, struct error *e)
-{
-    const struct rootfs_driver *drv;
-
-    return find_driver(name, &drv, e);
-}
-
 /* Which driver, and how EROFS files are mounted for it. */
 static int choose(struct rootfs *rf, const struct rootfs_params *p, struct error *e)
 {

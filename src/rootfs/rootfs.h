@@ -37,9 +37,6 @@ struct rootfs_params {
     struct reaper *reaper; /* lets go of what was removed; stopped before rootfs_close(); or NULL */
 };
 
-/* Is it the name of a driver (or auto)? ERR_INVALID lists those that exist. */
-int rootfs_check_name(const char *name, struct error *e) MUST_CHECK;
-
 /* Tries what works here; the error says what is missing. Finds the layer mounts of an earlier
  * pouchd again, and takes those away whose layer is gone. */
 int rootfs_open(const struct rootfs_params *p, struct rootfs **ret, struct error *e) MUST_CHECK;

@@ -595,15 +595,6 @@ int rootfs_mount(struct rootfs *r, struct error *e)
     return err == 0 ? dev_populate(r, e) : err;
 }
 
-void rootfs_done(struct rootfs *r)
-{
-    for (size_t i = 0; r->sources && i < r->p->spec->mounts.len; i++)
-        if (r->sources[i].fd >= 0)
-            close(r->sources[i].fd);
-    free(r->sources);
-    r->sources = NULL;
-}
-
 /* --- after the pivot ------------------------------------------------------------------------ */
 
 /* Sysctls are written through the procfs that was just mounted, whatever the image put over it. */

@@ -157,7 +157,6 @@ int rootfs_mount(struct rootfs *r, struct error *e) MUST_CHECK;
 int rootfs_sysctls(struct rootfs *r, struct error *e) MUST_CHECK;
 /* pivot_root and what comes after it: masked and read-only paths. */
 int rootfs_enter(struct rootfs *r, struct error *e) MUST_CHECK;
-void rootfs_done(struct rootfs *r);
 /* Nodes and links in the new /dev. */
 int dev_populate(struct rootfs *r, struct error *e) MUST_CHECK;
 /* The terminal as /dev/console. */

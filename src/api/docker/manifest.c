@@ -27,6 +27,17 @@ static int read_params(struct http_request *req, const char *list, struct image_
     return api_registry_auth(req, auth, e);
 }
 
+/* The document, or why there is none. */
+static void answer(struct http_request *req, int r, struct buf *document, const struct error *e)
+{
+    if (r >= 0) {
+        http_reply_json(req, 200, document);
+        return;
+    }
+    buf_done(document);
+    http_reply_error(req, e);
+}
+
 void api_manifest_list(struct http_request *req, void *ctx)
 {
     AUTO(error) struct error e = ERROR_INIT;
@@ -87,12 +98,7 @@ void api_manifest_inspect(struct http_request *req, void *ctx)
     if (r >= 0)
         r = image_manifest_inspect(engine_images(api_engine(ctx)), &p,
                                    http_query_bool(req, "verbose", false), &b, &e);
-    if (r < 0) {
-        buf_done(&b);
-        http_reply_error(req, &e);
-    } else {
-        http_reply_json(req, 200, &b);
-    }
+    answer(req, r, &b, &e);
 }
 
 void api_distribution_inspect(struct http_request *req, void *ctx)
@@ -105,12 +111,7 @@ void api_distribution_inspect(struct http_request *req, void *ctx)
 
     if (r >= 0)
         r = image_manifest_distribution(engine_images(api_engine(ctx)), &p, &b, &e);
-    if (r < 0) {
-        buf_done(&b);
-        http_reply_error(req, &e);
-    } else {
-        http_reply_json(req, 200, &b);
-    }
+    answer(req, r, &b, &e);
 }
 
 void api_manifest_referrers(struct http_request *req, void *ctx)
@@ -127,12 +128,7 @@ void api_manifest_referrers(struct http_request *req, void *ctx)
 
     if (r >= 0)
         r = image_referrers(engine_images(api_engine(ctx)), &p, &b, &e);
-    if (r < 0) {
-        buf_done(&b);
-        http_reply_error(req, &e);
-    } else {
-        http_reply_json(req, 200, &b);
-    }
+    answer(req, r, &b, &e);
 }
 
 void api_manifest_push(struct http_request *req, void *ctx)

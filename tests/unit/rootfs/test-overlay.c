@@ -97,15 +97,6 @@ static void assert_content(int fd, const char *name, const char *text)
 
 static void test_find(void **state)
 {
-    struct error e = ERROR_INIT;
-
-    assert_int_equal(rootfs_check_name("", &e), 0);
-    assert_int_equal(rootfs_check_name("auto", &e), 0);
-    assert_int_equal(rootfs_check_name("erofs", &e), 0);
-    assert_int_equal(rootfs_check_name("zfs", &e), -EINVAL);
-    assert_string_equal(error_message(&e),
-                        "unknown storage driver \"zfs\" (there is: erofs, overlay, auto)");
-    error_done(&e);
     need_root();
     assert_string_equal(rootfs_driver_name(drv), "overlay");
     assert_false(rootfs_makes_files(drv));
