@@ -28,25 +28,17 @@ again() {
 teardown() {
     rm -rf "${T:?}/etc"
     mkdir "$T/etc"
-    no_image
-    curl -s -X POST "http://$FAULTY/_reset"
+    no_images
+    forget
     again
     remove_all
     leak_check
     sanitizers_quiet
 }
-no_image() {
-    local id
-    for id in $(pouch images -aq | sort -u); do pouch rmi -f "$id" >/dev/null; done
-}
-seen() { curl -s "http://$FAULTY/_requests"; }
-forget() { curl -s -X POST "http://$FAULTY/_reset"; }
 hosts() { # HOST < hosts.toml
     mkdir -p "$T/etc/certs.d/$1"
     cat >"$T/etc/certs.d/$1/hosts.toml"
 }
-# A mirror in hosts.toml that is the fault registry with this fault.
-faulty_host() { printf '[host."http://%s/v2/%s"]\noverride_path = true\n%s\n' "$FAULTY" "$1" "${2:-}"; }
 pulled() { is "$(pouch run --rm --network none "$1" echo fine)" fine; }
 
 @test "hosts.toml: the mirror serves it all, with the registry's name, and headers; the registry need not be there" {
@@ -70,7 +62,7 @@ pulled() { is "$(pouch run --rm --network none "$1" echo fine)" fine; }
         timeout 60 "$POUCH_BIN/pouch" -H "unix://$SOCK" pull "$REGISTRY/busybox:latest"
         has "$(seen)" "/v2/$fault/busybox/manifests/latest"
         pulled "$REGISTRY/busybox:latest"
-        no_image
+        no_images
     done
 }
 
@@ -78,15 +70,15 @@ pulled() { is "$(pouch run --rm --network none "$1" echo fine)" fine; }
     faulty_host e500 | hosts "$REGISTRY"
     pouch pull -q "$REGISTRY/busybox:latest"
     has "$(seen)" e500
-    no_image
+    no_images
     forget
     pouch pull -q "$REGISTRY/busybox:latest"
     lacks "$(seen)" e500
-    no_image
+    no_images
     # "No such image" is an honest answer.
     faulty_host e404 | hosts "$REGISTRY"
     pouch pull -q "$REGISTRY/busybox:latest"
-    no_image
+    no_images
     forget
     pouch pull -q "$REGISTRY/busybox:latest"
     has "$(seen)" e404
@@ -107,7 +99,7 @@ pulled() { is "$(pouch run --rm --network none "$1" echo fine)" fine; }
     pouch pull -q "$REGISTRY/busybox:latest"
     lacks "$(seen)" manifests/latest
     has "$(seen)" /blobs/
-    no_image
+    no_images
     forget
     { faulty_host ok 'capabilities = ["resolve"]'; } | hosts "$REGISTRY"
     pouch pull -q "$REGISTRY/busybox:latest"
@@ -144,7 +136,7 @@ CONF
     has "$(seen)" 'e500/busybox/manifests/latest'
     lacks "$(seen)" 'ok/busybox/manifests/latest'
     has "$(seen)" 'ok/busybox/blobs/sha256'
-    no_image
+    no_images
     pouch pull -q example.com/team/busybox:latest
     pulled example.com/team/busybox:latest
     run pouch pull evil.example/x
@@ -156,7 +148,7 @@ CONF
     hub_by_mirror() {
         ctl pull -q busybox:latest
         is "$(ctl run --rm --network none busybox:latest echo fine)" fine
-        no_image
+        no_images
         is "$(curl -s --unix-socket "$SOCK" http://pouch/info | jq -r ".RegistryConfig.Mirrors[0]")" "http://$REGISTRY/"
     }
     each_cli hub_by_mirror

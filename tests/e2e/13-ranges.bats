@@ -14,7 +14,6 @@ teardown() {
     leak_check
     sanitizers_quiet
 }
-seen() { curl -s "http://$FAULTY/_requests"; }
 ranges() { seen | grep -c 'blobs/.*range=bytes=[0-9]*-[0-9]' || true; }
 # big FAULT: pulls the image with a layer of 16 MB, whose content is compared.
 big() {

@@ -29,7 +29,7 @@ teardown_file() {
 teardown() {
     rm -rf "${T:?}/etc"
     mkdir "$T/etc"
-    no_image
+    no_images
     remove_all
     leak_check
     sanitizers_quiet
@@ -48,10 +48,6 @@ up() { pouchd_start --registry-config "$T/etc" "$@"; }
 again() {
     pouchd_stop
     up "$@"
-}
-no_image() {
-    local id
-    for id in $(pouch images -aq | sort -u); do pouch rmi -f "$id" >/dev/null; done
 }
 not_leaks() {
     grep -vE "^process [0-9]+ .*(pouchd --root $T|docker-registry serve|fault-registry|e2e/proxy)" |
@@ -108,7 +104,7 @@ proxy_again() {
 pulls() { # HOST
     pouch pull -q "$1/busybox:latest"
     is "$(pouch run --rm --network none "$1/busybox:latest" echo fine)" fine
-    no_image
+    no_images
 }
 refuses() { # HOST REGEX
     run pouch pull "$1/busybox:latest"

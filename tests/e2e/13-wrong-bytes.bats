@@ -19,7 +19,7 @@ again() {
 teardown() {
     rm -rf "${T:?}/etc" "${T:?}/tmp/out"
     mkdir "$T/etc"
-    no_image
+    no_images
     forget
     again
     remove_all
@@ -27,19 +27,11 @@ teardown() {
     leak_check
     sanitizers_quiet
 }
-no_image() {
-    local id
-    for id in $(pouch images -aq | sort -u); do pouch rmi -f "$id" >/dev/null; done
-}
-seen() { curl -s "http://$FAULTY/_requests"; }
-forget() { curl -s -X POST "http://$FAULTY/_reset"; }
 # mirrors FAULT...: these are asked in this order.
 mirrors() {
     local one
     mkdir -p "$T/etc/certs.d/$ORIGIN"
-    for one in "$@"; do
-        printf '[host."http://%s/v2/%s"]\noverride_path = true\n' "$FAULTY" "$one"
-    done >"$T/etc/certs.d/$ORIGIN/hosts.toml"
+    for one in "$@"; do faulty_host "$one"; done >"$T/etc/certs.d/$ORIGIN/hosts.toml"
 }
 right() { # NAME: the image is as it should be
     local sum
@@ -53,14 +45,14 @@ print(hashlib.sha256(random.Random(7).randbytes(16 << 20)).hexdigest())')"
 }
 # ill NAME FAULT: the next pull asks this mirror for nothing.
 ill() {
-    no_image
+    no_images
     forget
     pouch pull -q "$ORIGIN/$1:latest"
     lacks "$(seen)" "/v2/$2/"
 }
 # well NAME FAULT: the next pull asks this mirror as always.
 well() {
-    no_image
+    no_images
     forget
     pouch pull -q "$ORIGIN/$1:latest"
     has "$(seen)" "/v2/$2/$1/manifests/latest"
@@ -78,7 +70,7 @@ well() {
         right busybox
         has "$(pouch fsck)" '0 problems'
         ill busybox "$fault"
-        no_image
+        no_images
         forget
     done
 }
@@ -92,7 +84,7 @@ well() {
         pouch pull -q "$ORIGIN/big:latest"
         right big
         ill big "$fault"
-        no_image
+        no_images
     done
 }
 
@@ -112,7 +104,7 @@ well() {
     has "$(seen)" '/v2/ok/big/blobs/.*range=bytes=[0-9]+- '
     ill big wrongshort
     has "$(seen)" '/v2/ok/'
-    no_image
+    no_images
     # The first one's part is right, the second one's wrong; the third has it all.
     again
     forget
@@ -128,7 +120,7 @@ well() {
     # droponce breaks off once and goes on; wrongshort comes in only when the other one is away.
     pouch pull -q "$ORIGIN/big:latest"
     right big
-    no_image
+    no_images
     again
     forget
     mirrors wrongshort wrongend droponce
@@ -210,5 +202,5 @@ no_workers() { ! pgrep -x pouch-image >/dev/null; }
     pouch pull -q "$ORIGIN/big:latest"
     right big
     mirrors ok
-    no_image
+    no_images
 }

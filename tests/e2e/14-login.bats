@@ -29,10 +29,6 @@ setup() {
     snapshot >"$T/before"
 }
 
-no_images() {
-    local id
-    for id in $(pouch images -aq | sort -u); do pouch rmi -f "$id" >/dev/null; done
-}
 config() { jq -r "$1" "$DOCKER_CONFIG/config.json"; }
 
 denied() { # IMAGE

@@ -37,10 +37,6 @@ teardown() {
     leak_check
     sanitizers_quiet
 }
-no_images() {
-    local id
-    for id in $(pouch images -aq | sort -u); do pouch rmi -f "$id" >/dev/null; done
-}
 mirror() { # HOST...: of $ORIGIN
     local one
     mkdir -p "$T/etc/certs.d/$ORIGIN"

@@ -9,10 +9,6 @@ setup_file() {
 }
 teardown_file() { file_down; }
 
-no_images() {
-    local id
-    for id in $(pouch images -aq | sort -u); do pouch rmi -f "$id" >/dev/null; done
-}
 conf() { cat >"$T/conf/registries.conf"; }
 repo() { # NAME: busybox under this name in the registry, another image each time
     skopeo --insecure-policy copy -q --dest-tls-verify=false ${2:+--format "$2"} \

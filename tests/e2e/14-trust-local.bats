@@ -16,10 +16,6 @@ teardown_file() { file_down; }
 ACCEPT='[{"type":"insecureAcceptAnything"}]'
 REJECT='[{"type":"reject"}]'
 accept_all() { echo "{\"default\":$ACCEPT}" >"$T/policy.json"; }
-no_images() {
-    local id
-    for id in $(pouch images -aq | sort -u); do pouch rmi -f "$id" >/dev/null; done
-}
 theirs() {
     env HOME="$T/home" podman --root "$T/podman" --runroot "$T/podman-run" --storage-driver vfs "$@"
 }

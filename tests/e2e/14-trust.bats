@@ -95,10 +95,6 @@ sig_by() {
     echo "{\"type\":\"sigstoreSigned\",\"keyPath\":\"$T/keys/$1\",\"signedIdentity\":$identity}"
 }
 
-no_images() {
-    local id
-    for id in $(pouch images -aq | sort -u); do pouch rmi -f "$id" >/dev/null; done
-}
 stored() { find "$T/root/blobs" "$T/root/layers" -type f | wc -l; }
 
 # Whether skopeo takes the image by the same policy.

@@ -177,6 +177,12 @@ fault_registry_start() {
     FAULTY=$(cat "$T/faulty.host")
 }
 
+# What it was asked for since the last forget, which forgets its faults' counts, too.
+seen() { curl -s "http://$FAULTY/_requests"; }
+forget() { curl -s -X POST "http://$FAULTY/_reset"; }
+# faulty_host FAULT [LINE]: the part of a hosts.toml that makes it a mirror with this fault.
+faulty_host() { printf '[host."http://%s/v2/%s"]\noverride_path = true\n%s\n' "$FAULTY" "$1" "${2:-}"; }
+
 fault_registry_stop() {
     [ ! -f "$T/faulty.pid" ] || kill "$(cat "$T/faulty.pid")" 2>/dev/null || true
 }
@@ -195,6 +201,12 @@ file_down() {
     registry_stop
     fault_registry_stop
     ended_clean
+}
+
+# no_images: removes all, which no container may use.
+no_images() {
+    local id
+    for id in $(pouch images -aq | sort -u); do pouch rmi -f "$id" >/dev/null; done
 }
 
 # ended_clean: after the daemon stopped nothing of it may be left, and no sanitizer had a word.

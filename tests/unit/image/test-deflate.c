@@ -18,24 +18,7 @@
 #include "base/alloc.h"
 #include "base/fs.h"
 #include "image/worker/deflate.h"
-
-struct bytes {
-    unsigned char *data;
-    size_t len;
-};
-
-static void add(struct bytes *b, const void *data, size_t len)
-{
-    b->data = xreallocarray(b->data, b->len + len + 1, 1);
-    memcpy(b->data + b->len, data, len);
-    b->len += len;
-}
-
-static int sink(void *data, const void *bytes, size_t len, struct error *e)
-{
-    add(data, bytes, len);
-    return 0;
-}
+#include "bytes.h"
 
 /* Words, runs of one byte, noise: everything that makes compressors decide. */
 static struct bytes mixed(size_t len)
@@ -102,7 +85,7 @@ static int replay(int fd, uint64_t len, unsigned model, const struct bytes *plai
 {
     AUTO(error) struct error e = ERROR_INIT;
     AUTOPTR(deflate_replay) struct deflate_replay *r = NULL;
-    int rc = deflate_replay_new(fd, 0, len, model, 64u << 20, sink, out, &r, &e);
+    int rc = deflate_replay_new(fd, 0, len, model, 64u << 20, bytes_sink, out, &r, &e);
 
     for (size_t at = 0; rc >= 0 && at < plain->len; at += piece)
         rc = deflate_replay_push(r, plain->data + at,

@@ -20,24 +20,7 @@
 #include "base/fs.h"
 #include "base/str.h"
 #include "image/worker/journal.h"
-
-struct bytes {
-    unsigned char *data;
-    size_t len;
-};
-
-static void add(struct bytes *b, const void *data, size_t len)
-{
-    b->data = xreallocarray(b->data, b->len + len + 1, 1);
-    memcpy(b->data + b->len, data, len);
-    b->len += len;
-}
-
-static int sink(void *data, const void *bytes, size_t len, struct error *e)
-{
-    add(data, bytes, len);
-    return 0;
-}
+#include "bytes.h"
 
 /* --- Archives by hand ------------------------------------------------------------------------------ */
 
@@ -148,7 +131,7 @@ static int replay(int fd, struct bytes *out, unsigned *asked, struct error *e)
     struct journal_recipe recipe;
     int r = journal_read_recipe(fd, &recipe, e);
 
-    return r < 0 ? r : journal_replay(fd, files, asked, sink, out, e);
+    return r < 0 ? r : journal_replay(fd, files, asked, bytes_sink, out, e);
 }
 
 /* Writes and replays; the tar must come back, and so many files be asked for. */
@@ -347,7 +330,7 @@ static void check_guess(const struct bytes *plain, const struct bytes *raw, int 
         assert_int_equal(r.codec, codec);
         if (level > 0)
             assert_int_equal(r.level, level);
-        assert_int_equal(codec_new(&r, -1, sink, &again, &c, &e), 0);
+        assert_int_equal(codec_new(&r, -1, bytes_sink, &again, &c, &e), 0);
         assert_int_equal(codec_push(c, plain->data, plain->len / 3, &e), 0);
         assert_int_equal(codec_push(c, plain->data + plain->len / 3, plain->len - plain->len / 3,
                                     &e),
@@ -450,16 +433,16 @@ static void test_hostile_recipe(void **state)
     struct journal_recipe r = {.codec = JOURNAL_ZLIB, .level = 100, .mem = 8};
     struct codec *c = NULL;
 
-    assert_true(codec_new(&r, -1, sink, NULL, &c, &e) < 0);
+    assert_true(codec_new(&r, -1, bytes_sink, NULL, &c, &e) < 0);
     error_done(&e);
     r = (struct journal_recipe){.codec = JOURNAL_ZLIB, .level = 6, .mem = 8, .header_len = 99999};
-    assert_true(codec_new(&r, -1, sink, NULL, &c, &e) < 0);
+    assert_true(codec_new(&r, -1, bytes_sink, NULL, &c, &e) < 0);
     error_done(&e);
     r = (struct journal_recipe){.codec = JOURNAL_ZSTD, .level = 3, .mem = 200};
-    assert_true(codec_new(&r, -1, sink, NULL, &c, &e) < 0);
+    assert_true(codec_new(&r, -1, bytes_sink, NULL, &c, &e) < 0);
     error_done(&e);
     r = (struct journal_recipe){.codec = 200};
-    assert_true(codec_new(&r, -1, sink, NULL, &c, &e) < 0);
+    assert_true(codec_new(&r, -1, bytes_sink, NULL, &c, &e) < 0);
     assert_null(c);
 }
 
