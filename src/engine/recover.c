@@ -126,8 +126,10 @@ static void recover_run(struct container *c, bool rebooted)
         container_clean_run(c); /* what follows does the rest */
         return;
     }
-    if (c->status == CONTAINER_REMOVING) {
-        /* Its removal had begun: finish it. */
+    /* Its removal had begun: finish it. And who made one with --rm and has not started it went with
+     * the host. (A pouchd that only starts again lets its client go on.) */
+    if (c->status == CONTAINER_REMOVING ||
+        (rebooted && def->host_config.auto_remove && c->status == CONTAINER_CREATED)) {
         if (container_claim(c, OP_REMOVE, &e) == 0) {
             container_clean_run(c);
             (void)container_remove_claimed(c, def->host_config.auto_remove, &e);

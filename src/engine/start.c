@@ -75,6 +75,13 @@ static int do_resolve(struct start_context *ctx, struct error *e)
     const struct host_config *hc = &ctx->def->host_config;
     int r = image_get(en->images, ctx->def->image_id, &ctx->image, e);
 
+    if (r == -ENOENT) {
+        error_done(e);
+        return error_set(e, ERR_NOT_FOUND,
+                         "No such image: %s: it was lost with a power cut or its files; pull %s "
+                         "again, or remove the container",
+                         ctx->def->image_id, ctx->def->image_ref);
+    }
     if (r == 0)
         image_used(en->images, ctx->def->image_id);
     if (r == 0)

@@ -12,6 +12,19 @@ revive() {
     pouchd_kill
     pouchd_start
 }
+# sql STATEMENT: to the database of a pouchd that is not running.
+sql() {
+    python3 -c 'import sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+done = db.execute(sys.argv[2]).rowcount
+db.commit()
+sys.exit(0 if done == 1 else f"{done} rows")' "$T/root/pouch.db" "$1"
+}
+# As after a boot: the database remembers another one.
+other_boot() {
+    sql "UPDATE engine_meta SET value = 'another' WHERE key = 'boot_id'"
+    pouchd_start
+}
 
 @test "no and on-failure: who is restarted, and how often" {
     pouch run -d --name n0 --network none busybox false >/dev/null
@@ -131,15 +144,39 @@ gaps() {
     # shellcheck disable=SC2046
     kill -9 $(pgrep -f 'pouch-monitor [0-9a-f]{64}')
     rm -rf "$T/run/c"
-    # As after a boot: the database remembers another one.
-    pouchd_start
+    other_boot
     for p in on-failure unless-stopped always web; do within 10 is_state "r-$p" running; done
     is "$(state_of r-no)" exited
-    has "$(pouch inspect -f '{{.State.ExitCode}}' r-no)" '^(137|255)$'
+    has "$(pouch inspect -f '{{.State.ExitCode}}' r-no)" '^255$'
     within 5 fetched
     pouch rm -f r-no r-on-failure r-unless-stopped r-always r-web >/dev/null
 }
 fetched() { [ "$(curl -s --max-time 3 http://127.0.0.1:18437/)" = 'it works' ]; }
+
+@test "what was made with --rm and never started: stays when pouchd restarts, goes with the host" {
+    pouch create --rm --name gone --network none busybox true >/dev/null
+    pouch create --name stays --network none busybox true >/dev/null
+    revive
+    is "$(state_of gone) $(state_of stays)" 'created created'
+    pouchd_kill
+    other_boot
+    is "$(pouch ps -a --format '{{.Names}}')" stays
+    pouch rm stays >/dev/null
+}
+
+@test "a start of a container whose image is gone says what to do" {
+    pouch tag busybox other:1
+    pouch create --name orphan --network none other:1 true >/dev/null
+    local id
+    id=$(pouch inspect -f '{{.Image}}' orphan)
+    pouchd_kill
+    sql "UPDATE images SET boot = 'other' WHERE id = '$id'"
+    pouchd_start
+    run pouch start orphan
+    one_line "No such image: $id: it was lost with a power cut or its files; pull other:1 again, or remove the container"
+    pouch rm orphan >/dev/null
+    pouch load -q -i "$POUCH_IMAGES/busybox.docker.tar" >/dev/null
+}
 
 @test "a restart that cannot start is tried again" {
     mkdir -p "$T/hold"
