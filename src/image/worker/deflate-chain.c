@@ -21,6 +21,7 @@
 #define GO_AHEAD   (DEFLATE_LEN_MAX + GO_MIN)
 #define TOO_FAR    4096 /* the shortest match is not worth more */
 #define GO_BUFFER  65536u
+#define FEW        4096u /* positions that are taken back one by one when it begins anew */
 
 struct deflate_chain {
     struct deflate_level level;
@@ -30,6 +31,12 @@ struct deflate_chain {
     bool pending; /* the byte before pos has no token yet: len, dist are the match found there */
     uint32_t prev[RING];
     uint32_t head[1u << GO_BITS];
+    /* What was hashed since it began anew, as far as it is few: clearing everything for each of many
+     * small members would cost a thousand times what they are. */
+    struct {
+        uint32_t head, prev;
+    } used[FEW];
+    unsigned nused; /* more than FEW: many */
 };
 
 struct deflate_chain *deflate_chain_new(const struct deflate_level *level)
@@ -42,8 +49,14 @@ struct deflate_chain *deflate_chain_new(const struct deflate_level *level)
 
 void deflate_chain_reset(struct deflate_chain *c)
 {
-    memset(c->prev, 0, sizeof(c->prev));
-    memset(c->head, 0, sizeof(c->head));
+    if (c->nused > FEW) {
+        memset(c->prev, 0, sizeof(c->prev));
+        memset(c->head, 0, sizeof(c->head));
+    } else {
+        for (unsigned i = 0; i < c->nused; i++)
+            c->prev[c->used[i].prev] = c->head[c->used[i].head] = 0;
+    }
+    c->nused = 0;
     c->pos = c->base = 0;
     c->len = c->dist = 0;
     c->pending = false;
@@ -60,8 +73,13 @@ static inline uint32_t hash(const struct deflate_chain *c, const unsigned char *
 /* Hashes a position; the one before it with the same hash. zlib has no name for its first position. */
 static inline uint32_t insert(struct deflate_chain *c, const unsigned char *s, uint64_t pos)
 {
-    uint32_t *head = &c->head[hash(c, s)], before = *head, me = (uint32_t)pos + BIAS;
+    uint32_t h = hash(c, s), *head = &c->head[h], before = *head, me = (uint32_t)pos + BIAS;
 
+    if (c->nused < FEW) {
+        c->used[c->nused].head = h;
+        c->used[c->nused].prev = me % RING;
+    }
+    c->nused += c->nused <= FEW;
     c->prev[me % RING] = before;
     if (pos > 0 || c->level.go)
         *head = me;

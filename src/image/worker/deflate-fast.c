@@ -23,6 +23,7 @@
 #define KP_SMALL  128u /* less than that is not looked at, at the end of a piece */
 #define TOO_SMALL 17
 #define REACH     DEFLATE_DIST_MAX
+#define FEW       4096u /* entries that are taken back one by one when it begins anew */
 
 struct pair {
     uint32_t now, before;
@@ -35,6 +36,9 @@ struct deflate_quick {
     uint64_t hist;    /* klauspost: matches do not go back beyond this */
     uint32_t table[1u << KP_BITS];
     struct pair pairs[1u << KP_BITS];
+    /* Entries that were set since it began anew, as far as they are few (see deflate-chain.c). */
+    uint16_t set[FEW], set_pairs[FEW];
+    unsigned nset, nset_pairs; /* more than FEW: many */
 };
 
 struct deflate_quick *deflate_quick_new(const struct deflate_level *level)
@@ -47,8 +51,23 @@ struct deflate_quick *deflate_quick_new(const struct deflate_level *level)
 
 static void forget(struct deflate_quick *q)
 {
-    memset(q->table, 0, sizeof(q->table));
-    memset(q->pairs, 0, sizeof(q->pairs));
+    if (q->nset > FEW)
+        memset(q->table, 0, sizeof(q->table));
+    for (unsigned i = 0; q->nset <= FEW && i < q->nset; i++)
+        q->table[q->set[i]] = 0;
+    if (q->nset_pairs > FEW)
+        memset(q->pairs, 0, sizeof(q->pairs));
+    for (unsigned i = 0; q->nset_pairs <= FEW && i < q->nset_pairs; i++)
+        q->pairs[q->set_pairs[i]] = (struct pair){0};
+    q->nset = q->nset_pairs = 0;
+}
+
+static inline void put_short(struct deflate_quick *q, uint32_t hash, uint32_t me)
+{
+    if (q->nset < FEW)
+        q->set[q->nset] = (uint16_t)hash;
+    q->nset += q->nset <= FEW;
+    q->table[hash] = me;
 }
 
 void deflate_quick_reset(struct deflate_quick *q)
@@ -125,16 +144,16 @@ static inline uint32_t go_hash(uint32_t v)
 /* The next place from *s on with a match of four bytes: its distance, 0: there is none. */
 static uint32_t go_scan(struct chunk_run *r, uint32_t *s)
 {
-    uint32_t *table = r->q->table, skip = 32, next = *s;
+    uint32_t skip = 32, next = *s;
 
     for (;;) {
-        uint32_t at = next, v = four(r->b + at), *entry = &table[go_hash(v)], candidate = *entry;
+        uint32_t at = next, v = four(r->b + at), h = go_hash(v), candidate = r->q->table[h];
         uint32_t by = skip >> 5;
         next = at + by;
         skip += by;
         if (next > r->len - GO_MARGIN)
             return 0;
-        *entry = r->zero + at;
+        put_short(r->q, h, r->zero + at);
         uint32_t dist = reaches(r, at, candidate, REACH);
         if (dist > 0 && four(r->b + at - dist) == v) {
             *s = at;
@@ -145,7 +164,7 @@ static uint32_t go_scan(struct chunk_run *r, uint32_t *s)
 
 static void go_chunk(struct chunk_run *r)
 {
-    uint32_t s = 0, dist, *table = r->q->table;
+    uint32_t s = 0, dist;
 
     while ((dist = go_scan(r, &s)) > 0) {
         literals(r, s);
@@ -156,10 +175,10 @@ static void go_chunk(struct chunk_run *r)
             s += len;
             if (s >= r->len - GO_MARGIN)
                 return;
-            table[go_hash(four(r->b + s - 1))] = r->zero + s - 1;
-            uint32_t v = four(r->b + s), *entry = &table[go_hash(v)];
-            dist = reaches(r, s, *entry, REACH);
-            *entry = r->zero + s;
+            put_short(r->q, go_hash(four(r->b + s - 1)), r->zero + s - 1);
+            uint32_t v = four(r->b + s), h = go_hash(v);
+            dist = reaches(r, s, r->q->table[h], REACH);
+            put_short(r->q, h, r->zero + s);
             if (dist == 0 || four(r->b + s - dist) != v)
                 break;
         }
@@ -181,6 +200,9 @@ static inline uint32_t kp_hash7(uint64_t v)
 
 static inline void put_long(struct deflate_quick *q, uint32_t hash, uint32_t me)
 {
+    if (q->nset_pairs < FEW)
+        q->set_pairs[q->nset_pairs] = (uint16_t)hash;
+    q->nset_pairs += q->nset_pairs <= FEW;
     q->pairs[hash] = (struct pair){me, q->pairs[hash].now};
 }
 
@@ -260,7 +282,7 @@ static bool kp_scan(struct chunk_run *r, uint64_t v, struct found *f)
         uint32_t near = q->table[h4];
         struct pair far = q->pairs[h7];
         uint64_t v2 = eight(r->b + next);
-        q->table[h4] = r->zero + s;
+        put_short(q, h4, r->zero + s);
         put_long(q, h7, r->zero + s);
         h4 = kp_hash4(v2);
         h7 = kp_hash7(v2);
@@ -272,7 +294,7 @@ static bool kp_scan(struct chunk_run *r, uint64_t v, struct found *f)
             continue;
         }
         far = q->pairs[h7];
-        q->table[h4] = r->zero + next;
+        put_short(q, h4, r->zero + next);
         put_long(q, h7, r->zero + next);
         if (!taken) {
             f->dist = dist;
@@ -320,14 +342,14 @@ static void kp_insert(struct chunk_run *r, uint32_t i, uint32_t s)
     if (i >= s - 1)
         return;
     uint64_t v = eight(r->b + i);
-    q->table[kp_hash4(v)] = r->zero + i;
+    put_short(q, kp_hash4(v), r->zero + i);
     put_long(q, kp_hash7(v), r->zero + i);
     put_long(q, kp_hash7(v >> 8), r->zero + i + 1);
-    q->table[kp_hash4(v >> 16)] = r->zero + i + 2;
+    put_short(q, kp_hash4(v >> 16), r->zero + i + 2);
     for (i += 4; i < s - 1; i += 3) {
         v = eight(r->b + i);
         put_long(q, kp_hash7(v), r->zero + i);
-        q->table[kp_hash4(v >> 8)] = r->zero + i + 1;
+        put_short(q, kp_hash4(v >> 8), r->zero + i + 1);
     }
 }
 
@@ -347,7 +369,7 @@ static void kp_chunk(struct chunk_run *r)
             return;
         kp_insert(r, s - f.len + 1, s);
         v = eight(r->b + s - 1);
-        r->q->table[kp_hash4(v)] = r->zero + s - 1;
+        put_short(r->q, kp_hash4(v), r->zero + s - 1);
         put_long(r->q, kp_hash7(v), r->zero + s - 1);
         v = eight(r->b + s - 1) >> 8;
         f.s = s;

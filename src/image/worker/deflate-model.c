@@ -50,6 +50,9 @@ static const struct deflate_level levels[DEFLATE_MODELS] = {
     [23] = QUICK("klauspost 5", DEFLATE_KP5, 0),
 };
 
+/* So far may the bytes be from the front of their memory before they are moved there. */
+#define SLACK (DEFLATE_WINDOW / 4)
+
 struct deflate_model {
     struct deflate_chain *chain;
     struct deflate_quick *quick;
@@ -114,7 +117,10 @@ unsigned deflate_equal(const unsigned char *a, const unsigned char *b, size_t ma
 
 void deflate_sim_init(struct deflate_sim *s, struct deflate_model *model)
 {
-    *s = (struct deflate_sim){.buf = xmalloc(DEFLATE_WINDOW),
+    unsigned char *mem = xmalloc(DEFLATE_WINDOW + SLACK);
+
+    *s = (struct deflate_sim){.mem = mem,
+                              .buf = mem,
                               .queue = xcalloc(DEFLATE_BATCH, sizeof(*s->queue)),
                               .model = model};
     if (model)
@@ -123,7 +129,7 @@ void deflate_sim_init(struct deflate_sim *s, struct deflate_model *model)
 
 void deflate_sim_done(struct deflate_sim *s)
 {
-    free(s->buf);
+    free(s->mem);
     free(s->queue);
 }
 
@@ -131,7 +137,7 @@ void deflate_sim_reset(struct deflate_sim *s)
 {
     size_t keep = s->len - (size_t)(s->pos - s->start);
 
-    memmove(s->buf, deflate_sim_at(s, s->pos), keep);
+    s->buf += s->pos - s->start; /* moved to the front when there is much to gain */
     s->len = keep;
     s->start = s->pos = s->queue_pos = s->end = 0;
     s->queue_at = s->queue_len = 0;
@@ -189,8 +195,12 @@ size_t deflate_sim_room(struct deflate_sim *s)
 
     if (keep > s->start && s->len > DEFLATE_WINDOW / 2) {
         s->len -= (size_t)(keep - s->start);
-        memmove(s->buf, s->buf + (keep - s->start), s->len);
+        s->buf += keep - s->start;
         s->start = keep;
+    }
+    if (s->buf > s->mem + SLACK) {
+        memmove(s->mem, s->buf, s->len);
+        s->buf = s->mem;
     }
     return DEFLATE_WINDOW - s->len;
 }

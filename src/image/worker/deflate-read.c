@@ -218,7 +218,9 @@ struct deflate_reader {
     uint64_t size;      /* of the member */
     uLong crc;
     struct deflate_tables tables;
-    struct decoder lit, dist;
+    struct decoder own_lit, own_dist;     /* of the block */
+    struct decoder fixed_lit, fixed_dist; /* always the same */
+    const struct decoder *lit, *dist;     /* either */
     unsigned char header[JOURNAL_HEADER_MAX];
     size_t header_len;
     deflate_token out[DEFLATE_SPAN];
@@ -231,6 +233,10 @@ struct deflate_reader *deflate_reader_new(deflate_source *source, void *data)
     r->bits.source = source;
     r->bits.data = data;
     r->bits.buf = xmalloc(SOURCE_BUF);
+    deflate_tables_fixed(&r->tables);
+    if (decoder_init(&r->fixed_lit, r->tables.lit, 288) < 0 ||
+        decoder_init(&r->fixed_dist, r->tables.dist, 32) < 0)
+        abort(); /* they are complete */
     return r;
 }
 
@@ -342,15 +348,19 @@ static int at_block(struct deflate_reader *r, struct deflate_item *item)
         r->state = IN_STORED;
         return 0;
     }
-    if (type == 1)
-        deflate_tables_fixed(&r->tables);
-    else if (deflate_tables_read(b, &r->tables) < 0)
-        return -EINVAL;
-    else
-        item->own = &r->tables;
     r->state = IN_TOKENS;
-    return decoder_init(&r->lit, r->tables.lit, 288) < 0 ||
-                   decoder_init(&r->dist, r->tables.dist, 32) < 0
+    if (type == 1) {
+        r->lit = &r->fixed_lit;
+        r->dist = &r->fixed_dist;
+        return 0;
+    }
+    if (deflate_tables_read(b, &r->tables) < 0)
+        return -EINVAL;
+    item->own = &r->tables;
+    r->lit = &r->own_lit;
+    r->dist = &r->own_dist;
+    return decoder_init(&r->own_lit, r->tables.lit, 288) < 0 ||
+                   decoder_init(&r->own_dist, r->tables.dist, 32) < 0
                ? -EINVAL
                : 0;
 }
@@ -372,7 +382,7 @@ static deflate_token read_match(struct deflate_reader *r, unsigned symbol)
     if (len == DEFLATE_LEN_MAX &&
         symbol != 285) /* can be said in two ways; nobody says it this way */
         return 0;
-    int code = decode(b, &r->dist);
+    int code = decode(b, r->dist);
     if (code < 0 || code > 29)
         return 0;
     unsigned extra = code < 4 ? 0 : (unsigned)code / 2 - 1;
@@ -388,7 +398,7 @@ static int in_tokens(struct deflate_reader *r, struct deflate_sim *w, struct def
     size_t n = 0;
 
     while ((size_t)(out - begin) < DEFLATE_SPAN) {
-        int symbol = decode(&r->bits, &r->lit);
+        int symbol = decode(&r->bits, r->lit);
         if (symbol < 0 || r->bits.over)
             return -EINVAL;
         if (symbol < 256) {

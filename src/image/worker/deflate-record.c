@@ -20,8 +20,8 @@
 #define OUT_BUF     (128u * 1024)
 #define RAW_BUF     (64u * 1024)
 #define ZSTD_LEVEL  9
-#define ITEMS_MAX   4096u
-#define TOKENS_MAX  (512u * 1024)
+#define ITEMS_MAX   4096u         /* that wait; there is room for twice as many, so that … */
+#define TOKENS_MAX  (512u * 1024) /* … what waits moves to the front only now and then */
 #define SAMPLE      (384u * 1024) /* of the stream: what a model is tried on */
 #define SAMPLE_HARD 4096u         /* tokens a model may get wrong before its share counts */
 #define SHARE       20            /* the record is at most one part in so many of the stream … */
@@ -234,11 +234,15 @@ static int read_item(struct recorder *r)
     return put_kind(r, 'L', r->sim.end - r->sim.pos);
 }
 
-/* Moves what waits to the front. */
-static int compact(struct recorder *r)
+/* Room for one more item, and its tokens. */
+static int make_place(struct recorder *r)
 {
     size_t used = r->first < r->nitems ? r->items[r->first].at : r->nstore;
 
+    if (r->nitems - r->first == ITEMS_MAX || r->nstore - used + DEFLATE_SPAN > TOKENS_MAX)
+        return error_set(r->e, ERR_NOT_SUPPORTED, "its gzip stream has too many small blocks");
+    if (r->nitems < 2 * ITEMS_MAX && r->nstore + DEFLATE_SPAN <= 2 * TOKENS_MAX)
+        return 0;
     memmove(r->store, r->store + used, (r->nstore - used) * sizeof(*r->store));
     memmove(r->items, r->items + r->first, (r->nitems - r->first) * sizeof(*r->items));
     r->nstore -= used;
@@ -246,9 +250,7 @@ static int compact(struct recorder *r)
     r->first = 0;
     for (size_t i = 0; i < r->nitems; i++)
         r->items[i].at -= used;
-    return r->nitems == ITEMS_MAX || r->nstore + DEFLATE_SPAN > TOKENS_MAX
-               ? error_set(r->e, ERR_NOT_SUPPORTED, "its gzip stream has too many small blocks")
-               : 0;
+    return 0;
 }
 
 /* The next item is dealt with: its kind. */
@@ -257,10 +259,7 @@ static int step(struct recorder *r)
     int rc = 0;
 
     while (r->first == r->nitems || !deflate_sim_ready(&r->sim, r->items[r->first].item.span)) {
-        if ((r->nitems == ITEMS_MAX || r->nstore + DEFLATE_SPAN > TOKENS_MAX) &&
-            (rc = compact(r)) < 0)
-            return rc;
-        if ((rc = read_item(r)) < 0)
+        if ((rc = make_place(r)) < 0 || (rc = read_item(r)) < 0)
             return rc;
         if (r->items[r->nitems - 1].item.kind >= DEFLATE_ZEROS)
             break;
@@ -297,8 +296,8 @@ static void recorder_init(struct recorder *r, int *source, int fd, unsigned mode
 {
     *r = (struct recorder){.fd = fd,
                            .reader = deflate_reader_new(read_source, source),
-                           .items = xcalloc(ITEMS_MAX, sizeof(*r->items)),
-                           .store = xcalloc(TOKENS_MAX, sizeof(*r->store)),
+                           .items = xcalloc(2 * ITEMS_MAX, sizeof(*r->items)),
+                           .store = xcalloc(2 * TOKENS_MAX, sizeof(*r->store)),
                            .zstd = ZSTD_createCCtx(),
                            .out = xmalloc(OUT_BUF),
                            .raw = xmalloc(RAW_BUF + 4096),

@@ -25,6 +25,10 @@ struct code {
     uint8_t len;
 };
 
+struct codes {
+    struct code lit[288], dist[32];
+};
+
 struct deflate_replay {
     int fd;
     uint64_t at, left; /* of the record */
@@ -41,7 +45,8 @@ struct deflate_replay {
     unsigned type;
     uint64_t size;
     uLong crc;
-    struct code lit[288], dist[32];
+    struct codes own, fixed;   /* of the block; always the same */
+    const struct codes *codes; /* either */
 
     unsigned char *out;
     size_t nout;
@@ -214,19 +219,19 @@ static int put_match(struct deflate_replay *r, deflate_token t)
     unsigned len = deflate_token_len(t), dist = deflate_token_dist(t) - 1, symbol, bits;
 
     length_symbol(len, &symbol, &bits);
-    int rc = put_symbol(r, &r->lit[symbol]);
+    int rc = put_symbol(r, &r->codes->lit[symbol]);
     put_bits(r, (len - 3) & ((1u << bits) - 1), bits);
     bits = dist < 4 ? 0 : 31u - (unsigned)__builtin_clz(dist) - 1;
     symbol = dist < 4 ? dist : 2 * bits + (dist >> bits);
     if (rc >= 0)
-        rc = put_symbol(r, &r->dist[symbol]);
+        rc = put_symbol(r, &r->codes->dist[symbol]);
     put_bits(r, dist & ((1u << bits) - 1), bits);
     return rc;
 }
 
 static int put_token(struct deflate_replay *r, uint64_t at, deflate_token t)
 {
-    int rc = t == 0 ? put_symbol(r, &r->lit[*deflate_sim_at(&r->sim, at)]) : put_match(r, t);
+    int rc = t == 0 ? put_symbol(r, &r->codes->lit[*deflate_sim_at(&r->sim, at)]) : put_match(r, t);
 
     return rc < 0 ? rc : out_room(r);
 }
@@ -324,14 +329,14 @@ static int read_tables(struct deflate_replay *r)
         if ((rc = out_room(r)) < 0)
             return rc;
     }
-    make_codes(r->lit, t.lit, 288);
-    make_codes(r->dist, t.dist, 32);
+    make_codes(r->own.lit, t.lit, 288);
+    make_codes(r->own.dist, t.dist, 32);
+    r->codes = &r->own;
     return 0;
 }
 
 static int read_block(struct deflate_replay *r)
 {
-    struct deflate_tables fixed;
     uint64_t type = 0;
     int rc = get_number(r, 6, &type);
 
@@ -349,9 +354,7 @@ static int read_block(struct deflate_replay *r)
         return rc;
     if (r->type == 2)
         return read_tables(r);
-    deflate_tables_fixed(&fixed);
-    make_codes(r->lit, fixed.lit, 288);
-    make_codes(r->dist, fixed.dist, 32);
+    r->codes = &r->fixed;
     return 0;
 }
 
@@ -392,7 +395,7 @@ static int end_block(struct deflate_replay *r)
     if (!r->in_block || r->type == 0)
         return damaged(r);
     r->in_block = false;
-    int rc = put_symbol(r, &r->lit[256]);
+    int rc = put_symbol(r, &r->codes->lit[256]);
     return rc < 0 ? rc : out_room(r);
 }
 
@@ -504,6 +507,7 @@ int deflate_replay_new(int fd, uint64_t offset, uint64_t len, unsigned model, ui
                        journal_sink *sink, void *data, struct deflate_replay **ret, struct error *e)
 {
     AUTOPTR(deflate_model) struct deflate_model *m = deflate_model_new(model);
+    struct deflate_tables fixed;
 
     if (!m || offset > INT64_MAX / 2 || len > INT64_MAX / 2)
         return error_set(e, ERR_INTERNAL, "the layer's journal is damaged");
@@ -518,6 +522,10 @@ int deflate_replay_new(int fd, uint64_t offset, uint64_t len, unsigned model, ui
     r->plain = xmalloc(PLAIN_BUF);
     r->out = xmalloc(OUT_BUF);
     deflate_sim_init(&r->sim, take_ptr(m));
+    deflate_tables_fixed(&fixed);
+    make_codes(r->fixed.lit, fixed.lit, 288);
+    make_codes(r->fixed.dist, fixed.dist, 32);
+    r->codes = &r->fixed;
     r->zstd = ZSTD_createDCtx();
     if (!r->zstd ||
         ZSTD_isError(ZSTD_DCtx_setParameter(r->zstd, ZSTD_d_windowLogMax, WINDOW_LOG))) {

@@ -104,6 +104,7 @@ unsigned deflate_equal(const unsigned char *a, const unsigned char *b, size_t ma
 /* --- Bytes and a model that runs over them ------------------------------------------------------------- */
 
 struct deflate_sim {
+    unsigned char *mem; /* what buf lies in */
     unsigned char *buf; /* DEFLATE_WINDOW bytes; buf[0] is at position start of the member */
     size_t len;
     uint64_t start, pos;         /* pos: up to here it is dealt with */

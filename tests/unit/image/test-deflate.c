@@ -295,12 +295,76 @@ static void test_models_stay(void **state)
     free(plain.data);
 }
 
+/* What a model says of a member, as a checksum. */
+static uLong says(struct deflate_model *m, const struct bytes *plain, deflate_token *out)
+{
+    const struct deflate_view v = {plain->data, 0, plain->len, true};
+    uLong crc = crc32(0, NULL, 0);
+    size_t n;
+
+    deflate_model_reset(m);
+    while ((n = deflate_model_run(m, &v, out)) > 0)
+        crc = crc32(crc, (unsigned char *)out, (uInt)(n * sizeof(*out)));
+    return crc;
+}
+
+/* A model that begins anew says what one says that has just been made, however much it saw before: it
+ * takes back a few entries one by one, and many at once. */
+static void test_models_begin_anew(void **state)
+{
+    static const size_t sizes[] = {40, 5000, 1, 20000, 4096, 300, 4100, 130, 70000, 4097, 8192, 17};
+    AUTOFREE deflate_token *out = xcalloc(DEFLATE_BATCH, sizeof(*out));
+    struct bytes all = mixed(200000);
+
+    for (unsigned number = 0; number < DEFLATE_MODELS; number++) {
+        if (!deflate_model_name(number))
+            continue;
+        AUTOPTR(deflate_model) struct deflate_model *used = deflate_model_new(number);
+        for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
+            AUTOPTR(deflate_model) struct deflate_model *fresh = deflate_model_new(number);
+            const struct bytes plain = {all.data + 1000 * i, sizes[i]};
+            assert_int_equal(says(used, &plain, out), says(fresh, &plain, out));
+        }
+    }
+    free(all.data);
+}
+
+/* Thousands of members, and of blocks with the fixed tables: cheap, and as they came. */
+static void test_many(void **state)
+{
+    struct bytes all = mixed(300000), members = {0}, plain = {0}, fixed = {.data = xmalloc(400000)};
+    z_stream z = {.next_out = fixed.data, .avail_out = 400000};
+
+    for (size_t i = 0; i < 3000; i++) {
+        const struct bytes one = {all.data + 50 * i, 1 + i % 90 + (i % 500 == 0 ? 9000 : 0)};
+        gzip_add(&members, &one, 6, 0);
+        add(&plain, one.data, one.len);
+    }
+    (void)round_trip(&members, &plain, 40000);
+
+    assert_int_equal(deflateInit2(&z, 6, Z_DEFLATED, 31, 8, Z_FIXED), Z_OK);
+    for (size_t at = 0; at < all.len; at += 120) {
+        z.next_in = all.data + at;
+        z.avail_in = 120;
+        assert_int_equal(deflate(&z, at + 120 < all.len ? Z_PARTIAL_FLUSH : Z_FINISH),
+                         at + 120 < all.len ? Z_OK : Z_STREAM_END);
+    }
+    fixed.len = z.total_out;
+    assert_int_equal(deflateEnd(&z), Z_OK);
+    (void)round_trip(&fixed, &all, 40000);
+    free(all.data);
+    free(plain.data);
+    free(members.data);
+    free(fixed.data);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_zlib),           cmocka_unit_test(test_odd_streams),
         cmocka_unit_test(test_refused),        cmocka_unit_test(test_unknown_compressor),
         cmocka_unit_test(test_hostile_record), cmocka_unit_test(test_models_stay),
+        cmocka_unit_test(test_many),           cmocka_unit_test(test_models_begin_anew),
     };
 
     return cmocka_run_group_tests_name("image-deflate", tests, NULL, NULL);
