@@ -513,6 +513,25 @@ static void order_by_health(struct registries *r, struct registry_plan *plan)
 
 /* --- The plan ---------------------------------------------------------------------------------------- */
 
+/* A login goes to the host that was named and no other: where the configuration has another one in its
+ * place, it would be checked nowhere and never be sent. entry: of registries.conf, if that decides. */
+static int check_login(struct making *m, const struct conf_registry *entry)
+{
+    const struct registry_endpoint *eps = m->plan->endpoints.items;
+    const char *location = entry && entry->location ? entry->location : "";
+    AUTOFREE char *to = xstrndup(location, strcspn(location, "/"));
+    const char *other = *to && !STREQ(to, m->domain) ? to : NULL;
+
+    for (size_t i = 0; i < m->plan->endpoints.len; i++)
+        if (!eps[i].mirror && !STREQ(eps[i].host, m->start->host))
+            other = eps[i].host;
+    return other ? error_set(m->e, ERR_INVALID,
+                             "what is at %s comes from %s, as %s says, and a login for %s would "
+                             "never be sent there: log in to %s",
+                             m->domain, other, entry ? entry->file : "hosts.toml", m->domain, other)
+                 : 0;
+}
+
 static int make(struct making *m)
 {
     CLEANUP(registries_conf_done) struct registries_conf conf = {0};
@@ -526,6 +545,7 @@ static int make(struct making *m)
         return error_set(m->e, ERR_FORBIDDEN, "registry %s is blocked in %s", entry->prefix,
                          entry->file);
     r = add_hosts(m);
+    bool by_hosts = r > 0;
     if (r == 0 && !str_is_empty(m->start->repository))
         r = add_conf(m, &conf);
     if (r == 0) {
@@ -537,6 +557,8 @@ static int make(struct making *m)
     if (r >= 0 && m->plan->endpoints.len > REGISTRY_ENDPOINTS_MAX)
         r = error_set(m->e, ERR_INVALID, "registry %s has more than %d mirrors", m->domain,
                       REGISTRY_ENDPOINTS_MAX - 1);
+    if (r >= 0 && m->start->op && STREQ(m->start->op, "login"))
+        r = check_login(m, by_hosts ? NULL : entry);
     struct registry_endpoint *eps = m->plan->endpoints.items;
     for (size_t i = 0; r >= 0 && i < m->plan->endpoints.len; i++)
         r = give_login(m, &eps[i]);

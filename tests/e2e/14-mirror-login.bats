@@ -95,6 +95,11 @@ fails() {
     lacks "$(curl -s "http://$FAULTY/_requests")" 'authorization=B'
     config "$(entry "$ORIGIN" a:b)" "$(entry "$FAULTY" app:secret)"
     pouch pull -q "$ORIGIN/busybox:latest"
+    # So a login for the registry by its own name would never be used: who tries is told which one would.
+    run pouch login -u app --password-stdin "$ORIGIN" <<<secret
+    is "$status" 1
+    one_line "log in to $FAULTY"
+    is "$(jq -r ".auths[\"$ORIGIN\"].auth" "$DOCKER_CONFIG/config.json")" "$(printf a:b | base64)"
 }
 
 @test "only what is needed leaves the command line, and helpers are asked for no more" {

@@ -381,6 +381,39 @@ static void test_plan_logins(void **state)
     assert_non_null(strstr(e.message, "own.json"));
 }
 
+/* What is asked elsewhere cannot be logged in to by its own name; mirrors change nothing about it. */
+static void test_plan_login_elsewhere(void **state)
+{
+    struct fixture *f = *state;
+    static const struct {
+        const char *host, *toml, *conf, *other;
+    } cases[] = {
+        {"a.io", "server = \"https://b.io\"\n[host.\"https://m\"]\n", NULL, "log in to b.io"},
+        {"c.io", "server = \"https://c.io\"\n[host.\"https://m\"]\n", NULL, NULL},
+        {"d.io", NULL, "[[registry]]\nprefix = \"d.io\"\nlocation = \"e.io:5000/d\"\n",
+         "log in to e.io:5000"},
+        {"d.io", NULL, "[[registry]]\nprefix = \"d.io/team\"\nlocation = \"e.io/d\"\n", NULL},
+        {"d.io", NULL, "[[registry]]\nlocation = \"d.io\"\n[[registry.mirror]]\nlocation = \"m\"\n",
+         NULL},
+    };
+
+    open_registries(f, NULL, NULL);
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        AUTO(error) struct error e = ERROR_INIT;
+        CLEANUP(registry_plan_done) struct registry_plan plan = {0};
+        AUTOFREE char *toml = xasprintf("certs.d/%s/hosts.toml", cases[i].host);
+        const struct worker_msg start = {.op = (char *)"login", .host = (char *)cases[i].host};
+
+        if (cases[i].toml)
+            put(f->folder, toml, cases[i].toml);
+        put(f->folder, "registries.conf", cases[i].conf ? cases[i].conf : "");
+        int r = registries_plan(f->r, &start, NULL, &plan, &e);
+        assert_int_equal(r < 0, cases[i].other != NULL);
+        if (cases[i].other)
+            assert_non_null(strstr(error_message(&e), cases[i].other));
+    }
+}
+
 static void test_plan_conf(void **state)
 {
     struct fixture *f = *state;
@@ -549,6 +582,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_plan_plain, setup, teardown),
         cmocka_unit_test_setup_teardown(test_plan_hosts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_plan_logins, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_plan_login_elsewhere, setup, teardown),
         cmocka_unit_test_setup_teardown(test_plan_conf, setup, teardown),
         cmocka_unit_test_setup_teardown(test_certs, setup, teardown),
         cmocka_unit_test_setup_teardown(test_health, setup, teardown),
