@@ -794,6 +794,18 @@ class Bench:
         self.add(f"ps -a, {count} containers", "ms", samples, [(None, 50, "<=")])
         ours.remove_all()
 
+    def row_remove(self):
+        """rm of a container that has written 60,000 small files. It answers before they are gone: the next waits."""
+        fill = "mkdir /m && cd /m && for i in $(seq 60000); do echo $i >$i; done"
+        samples = {engine.name: [] for engine in self.engines}
+        for _ in range(self.rounds(5)):
+            for engine in self.engines:
+                engine.ctl("run", "--name", "full", "--network", "none", "busybox", "sh", "-c", fill)
+                samples[engine.name].append(timed([*engine.cli(), "rm", "full"]))
+                while glob.glob(engine.work + "/root/containers/trash.*"):
+                    time.sleep(0.1)
+        self.add("rm, 60,000 files", "ms", samples, [("docker", 1 / 20, "<=")])
+
     def row_rich(self):
         """Debian with systemd: until it runs, what it holds then, until it has stopped."""
         self.load_debian()
@@ -915,7 +927,8 @@ class Bench:
             "bridge": row_bridge, "exec": row_exec, "rate": row_rate,
             "memory": row_memory, "pull": row_pull, "pull-zstd": row_pull_zstd,
             "pull-layers": row_pull_layers, "pull-files": row_pull_files, "pulls": row_pulls,
-            "image-start": row_image_start, "image-life": row_image_life, "ps": row_ps}
+            "image-start": row_image_start, "image-life": row_image_life, "ps": row_ps,
+            "remove": row_remove}
 
 
 def own_cgroup_folder():

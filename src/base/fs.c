@@ -168,12 +168,19 @@ int fs_mkdir_p(const char *path, mode_t mode)
  * the tree's top folder and removed from there, so that depth costs neither stack nor fds. */
 #define REMOVE_DEPTH_MAX 24
 
+/* How much may go. */
+struct removal_limit {
+    unsigned names;
+    uint64_t bytes;
+};
+
 struct removal {
-    int top;                 /* the folder that is being emptied */
-    dev_t dev;               /* all of it must be on this file system */
-    uint64_t lifted;         /* folders moved to the top so far; gives them their names */
-    struct removal *outer;   /* of a subvolume: the tree that it lies in */
-    const atomic_bool *stop; /* NULL, or: give up when it gets true */
+    int top;                     /* the folder that is being emptied */
+    dev_t dev;                   /* all of it must be on this file system */
+    uint64_t lifted;             /* folders moved to the top so far; gives them their names */
+    struct removal *outer;       /* of a subvolume: the tree that it lies in */
+    const atomic_bool *stop;     /* NULL, or: give up when it gets true */
+    struct removal_limit *limit; /* NULL, or what is left of it */
 };
 
 /* Clears immutable and append-only: they make unlink and rename fail even for root. Only regular
@@ -254,7 +261,8 @@ static bool is_mount(int fd)
 static int remove_subvolume(struct removal *rm, int dirfd, const char *name, int fd /* taken */,
                             dev_t dev)
 {
-    struct removal inner = {.top = fd, .dev = dev, .outer = rm, .stop = rm->stop};
+    struct removal inner = {
+        .top = fd, .dev = dev, .outer = rm, .stop = rm->stop, .limit = rm->limit};
     int r;
 
     if (rm->outer) {
@@ -294,6 +302,26 @@ static int remove_folder(struct removal *rm, int dirfd, const char *name, unsign
     return r == -EBUSY ? -EXDEV : r;
 }
 
+/* Whether this one may still go. */
+static bool within(struct removal_limit *l, int dirfd, const struct dirent *de)
+{
+    struct stat st;
+
+    if (l->names == 0)
+        return false;
+    l->names--;
+    if (de->d_type != DT_REG && de->d_type != DT_UNKNOWN)
+        return true;
+    if (fstatat(dirfd, de->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || !S_ISREG(st.st_mode) ||
+        st.st_nlink > 1)
+        return true;
+    uint64_t bytes = (uint64_t)st.st_blocks * 512;
+    if (bytes > l->bytes)
+        return false;
+    l->bytes -= bytes;
+    return true;
+}
+
 /* Removes what is in the folder `fd` (taken over). */
 static int remove_level(struct removal *rm, int fd, unsigned depth)
 {
@@ -308,7 +336,8 @@ static int remove_level(struct removal *rm, int fd, unsigned depth)
         return r;
     }
     /* Once more until nothing is found: at the top, what was lifted meanwhile; elsewhere, what a
-     * file system skips when a folder changes while it is read. */
+     * file system skips when a folder changes while it is read. Little is read by one call: there
+     * the removal of the folder itself shows whether something came. */
     do {
         found = false;
         rewinddir(dir);
@@ -318,24 +347,22 @@ static int remove_level(struct removal *rm, int fd, unsigned depth)
             found = true;
             if (rm->stop && atomic_load(rm->stop))
                 r = -ECANCELED;
+            else if (rm->limit && !within(rm->limit, dirfd(dir), de))
+                r = -EFBIG;
             else
                 r = de->d_type == DT_DIR ? -EISDIR : unlink_hard(dirfd(dir), de->d_name, 0);
             if (r == -EISDIR)
                 r = remove_folder(rm, dirfd(dir), de->d_name, depth);
         }
-    } while (r == 0 && found);
+    } while (r == 0 && found && !(rm->limit && rm->lifted == 0));
     (void)closedir(dir);
     return r;
 }
 
-int fs_remove_tree(int dirfd, const char *path)
+static int remove_tree(int dirfd, const char *path, const atomic_bool *stop,
+                       struct removal_limit *limit)
 {
-    return fs_remove_tree_until(dirfd, path, NULL);
-}
-
-int fs_remove_tree_until(int dirfd, const char *path, const atomic_bool *stop)
-{
-    struct removal rm = {.stop = stop};
+    struct removal rm = {.stop = stop, .limit = limit};
     struct stat st;
     int fd;
     int r;
@@ -351,4 +378,22 @@ int fs_remove_tree_until(int dirfd, const char *path, const atomic_bool *stop)
     rm.dev = st.st_dev;
     r = remove_level(&rm, fd, 0);
     return r < 0 ? r : unlink_hard(dirfd, path, AT_REMOVEDIR);
+}
+
+int fs_remove_tree(int dirfd, const char *path)
+{
+    return remove_tree(dirfd, path, NULL, NULL);
+}
+
+int fs_remove_tree_until(int dirfd, const char *path, const atomic_bool *stop)
+{
+    return remove_tree(dirfd, path, stop, NULL);
+}
+
+int fs_remove_tree_little(int dirfd, const char *path, unsigned names, uint64_t bytes)
+{
+    struct removal_limit limit = {.names = names, .bytes = bytes};
+    int r = remove_tree(dirfd, path, NULL, &limit);
+
+    return r == -ENOTEMPTY ? -EFBIG : r; /* somebody still writes there */
 }

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "base/macros.h"
@@ -35,3 +36,6 @@ int fs_mkdir_p(const char *path, mode_t mode) MUST_CHECK;
 int fs_remove_tree(int dirfd, const char *path) MUST_CHECK;
 /* The same until *stop gets true: -ECANCELED then, and what is left stays. stop may be NULL. */
 int fs_remove_tree_until(int dirfd, const char *path, const atomic_bool *stop) MUST_CHECK;
+/* The same if it is little: -EFBIG where there are more names than `names` in it, or where files hold
+ * more than `bytes`; what is left stays then. Takes a few milliseconds at most, for small limits. */
+int fs_remove_tree_little(int dirfd, const char *path, unsigned names, uint64_t bytes) MUST_CHECK;

@@ -430,7 +430,6 @@ static void remove_remains(struct container *c, bool volumes)
     AUTOPTR(container_def) const struct container_definition *def = container_def_ref(c);
     AUTOFREE char *dir = container_state_dir(en, c->id);
     AUTOFREE char *cgroup = container_cgroup(c);
-    int r;
 
     foreign_delete(dir, c->id);
     (void)!cgroup_kill(cgroup, NULL);
@@ -448,12 +447,10 @@ static void remove_remains(struct container *c, bool volumes)
         error_done(&e);
     }
     if (rootfs_remove(en->rootfs, def->dir, &e) < 0)
-        log_warn("writable layer left behind", "id=%s error=\"%s\"", c->id, error_message(&e));
-    r = fs_remove_tree(AT_FDCWD, def->dir);
-    if (r < 0)
-        log_warn("container folder left behind", "path=%s error=\"%s\"", def->dir, strerror(-r));
+        log_warn("container folder left behind", "id=%s error=\"%s\"", c->id, error_message(&e));
     (void)!fs_remove_tree(AT_FDCWD, dir);
     image_released(en->images, def->image_id);
+    store_keep_room(en->store);
 }
 
 int container_remove_claimed(struct container *c, bool volumes, struct error *e)

@@ -241,7 +241,6 @@ static void sweep_states(struct engine *en, char *const *live)
 void recover_sweep(struct engine *en, bool rebooted)
 {
     CLEANUP(error_done) struct error e = ERROR_INIT;
-    AUTOFREE char *containers = xasprintf("%s/containers", en->root);
     AUTOFREE char *hooks = xasprintf("%s/h", en->state);
     AUTOPTR(strv) char **known = NULL; /* on record */
     AUTOPTR(strv) char **live = NULL;  /* running */
@@ -266,10 +265,12 @@ void recover_sweep(struct engine *en, bool rebooted)
     network_sweep(en->network, live);
     sweep_states(en, known);
     sweep_folder(hooks, known);
-    if (rootfs_sweep(en->rootfs, en->root, known, &e) < 0)
-        log_warn("writable layers not swept", "error=\"%s\"", error_message(&e));
+    int swept = rootfs_sweep(en->rootfs, en->root, known, &e);
+    if (swept < 0)
+        log_warn("leftover not removed", "error=\"%s\"", error_message(&e));
+    else if (swept > 0)
+        log_info("leftovers removed", "path=%s/containers count=%d", en->root, swept);
     error_done(&e);
-    sweep_folder(containers, known);
     volume_sweep(en->volumes, en->unread, rebooted);
     if (image_sweep(en->images, &e) < 0)
         log_warn("images not swept", "error=\"%s\"", error_message(&e));

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -16,10 +17,12 @@
 #include "base/alloc.h"
 #include "base/fs.h"
 
-#define FREE_SHARE 8                   /* what waits is at most this part of what is free */
-#define TREE_BYTES ((uint64_t)1 << 30) /* one of unknown size is held to be that large */
-#define TREE_TRIES 10
-#define TREE_PAUSE 50000 /* us */
+#define FREE_SHARE   8                   /* what waits is at most this part of what is free */
+#define TREE_BYTES   ((uint64_t)1 << 30) /* one of unknown size is held to be that large */
+#define TREE_TRIES   10
+#define LITTLE_NAMES 128
+#define LITTLE_BYTES ((uint64_t)8 << 20)
+#define TREE_PAUSE   50000 /* us */
 
 struct item {
     struct item *next;
@@ -153,11 +156,12 @@ static bool queue(struct reaper *r, struct item *it, uint64_t free_bytes)
     return ok;
 }
 
-static uint64_t free_of(int fd)
+static uint64_t free_of(int dirfd, const char *name)
 {
     struct statvfs st;
+    int r = dirfd == AT_FDCWD ? statvfs(name, &st) : fstatvfs(dirfd, &st);
 
-    return fstatvfs(fd, &st) < 0 ? 0 : (uint64_t)st.f_bavail * st.f_frsize;
+    return r < 0 ? 0 : (uint64_t)st.f_bavail * st.f_frsize;
 }
 
 int reaper_unlink(struct reaper *r, int dirfd, const char *name)
@@ -174,7 +178,7 @@ int reaper_unlink(struct reaper *r, int dirfd, const char *name)
     it = xcalloc(1, sizeof(*it));
     it->fd = fd;
     it->bytes = (uint64_t)st.st_blocks * 512;
-    if (queue(r, it, free_of(fd)))
+    if (queue(r, it, free_of(fd, NULL)))
         fd = -EBADF;
     else
         free(it);
@@ -203,11 +207,25 @@ void reaper_remove_tree(struct reaper *r, int dirfd, const char *name, uint64_t 
     it->dirfd = dirfd;
     it->name = xstrdup(name);
     it->bytes = bytes ? bytes : TREE_BYTES;
-    if (r && queue(r, it, free_of(dirfd)))
+    if (r && queue(r, it, free_of(dirfd, name)))
         return;
     remove_tree(dirfd, name, r ? &r->stop : NULL); /* stopped: its owner sweeps it */
     free(it->name);
     free(it);
+}
+
+int reaper_remove_folder(struct reaper *r, const char *path, const char *trash)
+{
+    int ret = r ? fs_remove_tree_little(AT_FDCWD, path, LITTLE_NAMES, LITTLE_BYTES)
+                : fs_remove_tree(AT_FDCWD, path);
+
+    if (ret != -EFBIG)
+        return ret;
+    /* A full disk may not have room for another name: its own does as well. */
+    if (trash && rename(path, trash) < 0)
+        trash = NULL;
+    reaper_remove_tree(r, AT_FDCWD, trash ? trash : path, 0);
+    return 0;
 }
 
 void reaper_wait(struct reaper *r)

@@ -40,9 +40,17 @@ int reaper_unlink(struct reaper *r, int dirfd, const char *name) MUST_CHECK;
 void reaper_close(struct reaper *r, int fd);
 
 /* Removes a folder, or whatever has this name, of about `bytes` (0: not
- * known). dirfd stays open until reaper_stop().
+ * known). dirfd stays open until reaper_stop(), or is AT_FDCWD with an absolute name.
  * A failure, which the owner's next sweep sees, is tried again for half a second. */
 void reaper_remove_tree(struct reaper *r, int dirfd, const char *name, uint64_t bytes);
+
+/*
+ * Removes a folder (an absolute path) that is mostly little: little goes before this returns, as fast
+ * as without a thread. Much gets the name `trash` (NULL: keeps its own), a path in the same file system
+ * that its owner sweeps, and goes as with reaper_remove_tree(). 0, also when it is not there; -errno
+ * of what could not be removed at once.
+ */
+int reaper_remove_folder(struct reaper *r, const char *path, const char *trash) MUST_CHECK;
 
 /* Returns when what waits at this moment is freed. */
 void reaper_wait(struct reaper *r);

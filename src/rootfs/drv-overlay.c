@@ -163,20 +163,6 @@ int overlay_size(const char *container_dir, uint64_t *ret_bytes, struct error *e
     return rootfs_tree_size(upper, ret_bytes, e);
 }
 
-int overlay_remove(const char *container_dir, struct error *e)
-{
-    static const char *const parts[] = {UPPER_DIR, WORK_DIR};
-
-    for (size_t i = 0; i < ARRAY_SIZE(parts); i++) {
-        AUTOFREE char *path = xasprintf("%s/%s", container_dir, parts[i]);
-        int r = fs_remove_tree(AT_FDCWD, path);
-
-        if (r < 0 && r != -ENOTDIR)
-            return error_set_errno(e, r, "remove %s", path);
-    }
-    return 0;
-}
-
 /* Where the layer of the image before waits. */
 #define ASIDE_DIR "upgrade"
 
@@ -234,14 +220,6 @@ int overlay_drop_aside(const char *container_dir, struct error *e)
     return r < 0 ? error_set_errno(e, r, "remove %s", path) : 0;
 }
 
-bool overlay_is_present(const char *container_dir)
-{
-    AUTOFREE char *upper = xasprintf("%s/%s", container_dir, UPPER_DIR);
-    AUTOFREE char *work = xasprintf("%s/%s", container_dir, WORK_DIR);
-
-    return access(upper, F_OK) == 0 || access(work, F_OK) == 0;
-}
-
 /* Mounts an empty layer and looks whether a file can be made in it: the kernel says only then that
  * the file system below cannot carry an upper folder. */
 static int probe_in(const char *dir, struct error *e)
@@ -291,8 +269,6 @@ const struct rootfs_driver rootfs_driver_overlay = {
     .prepare = overlay_prepare,
     .view = overlay_view,
     .size = overlay_size,
-    .remove = overlay_remove,
-    .is_present = overlay_is_present,
     .set_aside = overlay_set_aside,
     .put_back = overlay_put_back,
     .drop_aside = overlay_drop_aside,

@@ -20,8 +20,6 @@ struct rootfs_driver {
     int (*view)(struct layer_mounts *lm, char *const *layers, struct rootfs_mount *ret,
                 struct error *e);
     int (*size)(const char *container_dir, uint64_t *ret_bytes, struct error *e);
-    int (*remove)(const char *container_dir, struct error *e);
-    bool (*is_present)(const char *container_dir);
     int (*set_aside)(const char *container_dir, struct error *e);
     int (*put_back)(const char *container_dir, struct error *e);
     int (*drop_aside)(const char *container_dir, struct error *e);
@@ -37,8 +35,6 @@ int overlay_prepare(struct layer_mounts *lm, const char *container_dir, char *co
 int overlay_view(struct layer_mounts *lm, char *const *layers, struct rootfs_mount *ret,
                  struct error *e) MUST_CHECK;
 int overlay_size(const char *container_dir, uint64_t *ret_bytes, struct error *e) MUST_CHECK;
-int overlay_remove(const char *container_dir, struct error *e) MUST_CHECK;
-bool overlay_is_present(const char *container_dir);
 int overlay_set_aside(const char *container_dir, struct error *e) MUST_CHECK;
 int overlay_put_back(const char *container_dir, struct error *e) MUST_CHECK;
 int overlay_drop_aside(const char *container_dir, struct error *e) MUST_CHECK;

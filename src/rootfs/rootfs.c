@@ -2,6 +2,7 @@
 /* The table of rootfs drivers, and what is the same for all of them. */
 #include "rootfs/rootfs.h"
 
+#include <assert.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -15,6 +16,7 @@
 #include "base/buf.h"
 #include "base/str.h"
 #include "base/strv.h"
+#include "io/reaper.h"
 #include "rootfs/rootfs-priv.h"
 #include "sys/overlay.h"
 #include "sys/verity.h"
@@ -28,6 +30,7 @@ static const struct rootfs_driver *const drivers[] = {
 struct rootfs {
     const struct rootfs_driver *drv;
     struct layer_mounts *layers;
+    struct reaper *reaper; /* or NULL */
     enum sys_erofs_way way;
     char *no_erofs; /* with SYS_EROFS_NONE: why */
     bool verity;
@@ -108,6 +111,7 @@ int rootfs_open(const struct rootfs_params *p, struct rootfs **ret, struct error
     struct rootfs *rf = xcalloc(1, sizeof(*rf));
     int r = choose(rf, p, e);
 
+    rf->reaper = p->reaper;
     if (r == 0)
         r = rootfs_layers_open(p, rf->way, &rf->layers, e);
     if (r < 0) {
@@ -229,7 +233,15 @@ int rootfs_drop_aside(struct rootfs *rf, const char *container_dir, struct error
 
 int rootfs_remove(struct rootfs *rf, const char *container_dir, struct error *e)
 {
-    return rf->drv->remove(container_dir, e);
+    AUTOFREE char *trash = NULL;
+    const char *name = strrchr(container_dir, '/');
+    char id[17];
+
+    assert(name);
+    random_hex(id, 8);
+    trash = xasprintf("%.*s/trash.%s", (int)(name - container_dir), container_dir, id);
+    int r = reaper_remove_folder(rf->reaper, container_dir, trash);
+    return r < 0 ? error_set_errno(e, r, "remove %s", container_dir) : 0;
 }
 
 /* --- Detached mounts ------------------------------------------------------------------------ */
@@ -295,20 +307,6 @@ int rootfs_mount_detached(const struct rootfs_mount *m, int *ret_fd, struct erro
 
 /* --- Sweep ---------------------------------------------------------------------------------- */
 
-static int sweep_one(struct rootfs *rf, const char *dir, struct error *e)
-{
-    int r;
-
-    if (!rf->drv->is_present(dir))
-        return 0;
-    r = rf->drv->remove(dir, e);
-    if (r < 0)
-        return r;
-    /* Stays when the engine still has files in it. */
-    (void)rmdir(dir);
-    return 1;
-}
-
 int rootfs_sweep(struct rootfs *rf, const char *root, char *const *live_ids, struct error *e)
 {
     AUTOFREE char *path = xasprintf("%s/containers", root);
@@ -319,15 +317,17 @@ int rootfs_sweep(struct rootfs *rf, const char *root, char *const *live_ids, str
 
     if (!dir)
         return errno == ENOENT ? 0 : error_set_errno(e, errno, "open %s", path);
-    while (r >= 0 && (de = readdir(dir))) {
+    while ((de = readdir(dir))) {
         AUTOFREE char *sub = NULL;
 
         if (de->d_name[0] == '.' || strv_contains(live_ids, de->d_name))
             continue;
         sub = xasprintf("%s/%s", path, de->d_name);
-        r = sweep_one(rf, sub, e);
-        if (r > 0)
+        int gone = reaper_remove_folder(rf->reaper, sub, NULL);
+        if (gone == 0)
             swept++;
+        else if (r == 0) /* the others go all the same */
+            r = error_set_errno(e, gone, "remove %s", sub);
     }
     (void)closedir(dir);
     return r < 0 ? r : swept;

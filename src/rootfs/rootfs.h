@@ -139,7 +139,9 @@ int rootfs_pack_start(struct rootfs *rf, const struct rootfs_pack_params *p,
  * fine. */
 int rootfs_pack_finish(struct rootfs_packer *p, bool stop, struct error *e) MUST_CHECK;
 
-/* Removes the writable layer, whatever is in it. 0 when there is none. */
+/* Removes the folder of a container that is no more: its writable layer and whatever else is in it.
+ * Little goes at once, much in the background (`reaper`) under the name "trash.…" beside it, which the
+ * sweep knows. 0 when there is none. */
 int rootfs_remove(struct rootfs *rf, const char *container_dir, struct error *e) MUST_CHECK;
 
 /*
@@ -152,7 +154,7 @@ int rootfs_set_aside(struct rootfs *rf, const char *container_dir, struct error 
 int rootfs_put_back(struct rootfs *rf, const char *container_dir, struct error *e) MUST_CHECK;
 int rootfs_drop_aside(struct rootfs *rf, const char *container_dir, struct error *e) MUST_CHECK;
 
-/* At start: removes the writable layers under <root>/containers of every id not in live_ids, and
- * their empty folders. Returns how many there were. */
+/* At start: removes the folders under <root>/containers of every id not in live_ids, and what was
+ * being removed, in the background when it is much. Returns how many there were. */
 int rootfs_sweep(struct rootfs *rf, const char *root, char *const *live_ids,
                  struct error *e) MUST_CHECK;

@@ -8,6 +8,8 @@
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
@@ -22,6 +24,7 @@ struct store {
     pthread_mutex_t mutex; /* recursive: a transaction's own statements lock again */
     sqlite3 *db;
     struct map *statements; /* SQL text -> sqlite3_stmt * that nobody uses now */
+    atomic_bool reserved;   /* the reserve is there */
 };
 
 static int errno_of(int rc)
@@ -298,17 +301,22 @@ void store_make_room(struct store *s)
         return;
     AUTOFREE char *path = reserve_path(s);
     (void)unlink(path);
+    atomic_store(&s->reserved, false);
 }
 
 void store_keep_room(struct store *s)
 {
-    AUTOFREE char *path = reserve_path(s);
-
-    if (access(path, F_OK) == 0 || room(s) < 8 * RESERVE)
+    if (atomic_load(&s->reserved))
         return;
-    AUTOFD int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    if (fd >= 0 && posix_fallocate(fd, 0, RESERVE) != 0)
-        (void)unlink(path);
+    AUTOFREE char *path = reserve_path(s);
+    bool there = access(path, F_OK) == 0;
+    if (!there && room(s) >= 8 * RESERVE) {
+        AUTOFD int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        there = fd >= 0 && posix_fallocate(fd, 0, RESERVE) == 0;
+        if (fd >= 0 && !there)
+            (void)unlink(path);
+    }
+    atomic_store(&s->reserved, there);
 }
 
 int store_sync(struct store *s, struct error *e)

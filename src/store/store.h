@@ -42,7 +42,8 @@ void store_rollback(struct store *s);
 /*
  * On a full disk nothing could be removed, as a removal is written down as well: a file beside the
  * database keeps some room for that. store_make_room() gives it up when there is hardly any other,
- * before something is removed; store_keep_room() takes it again where there is enough.
+ * before something is removed; store_keep_room() takes it again where there is enough (and costs
+ * nothing while it is there).
  */
 void store_make_room(struct store *s);
 void store_keep_room(struct store *s);

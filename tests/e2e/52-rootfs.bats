@@ -68,3 +68,94 @@ hard_to_remove() {
     pouchd_start
     [ ! -e "$T/root/containers/0123456789ab" ]
 }
+
+# many NAME FILES: a container that ended with so many files of its own. Says its folder.
+many() {
+    local id
+    id=$(pouch create --name "$1" --network none busybox sh -c "mkdir /m && cd /m && seq $2 | xargs touch")
+    pouch start -a "$1" >/dev/null
+    echo "$T/root/containers/$id"
+}
+trash() { find "$T/root/containers" -mindepth 1 -maxdepth 1 -name 'trash.*'; }
+no_trash() { [ -z "$(trash)" ]; }
+leftovers() { find "$T/root/containers" -mindepth 1 -maxdepth 1; }
+
+@test "rm does not wait for the removal of many or large files: they follow by themselves" {
+    local dir
+    dir=$(many one 20000)
+    pouch rm one >/dev/null
+    [ ! -e "$dir" ] || fail "the folder kept its name"
+    is "$(pouch ps -aq)" ''
+    within 60 no_trash
+    dir=$T/root/containers/$(pouch create --name two --network none busybox dd if=/dev/zero of=/x bs=1M count=64)
+    pouch start -a two >/dev/null 2>&1
+    pouch rm two >/dev/null
+    [ ! -e "$dir" ] || fail "the folder kept its name"
+    within 60 no_trash
+    pouch run --rm --network none busybox sh -c 'mkdir /m && cd /m && seq 3000 | xargs touch' >/dev/null
+    within 60 no_trash
+    # several at once, while others come and go
+    for i in 1 2 3; do many "n$i" 3000 >/dev/null; done
+    pouch rm n1 n2 n3 >/dev/null &
+    pouch run --rm --network none busybox true
+    wait $!
+    within 60 no_trash
+    is "$(leftovers)" ''
+}
+
+@test "little is gone when rm answers" {
+    local dir
+    dir=$(many one 50)
+    pouch rm one >/dev/null
+    [ ! -e "$dir" ]
+    is "$(trash)" ''
+}
+
+@test "pouchd killed between the name and the files, or told to end: the next start removes the rest" {
+    local dir i pid
+    for i in 1 2 3; do
+        dir=$(many one 20000)
+        pouch rm one >/dev/null 2>&1 &
+        pid=$!
+        sleep "0.0$((i * 3))"
+        if [ "$i" = 3 ]; then pouchd_stop; else pouchd_kill; fi
+        wait "$pid" || true
+        pouchd_start
+        pouch rm one >/dev/null 2>&1 || true
+        within 60 no_trash
+        [ ! -e "$dir" ] || fail "the folder is there"
+    done
+    # as one that answered, and was killed at once, leaves it
+    pouchd_kill
+    mkdir -p "$T/root/containers/trash.0123456789abcdef/diff/x"
+    (cd "$T/root/containers/trash.0123456789abcdef/diff/x" && seq 3000 | xargs touch)
+    pouchd_start
+    within 60 no_trash
+    is "$(leftovers)" ''
+}
+
+@test "on a full disk rm works, and the room is there when it has answered" {
+    pouchd_stop
+    mkdir "$T/small"
+    mount -t tmpfs -o size=32m,mode=711 tmpfs "$T/small"
+    "$POUCH_BIN/pouchd" --root "$T/small" --state "$T/run-small" --host "unix://$T/small.sock" --pidfile "$T/pid-small" \
+        --cgroup-parent "$CGROUP_PARENT" >>"$LOG" 2>&1 3>&- &
+    local pid=$! before after
+    small() { "$POUCH_BIN/pouch" -H "unix://$T/small.sock" "$@"; }
+    within 30 small version >/dev/null
+    small load -q -i "$POUCH_IMAGES/busybox.docker.tar" >/dev/null
+    small run --rm --network none busybox true
+    before=$(df --output=used "$T/small" | tail -n 1)
+    for _ in 1 2 3; do
+        run small run --name full --network none busybox sh -c 'mkdir /m; cd /m; seq 300 | xargs touch; cat /dev/zero >/m/x'
+        has "$output" 'No space left'
+        small rm full >/dev/null
+        after=$(df --output=used "$T/small" | tail -n 1)
+        [ "$after" -lt $((before + 512)) ] || fail "$before KiB before, $after KiB afterwards"
+    done
+    kill "$pid"
+    gone "$pid"
+    umount "$T/small"
+    rm -rf "$T/small" "$T/run-small"
+    pouchd_start
+}

@@ -16,7 +16,9 @@
 
 #include <cmocka.h>
 
+#include "base/alloc.h"
 #include "base/fs.h"
+#include "base/str.h"
 
 static char dir[64];
 
@@ -162,6 +164,39 @@ static void test_mount_inside(void **state)
     assert_gone(dir);
 }
 
+static void test_little(void **state)
+{
+    static const char data[8192];
+    AUTOFD int fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    AUTOFREE char *large = xasprintf("%s/n/large", dir);
+    AUTOFREE char *twice = xasprintf("%s/twice", dir);
+    char name[32];
+
+    for (int i = 0; i < 50; i++) {
+        (void)snprintf(name, sizeof name, "f%d", i);
+        touch(fd, name);
+    }
+    nest("n", 30); /* below the depth at which folders are lifted */
+    assert_int_equal(fs_remove_tree_little(AT_FDCWD, dir, 10, 1 << 20), -EFBIG);
+    assert_int_equal(access(dir, F_OK), 0);
+    assert_int_equal(fs_remove_tree_little(AT_FDCWD, dir, 200, 0), 0);
+    assert_gone(dir);
+    assert_int_equal(fs_remove_tree_little(AT_FDCWD, dir, 0, 0), 0); /* there is none */
+    /* By what is in files; one that another name keeps frees nothing. */
+    assert_int_equal(mkdir(dir, 0700), 0);
+    (void)close(take_fd(fd));
+    fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    nest("n", 1);
+    assert_int_equal(fs_write_atomic(AT_FDCWD, large, data, sizeof data, 0600, FS_NO_SYNC), 0);
+    assert_int_equal(fs_remove_tree_little(AT_FDCWD, dir, 200, 4096), -EFBIG);
+    assert_int_equal(access(large, F_OK), 0);
+    assert_int_equal(link(large, twice), 0);
+    assert_int_equal(fs_remove_tree_little(fd, "n", 200, 4096), 0);
+    assert_int_equal(access(twice, F_OK), 0);
+    assert_int_equal(fs_remove_tree_little(AT_FDCWD, dir, 200, 1 << 20), 0);
+    assert_gone(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -170,6 +205,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_symlinks_stay_out, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_immutable, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_mount_inside, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(test_little, make_dir, remove_dir),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -223,6 +223,42 @@ static void test_stop(void **state)
     assert_false(is_there(f, "large"));
 }
 
+/* Little goes at once and by the caller; much gets another name at once. */
+static void test_folder(void **state)
+{
+    const struct folder *f = *state;
+    struct reaper *r = reaper_new();
+    AUTOFREE char *path = xasprintf("%s/box", f->path);
+    AUTOFREE char *trash = xasprintf("%s/trash.box", f->path);
+    AUTOFREE char *nowhere = xasprintf("%s/nowhere/trash", f->path);
+
+    assert_int_equal(reaper_remove_folder(r, path, trash), 0); /* none */
+    make_tree(f, "box", 50);
+    assert_int_equal(reaper_remove_folder(r, path, trash), 0);
+    assert_false(is_there(f, "box") || is_there(f, "trash.box"));
+    /* many, or large; or with no room for another name */
+    for (int i = 0; i < 3; i++) {
+        make_tree(f, "box", i == 0 ? 2000 : 3);
+        if (i == 1)
+            make_file(f, "box/large", 16 << 20);
+        if (i == 2)
+            make_tree(f, "box/in", 200);
+        assert_int_equal(reaper_remove_folder(r, path, i == 2 ? nowhere : trash), 0);
+        assert_false(i < 2 && is_there(f, "box"));
+        reaper_wait(r);
+        assert_false(is_there(f, "box") || is_there(f, "trash.box"));
+    }
+    /* After the end much stays, under the name that is swept; without a reaper all goes. */
+    make_tree(f, "box", 2000);
+    reaper_stop(r);
+    assert_int_equal(reaper_remove_folder(r, path, trash), 0);
+    assert_false(is_there(f, "box"));
+    assert_true(is_there(f, "trash.box"));
+    assert_int_equal(reaper_remove_folder(NULL, trash, path), 0);
+    assert_false(is_there(f, "box") || is_there(f, "trash.box"));
+    reaper_free(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -231,6 +267,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_many, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_tree, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(test_stop, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(test_folder, make_folder, remove_folder),
     };
 
     return cmocka_run_group_tests_name("reaper", tests, NULL, NULL);
