@@ -196,7 +196,7 @@ static int open_parts(struct engine *en, const struct engine_params *p, bool *re
     if (r == 0)
         r = quota_open(en->store, en->root, p->quota_driver, &en->quota, e);
     if (r == 0)
-        r = volume_store_open(en->root, &en->volumes, e);
+        r = volume_store_open(en->root, en->reaper, &en->volumes, e);
     if (r == 0)
         r = network_open(&p->network, en->store, &en->network, e);
     return r < 0 ? r : view_open(en, p, e);

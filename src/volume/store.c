@@ -24,6 +24,7 @@
 #include "base/str.h"
 #include "base/strv.h"
 #include "base/time.h"
+#include "io/reaper.h"
 #include "volume/volume-priv.h"
 
 #define META_MAX      ((size_t)1 << 20)
@@ -39,6 +40,7 @@ struct users {
 
 struct volume_store {
     char *dir;
+    struct reaper *reaper;
     pthread_mutex_t lock; /* guards users */
     struct map *users;    /* volume's name → struct users */
     int (*on_remove)(void *data, const char *name, const char *content, struct error *e);
@@ -497,7 +499,7 @@ int volume_remove(struct volume_store *vs, const char *name, bool force, struct 
             return r;
         }
     }
-    r = fs_remove_tree(AT_FDCWD, to);
+    r = reaper_remove_folder(vs->reaper, to, NULL);
     return r < 0 ? error_set_errno(e, r, "remove volume %s", name) : 0;
 }
 
@@ -581,26 +583,28 @@ static int sweep(const struct volume_store *vs, struct error *e)
 {
     DIR *dir = opendir(vs->dir);
     struct dirent *de;
-    int r = 0;
 
     if (!dir)
         return error_set_errno(e, errno, "read %s", vs->dir);
-    while (r == 0 && (de = readdir(dir))) {
+    while ((de = readdir(dir))) {
         if (!str_has_prefix(de->d_name, TMP_PREFIX) && !str_has_prefix(de->d_name, REMOVE_PREFIX))
             continue;
-        r = fs_remove_tree(dirfd(dir), de->d_name);
+        AUTOFREE char *path = xasprintf("%s/%s", vs->dir, de->d_name);
+        int r = reaper_remove_folder(vs->reaper, path, NULL);
         if (r < 0)
-            (void)error_set_errno(e, r, "remove %s/%s", vs->dir, de->d_name);
+            log_warn("leftover not removed", "path=%s error=\"%s\"", path, strerror(-r));
     }
     (void)closedir(dir);
-    return r;
+    return 0;
 }
 
-int volume_store_open(const char *root, struct volume_store **ret, struct error *e)
+int volume_store_open(const char *root, struct reaper *reaper, struct volume_store **ret,
+                      struct error *e)
 {
     AUTOPTR(volume_store) struct volume_store *vs = xcalloc(1, sizeof *vs);
     int r;
 
+    vs->reaper = reaper;
     vs->dir = xasprintf("%s/volumes", root);
     vs->users = map_new();
     (void)pthread_mutex_init(&vs->lock, NULL);

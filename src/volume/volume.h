@@ -132,9 +132,12 @@ int volume_from_parse(const char *text, char **ret_container, bool *ret_read_onl
 /* --- The store ------------------------------------------------------------------------------ */
 
 struct volume_store;
+struct reaper;
 
-/* Opens <root>/volumes (made 0700 when missing), sweeping what a crash left half-made. */
-int volume_store_open(const char *root, struct volume_store **ret, struct error *e) MUST_CHECK;
+/* Opens <root>/volumes (made 0700 when missing), sweeping what a crash left half-made or half-removed.
+ * reaper, which lives longer, frees what is large; NULL: at once. */
+int volume_store_open(const char *root, struct reaper *reaper, struct volume_store **ret,
+                      struct error *e) MUST_CHECK;
 void volume_store_free(struct volume_store *vs);
 DEFINE_AUTOPTR(struct volume_store, volume_store)
 

@@ -31,7 +31,7 @@ static int set_up(void **state)
     AUTOFREE char *path = NULL;
 
     (void)snprintf(root, sizeof root, "/tmp/pouch-test-copy-XXXXXX");
-    if (!mkdtemp(root) || volume_store_open(root, &vs, NULL) < 0)
+    if (!mkdtemp(root) || volume_store_open(root, NULL, &vs, NULL) < 0)
         return -1;
     path = xasprintf("%s/image", root);
     if (mkdir(path, 0755) < 0)

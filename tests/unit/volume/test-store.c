@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The store of volumes: life of a volume, who uses it, crashes, two threads at once. */
+#include <dirent.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -16,6 +17,7 @@
 
 #include "base/alloc.h"
 #include "base/fs.h"
+#include "io/reaper.h"
 #include "volume/volume.h"
 
 static char root[64];
@@ -24,7 +26,7 @@ static struct volume_store *vs;
 static int set_up(void **state)
 {
     (void)snprintf(root, sizeof root, "/tmp/pouch-test-volume-XXXXXX");
-    return mkdtemp(root) ? volume_store_open(root, &vs, NULL) : -1;
+    return mkdtemp(root) ? volume_store_open(root, NULL, &vs, NULL) : -1;
 }
 
 static int tear_down(void **state)
@@ -82,7 +84,7 @@ static void test_life(void **state)
     volume_done(&v);
     /* A restart finds it. */
     volume_store_free(take_ptr(vs));
-    assert_int_equal(volume_store_open(root, &vs, &e), 0);
+    assert_int_equal(volume_store_open(root, NULL, &vs, &e), 0);
     assert_int_equal(volume_get(vs, "data", &v, &e), 0);
     assert_string_equal(json_map_get(&v.labels, "who"), "me");
     volume_done(&v);
@@ -188,7 +190,7 @@ static void test_crash_rests(void **state)
     volume_done(&list[0]);
     free(list);
     volume_store_free(take_ptr(vs));
-    assert_int_equal(volume_store_open(root, &vs, NULL), 0);
+    assert_int_equal(volume_store_open(root, NULL, &vs, NULL), 0);
     assert_false(exists("%s/volumes/%s", ".tmp-1"));
     assert_false(exists("%s/volumes/%s", ".rm-2"));
     assert_true(exists("%s/volumes/%s/_data", "data"));
@@ -262,7 +264,7 @@ static void test_sweep(void **state)
     assert_int_equal(volume_mounts_keep(vs, "c2", &l[2], NULL), 0); /* not its */
     assert_int_equal(volume_mounts_keep(vs, "c1", &l[2], NULL), 0);
     volume_store_free(vs);
-    assert_int_equal(volume_store_open(root, &vs, NULL), 0);
+    assert_int_equal(volume_store_open(root, NULL, &vs, NULL), 0);
     volume_ref(vs, name[0], "c1"); /* in its definition */
     volume_ref(vs, name[1], "c2"); /* --volumes-from; its own container is gone */
     char *keep[] = {"c1", NULL};
@@ -369,6 +371,59 @@ static void test_threads(void **state)
     assert_null(bad[1]);
 }
 
+static unsigned rests(void)
+{
+    AUTOFREE char *path = xasprintf("%s/volumes", root);
+    DIR *d = opendir(path);
+    const struct dirent *de;
+    unsigned n = 0;
+
+    assert_non_null(d);
+    while ((de = readdir(d)))
+        n += strncmp(de->d_name, ".rm-", 4) == 0;
+    closedir(d);
+    return n;
+}
+
+static void fill(const char *name, int files)
+{
+    make(name);
+    for (int i = 0; i < files; i++) {
+        AUTOFREE char *path = xasprintf("%s/volumes/%s/_data/%d", root, name, i);
+        int fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+        assert_true(fd >= 0);
+        close(fd);
+    }
+}
+
+/* What is large goes behind the caller's back; what an end of pouchd leaves, the next start takes. */
+static void test_large(void **state)
+{
+    struct reaper *r = reaper_new();
+
+    volume_store_free(take_ptr(vs));
+    assert_int_equal(volume_store_open(root, r, &vs, NULL), 0);
+    fill("large", 500);
+    assert_int_equal(volume_remove(vs, "large", false, NULL), 0);
+    assert_false(exists("%s/volumes/%s", "large"));
+    reaper_wait(r);
+    assert_int_equal(rests(), 0);
+
+    fill("large", 500);
+    reaper_stop(r);
+    assert_int_equal(volume_remove(vs, "large", false, NULL), 0);
+    assert_false(exists("%s/volumes/%s", "large"));
+    assert_int_equal(rests(), 1);
+    volume_store_free(take_ptr(vs));
+    reaper_free(r);
+    r = reaper_new();
+    assert_int_equal(volume_store_open(root, r, &vs, NULL), 0);
+    reaper_wait(r);
+    assert_int_equal(rests(), 0);
+    volume_store_free(take_ptr(vs));
+    reaper_free(r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -383,6 +438,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_prepare_fails, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_bind_option, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_threads, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_large, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
