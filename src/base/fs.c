@@ -282,6 +282,8 @@ static int remove_folder(struct removal *rm, int dirfd, const char *name, unsign
     /* An empty folder, the common case at the leaves, costs one call. */
     if (unlinkat(dirfd, name, AT_REMOVEDIR) == 0)
         return 0;
+    if (errno == EBUSY)
+        return -EXDEV; /* something is mounted there, perhaps a folder of this file system */
     sub = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (sub < 0)
         return errno == ENOENT ? 0 : -errno;
@@ -376,6 +378,10 @@ static int remove_tree(int dirfd, const char *path, const atomic_bool *stop,
         return errno == ENOENT ? 0 : -errno;
     rm.top = fd; /* open until remove_level() returns, and not used after */
     rm.dev = st.st_dev;
+    if (is_mount(fd)) {
+        (void)close(fd);
+        return -EXDEV;
+    }
     r = remove_level(&rm, fd, 0);
     return r < 0 ? r : unlink_hard(dirfd, path, AT_REMOVEDIR);
 }

@@ -33,6 +33,7 @@ struct workers;
 
 struct engine {
     char *root;
+    char *boot; /* this one's id */
     char *state;
     char *cgroup_parent;
     char *id_file;

@@ -73,7 +73,8 @@ static int load_meta(struct engine *en, bool *ret_rebooted, struct error *e)
         return error_set_errno(e, r, "cannot read the boot id");
     old_boot = meta_get(en->store, "boot_id");
     *ret_rebooted = old_boot && !STREQ(old_boot, boot);
-    return meta_set(en->store, "boot_id", boot, e);
+    en->boot = take_ptr(boot);
+    return 0;
 }
 
 /* --- opening ------------------------------------------------------------------------------------------ */
@@ -284,6 +285,7 @@ static void mark_restarts(struct container *c)
 
 static void recover_all(struct engine *en, bool rebooted)
 {
+    AUTO(error) struct error e = ERROR_INIT;
     size_t n = 0;
     struct container **list = engine_all_containers(en, &n);
 
@@ -294,6 +296,9 @@ static void recover_all(struct engine *en, bool rebooted)
     }
     free(list);
     recover_sweep(en, rebooted);
+    /* Only now: a start that fails before has not done what a reboot asks for. */
+    if (meta_set(en->store, "boot_id", en->boot, &e) < 0)
+        log_warn("this boot is not on record", "error=\"%s\"", error_message(&e));
 }
 
 static bool has_live(struct engine *en)
@@ -320,6 +325,7 @@ void engine_give_up(struct engine *en)
     atomic_store(&en->closing, true);
     if (en->images)
         image_store_give_up(en->images);
+    reaper_stop(en->reaper); /* who removes a folder himself leaves the rest to the sweep */
     for (size_t i = 0; i < n; i++) {
         hooks_close(list[i]);
         container_unref(list[i]);
@@ -443,6 +449,7 @@ static void free_engine(struct engine *en)
         free(u[i].name);
     free(u);
     free(en->root);
+    free(en->boot);
     free(en->state);
     free(en->cgroup_parent);
     free(en->default_log_driver);

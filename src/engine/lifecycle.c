@@ -442,11 +442,18 @@ static void remove_remains(struct container *c, bool volumes)
         log_warn("volume left behind", "id=%s error=\"%s\"", c->id, error_message(&e));
         error_done(&e);
     }
-    if (quota_release_container(en, c->id, &e) < 0) {
+    int r = quota_release_container(en, c->id, &e);
+    if (r < 0) {
         log_warn("disk budget left behind", "id=%s error=\"%s\"", c->id, error_message(&e));
         error_done(&e);
+        /* The next start looks for it where it is: what cannot be removed keeps its name. */
+        r = fs_remove_tree(AT_FDCWD, def->dir);
+        if (r < 0)
+            (void)error_set_errno(&e, r, "remove %s", def->dir);
+    } else {
+        r = rootfs_remove(en->rootfs, def->dir, &e);
     }
-    if (rootfs_remove(en->rootfs, def->dir, &e) < 0)
+    if (r < 0)
         log_warn("container folder left behind", "id=%s error=\"%s\"", c->id, error_message(&e));
     (void)!fs_remove_tree(AT_FDCWD, dir);
     image_released(en->images, def->image_id);

@@ -269,7 +269,7 @@ void recover_sweep(struct engine *en, bool rebooted)
     if (swept < 0)
         log_warn("leftover not removed", "error=\"%s\"", error_message(&e));
     else if (swept > 0)
-        log_info("leftovers removed", "path=%s/containers count=%d", en->root, swept);
+        log_info("leftovers are being removed", "path=%s/containers count=%d", en->root, swept);
     error_done(&e);
     volume_sweep(en->volumes, en->unread, rebooted);
     if (image_sweep(en->images, &e) < 0)

@@ -78,8 +78,8 @@ static int do_resolve(struct start_context *ctx, struct error *e)
     if (r == -ENOENT) {
         error_done(e);
         return error_set(e, ERR_NOT_FOUND,
-                         "No such image: %s: it was lost with a power cut or its files; pull %s "
-                         "again, or remove the container",
+                         "No such image: %s: the image of the container (%s) is no longer in the "
+                         "store, as after a power cut: pull it again, or remove the container",
                          ctx->def->image_id, ctx->def->image_ref);
     }
     if (r == 0)

@@ -520,7 +520,9 @@ static int check_login(struct making *m, const struct conf_registry *entry)
     const struct registry_endpoint *eps = m->plan->endpoints.items;
     const char *location = entry && entry->location ? entry->location : "";
     AUTOFREE char *to = xstrndup(location, strcspn(location, "/"));
-    const char *other = *to && !STREQ(to, m->domain) ? to : NULL;
+    /* Docker Hub has two names. */
+    bool same = STREQ(STREQ(to, HUB_HOST) ? OCI_REFERENCE_DEFAULT_DOMAIN : to, m->domain);
+    const char *other = *to && !same ? to : NULL;
 
     for (size_t i = 0; i < m->plan->endpoints.len; i++)
         if (!eps[i].mirror && !STREQ(eps[i].host, m->start->host))

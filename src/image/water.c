@@ -213,16 +213,22 @@ struct disk {
     uint64_t used, total; /* bytes; total without what only root may use, as df reckons */
 };
 
-static int disk_now(struct image_store *s, struct disk *ret, struct error *e)
+static int disk_look(struct image_store *s, struct disk *ret, struct error *e)
 {
     struct statvfs st;
 
-    reaper_wait(s->reaper); /* what is removed counts as free */
     if (fstatvfs(s->layers_fd, &st) < 0)
         return error_set_errno(e, errno, "cannot see how full the disk is");
     ret->used = (uint64_t)(st.f_blocks - st.f_bfree) * st.f_frsize;
     ret->total = ret->used + (uint64_t)st.f_bavail * st.f_frsize;
     return 0;
+}
+
+/* What is removed counts as free: waits until it is. */
+static int disk_now(struct image_store *s, struct disk *ret, struct error *e)
+{
+    reaper_wait(s->reaper);
+    return disk_look(s, ret, e);
 }
 
 /* Rounded up, as df. */
@@ -381,7 +387,8 @@ static char *reason_to_keep(struct image_store *s, const struct image *img,
     const char *rule;
 
     if (use_of(s, c->id, container) != IMAGE_UNUSED)
-        return xasprintf("container %.12s uses it", container);
+        return *container ? xasprintf("container %.12s uses it", container)
+                          : xstrdup("it is mounted, or pouchd is ending");
     if (image_is_protected(s, c->id))
         return xstrdup("it is protected");
     if ((rule = keep_rule(img, keep)))
@@ -548,7 +555,9 @@ void image_gc_round(struct image_store *s)
     struct round g = {.low = s->gc.low, .min_age = min_age_of(s->gc.min_age)};
     struct disk d = {0};
 
-    if (disk_now(s, &d, &e) < 0 || percent(d.used, &d) <= s->gc.high)
+    /* Waits only when it may matter: the janitor has more to do. */
+    if (disk_look(s, &d, &e) < 0 || percent(d.used, &d) <= s->gc.high || disk_now(s, &d, &e) < 0 ||
+        percent(d.used, &d) <= s->gc.high)
         return;
     if (round_run(s, &g, &result, &e) < 0) {
         log_warn("cannot collect images", "error=\"%s\"", error_message(&e));

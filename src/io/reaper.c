@@ -10,12 +10,14 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/fs.h"
+#include "base/log.h"
 
 #define FREE_SHARE   8                   /* what waits is at most this part of what is free */
 #define TREE_BYTES   ((uint64_t)1 << 30) /* one of unknown size is held to be that large */
@@ -63,6 +65,9 @@ static void remove_tree(int dirfd, const char *name, const atomic_bool *stop)
         (void)usleep(TREE_PAUSE);
         r = fs_remove_tree_until(dirfd, name, stop);
     }
+    if (r < 0 && r != -ECANCELED)
+        log_warn("removed, but its files are still there", "path=%s error=\"%s\"", name,
+                 strerror(-r));
 }
 
 static void item_do(struct reaper *r, const struct item *it)

@@ -521,10 +521,14 @@ int volume_disown(struct volume_store *vs, const char *name, const char *contain
     AUTOFREE char *path = xasprintf("%s/%s/" OWNER_FILE, vs->dir, name);
     AUTOFREE char *owner = NULL;
     size_t len;
+    int r = fs_read_file(AT_FDCWD, path, NAME_MAX, &owner, &len);
 
+    if (r == -ENOENT)
+        return 0;
+    if (r < 0)
+        return error_set_errno(e, r, "read %s", path);
     /* Needs no room: a container can be removed from a full disk. */
-    if (fs_read_file(AT_FDCWD, path, NAME_MAX, &owner, &len) == 0 && STREQ(owner, container_id) &&
-        unlink(path) < 0 && errno != ENOENT)
+    if (STREQ(owner, container_id) && unlink(path) < 0 && errno != ENOENT)
         return error_set_errno(e, errno, "remove %s", path);
     return 0;
 }

@@ -173,7 +173,7 @@ fetched() { [ "$(curl -s --max-time 3 http://127.0.0.1:18437/)" = 'it works' ]; 
     sql "UPDATE images SET boot = 'other' WHERE id = '$id'"
     pouchd_start
     run pouch start orphan
-    one_line "No such image: $id: it was lost with a power cut or its files; pull other:1 again, or remove the container"
+    one_line "No such image: $id: the image of the container .other:1. is no longer in the store, as after a power cut: pull it"
     pouch rm orphan >/dev/null
     pouch load -q -i "$POUCH_IMAGES/busybox.docker.tar" >/dev/null
 }

@@ -78,6 +78,7 @@ many() {
 }
 trash() { find "$T/root/containers" -mindepth 1 -maxdepth 1 -name 'trash.*'; }
 no_trash() { [ -z "$(trash)" ]; }
+no_leftovers() { [ -z "$(leftovers)" ]; }
 leftovers() { find "$T/root/containers" -mindepth 1 -maxdepth 1; }
 
 @test "rm does not wait for the removal of many or large files: they follow by themselves" {
@@ -122,7 +123,7 @@ leftovers() { find "$T/root/containers" -mindepth 1 -maxdepth 1; }
         wait "$pid" || true
         pouchd_start
         pouch rm one >/dev/null 2>&1 || true
-        within 60 no_trash
+        within 60 no_leftovers
         [ ! -e "$dir" ] || fail "the folder is there"
     done
     # as one that answered, and was killed at once, leaves it
@@ -130,8 +131,33 @@ leftovers() { find "$T/root/containers" -mindepth 1 -maxdepth 1; }
     mkdir -p "$T/root/containers/trash.0123456789abcdef/diff/x"
     (cd "$T/root/containers/trash.0123456789abcdef/diff/x" && seq 3000 | xargs touch)
     pouchd_start
-    within 60 no_trash
-    is "$(leftovers)" ''
+    within 60 no_leftovers
+}
+
+@test "an end of pouchd while files are freed and images collected takes no image of a container" {
+    local i dir
+    pouch create --name keeps --network none busybox true >/dev/null
+    pouch run -d --name runs --network none busybox sleep 600 >/dev/null
+    for i in 1 2 3 4 5 6; do
+        dir=$(many "large$i" 2000)
+        mkdir "$dir/diff/m/held"
+        mount -t tmpfs tmpfs "$dir/diff/m/held"
+    done
+    pouchd_stop
+    pouchd_start --image-gc high=2,low=1,min-age=1ms
+    # They cannot be freed, which is tried for half a second each: a collection waits for that.
+    pouch rm large1 large2 large3 large4 large5 large6 >/dev/null
+    pouch load -q -i "$POUCH_IMAGES/corners.docker.tar" >/dev/null
+    pouchd_stop
+    pouchd_start
+    pouch start keeps >/dev/null
+    pouch restart -t 0 runs >/dev/null
+    pouch rm -f keeps runs >/dev/null
+    pouch rmi corners >/dev/null
+    pouchd_stop
+    awk '$5 ~ "/containers/.*/held" { print $5 }' /proc/self/mountinfo | xargs -r umount
+    pouchd_start
+    within 60 no_leftovers
 }
 
 @test "on a full disk rm works, and the room is there when it has answered" {

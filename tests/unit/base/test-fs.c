@@ -164,6 +164,27 @@ static void test_mount_inside(void **state)
     assert_gone(dir);
 }
 
+/* A folder of the same file system that is mounted somewhere in the tree, or on it, keeps what it has. */
+static void test_bind_inside(void **state)
+{
+    AUTOFREE char *precious = xasprintf("%s/precious", dir), *tree = xasprintf("%s/tree", dir),
+                  *sub = xasprintf("%s/tree/sub", dir), *data = xasprintf("%s/precious/data", dir);
+
+    assert_int_equal(mkdir(precious, 0700), 0);
+    assert_int_equal(mkdir(data, 0700), 0);
+    assert_int_equal(mkdir(tree, 0700), 0);
+    assert_int_equal(mkdir(sub, 0700), 0);
+    if (geteuid() != 0 || mount(precious, sub, NULL, MS_BIND, NULL) < 0)
+        skip();
+    assert_int_equal(fs_remove_tree(AT_FDCWD, tree), -EXDEV);
+    assert_int_equal(fs_remove_tree_little(AT_FDCWD, tree, 100, 1 << 20), -EXDEV);
+    assert_int_equal(fs_remove_tree(AT_FDCWD, sub), -EXDEV);
+    assert_int_equal(access(data, F_OK), 0);
+    assert_int_equal(umount(sub), 0);
+    assert_int_equal(fs_remove_tree(AT_FDCWD, tree), 0);
+    assert_int_equal(access(data, F_OK), 0);
+}
+
 static void test_little(void **state)
 {
     static const char data[8192];
@@ -205,6 +226,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_symlinks_stay_out, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_immutable, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_mount_inside, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(test_bind_inside, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(test_little, make_dir, remove_dir),
     };
 
