@@ -68,25 +68,28 @@ static int query_strings(struct image_store *s, const char *sql, const char *arg
     return r;
 }
 
-/* Whether a query with one argument has a row. */
-static bool query_any(struct image_store *s, const char *sql, const char *arg)
+/* Whether a query with one argument has a row: 1, 0, or <0: it is not known. */
+static int query_any(struct image_store *s, const char *sql, const char *arg, struct error *e)
 {
     CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
+    int r = store_query(s->db, &rows, e, sql, "s", arg);
 
-    return store_query(s->db, &rows, NULL, sql, "s", arg) >= 0 && store_rows_next(&rows, NULL) == 1;
+    return r < 0 ? r : store_rows_next(&rows, e);
 }
 
 /* With the layer go its archives: ret_blobs gets them. */
 static int collect_layer(struct image_store *s, const char *diff_id, struct image_trash *trash,
                          char ***ret_blobs, unsigned *count, struct error *e)
 {
-    if (image_store_is_pinned(s, diff_id) ||
-        query_any(s, "SELECT 1 FROM image_layers WHERE diff_id = ? LIMIT 1", diff_id))
+    if (image_store_is_pinned(s, diff_id))
         return 0;
-    int r = query_strings(s,
-                          "SELECT blob FROM layers WHERE diff_id = ?1 UNION "
-                          "SELECT blob FROM layer_blobs WHERE diff_id = ?1",
-                          diff_id, ret_blobs, e);
+    int r = query_any(s, "SELECT 1 FROM image_layers WHERE diff_id = ? LIMIT 1", diff_id, e);
+    if (r != 0)
+        return r < 0 ? r : 0;
+    r = query_strings(s,
+                      "SELECT blob FROM layers WHERE diff_id = ?1 UNION "
+                      "SELECT blob FROM layer_blobs WHERE diff_id = ?1",
+                      diff_id, ret_blobs, e);
     uint64_t size = image_store_layer_size(s, diff_id);
     if (r >= 0)
         r = store_exec(s->db, e, "DELETE FROM layer_blobs WHERE diff_id = ?", "s", diff_id);
@@ -100,6 +103,8 @@ static int collect_layer(struct image_store *s, const char *diff_id, struct imag
         AUTOFREE char *name = image_layer_name(diff_id, (enum image_layer_form)form);
         if (image_store_trash_layer(s, name, trash) == 0)
             ++*count;
+        else if (r > 0 && faccessat(s->layers_fd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+            image_durable_removed(s, name); /* its row, though it keeps its name on a full disk */
     }
     (void)!image_journal_remove(s, diff_id, trash);
     for (size_t i = first; i < trash->len; i++)
@@ -109,23 +114,28 @@ static int collect_layer(struct image_store *s, const char *diff_id, struct imag
 }
 
 static int collect_blob(struct image_store *s, const char *digest, struct image_trash *trash,
-                        unsigned *count)
+                        unsigned *count, struct error *e)
 {
+    static const char *const users[] = {"SELECT 1 FROM image_blobs WHERE digest = ? LIMIT 1",
+                                        "SELECT 1 FROM images WHERE id = ?",
+                                        "SELECT 1 FROM layers WHERE blob = ?",
+                                        "SELECT 1 FROM layer_blobs WHERE blob = ?"};
     AUTOFREE char *path = image_blob_path(digest);
+    int r = 0;
 
-    if (image_store_is_pinned(s, digest) ||
-        query_any(s, "SELECT 1 FROM image_blobs WHERE digest = ? LIMIT 1", digest) ||
-        query_any(s, "SELECT 1 FROM images WHERE id = ?", digest) ||
-        query_any(s, "SELECT 1 FROM layers WHERE blob = ?", digest) ||
-        query_any(s, "SELECT 1 FROM layer_blobs WHERE blob = ?", digest))
+    if (image_store_is_pinned(s, digest))
         return 0;
+    for (size_t i = 0; r == 0 && i < ARRAY_SIZE(users); i++)
+        r = query_any(s, users[i], digest, e);
+    if (r != 0)
+        return r < 0 ? r : 0;
     /* Who has a blob that was never stored (its layer came by another) is still worth knowing. */
     if (image_store_trash_blob(s, path, trash) == 0) {
         image_durable_removed(s, digest);
-        (void)!store_exec(s->db, NULL, "DELETE FROM blob_sources WHERE digest = ?", "s", digest);
         ++*count;
+        r = store_exec(s->db, e, "DELETE FROM blob_sources WHERE digest = ?", "s", digest);
     }
-    return 0;
+    return r < 0 ? r : 0;
 }
 
 /* Every blob there is on disk, as digests. */
@@ -173,7 +183,8 @@ static int collect(struct collection *c, char *const *layers, char *const *blobs
     if (!layers) {
         r = query_strings(s,
                           "SELECT diff_id FROM layers WHERE diff_id NOT IN "
-                          "(SELECT diff_id FROM image_layers)",
+                          "(SELECT diff_id FROM image_layers) UNION SELECT diff_id FROM "
+                          "layer_blobs WHERE diff_id NOT IN (SELECT diff_id FROM image_layers)",
                           NULL, &all_layers, e);
         layers = all_layers;
     }
@@ -187,12 +198,12 @@ static int collect(struct collection *c, char *const *layers, char *const *blobs
         size_t first = c->trash.len;
         image_durable_removed(s,
                               archives[i]); /* its row, whether the blob is there or was dropped */
-        r = collect_blob(s, archives[i], &c->trash, &c->count);
+        r = collect_blob(s, archives[i], &c->trash, &c->count, e);
         if (c->trash.len > first)
             c->trash.items[first].had_row = true;
     }
     for (size_t i = 0; r >= 0 && blobs && blobs[i]; i++)
-        r = collect_blob(s, blobs[i], &c->trash, &c->count);
+        r = collect_blob(s, blobs[i], &c->trash, &c->count, e);
     if (r >= 0)
         return store_commit_else(s->db, collection_undo, c, e);
     collection_undo(c);
@@ -250,9 +261,12 @@ static int delete_image(struct image_store *s, const char *id, bool only_removed
     int r = store_begin(s->db, e);
     if (r < 0)
         return r;
-    if (only_removed && !query_any(s, "SELECT 1 FROM images WHERE id = ? AND removed = 1", id)) {
-        store_rollback(s->db);
-        return 0;
+    if (only_removed) {
+        r = query_any(s, "SELECT 1 FROM images WHERE id = ? AND removed = 1", id, e);
+        if (r <= 0) {
+            store_rollback(s->db);
+            return r;
+        }
     }
     r = query_strings(s, "SELECT diff_id FROM image_layers WHERE image_id = ?", id, &layers, e);
     /* The configuration goes first: without it an image that a power cut brings back is none. */
@@ -300,7 +314,7 @@ void image_released(struct image_store *s, const char *image_id)
 {
     AUTO(error) struct error e = ERROR_INIT;
 
-    if (!query_any(s, "SELECT 1 FROM images WHERE id = ? AND removed = 1", image_id) ||
+    if (query_any(s, "SELECT 1 FROM images WHERE id = ? AND removed = 1", image_id, NULL) <= 0 ||
         use_of(s, image_id) != IMAGE_UNUSED || image_store_is_held(s, image_id, true))
         return;
     if (image_store_delete_removed(s, image_id, &e) < 0) {

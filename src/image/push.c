@@ -58,6 +58,7 @@ struct push {
     struct worker_msg waiting[WAITING_MAX];
     size_t nwaiting;
     struct image_blobs blobs; /* that were dropped and made again */
+    char **lost;              /* dropped ones that cannot be */
     char **flights;           /* keys this operation holds */
     uint64_t size;            /* of the document that went under the tag */
     char *digest;             /* likewise */
@@ -173,14 +174,18 @@ static int can_be_had(struct push *p, const char *digest, struct error *e)
     if (p->any_compression || image_blob_probe(p->store, digest, &kind, &size, &where, NULL) < 0 ||
         where != IMAGE_BLOB_BY_LIBRARY)
         return 1;
+    if (strv_contains(p->lost, digest))
+        return 0;
     int r = image_blob_open(p->store, &p->blobs, digest, &fd, &size, &why);
     if (r == -ECANCELED) {
         error_move(e, &why);
         return r;
     }
-    if (r < 0)
+    if (r < 0) {
+        strv_push(&p->lost, digest);
         log_debug("a layer is compressed anew", "blob=%s error=\"%s\"", digest,
                   error_message(&why));
+    }
     return r >= 0;
 }
 
@@ -433,6 +438,7 @@ static int on_uploaded(struct image_op *op, struct push *p, const struct worker_
                        "DELETE FROM blob_sources WHERE digest = ? AND repository = ? || '/' || ?",
                        "sss", m->digest, p->ref.domain, m->names[i]);
     flight_end(p, key);
+    image_blobs_forget(&p->blobs, m->digest); /* it was sent, or was there */
     return r < 0 ? r : 0;
 }
 
@@ -792,6 +798,7 @@ static void push_done(struct push *p)
     for (size_t i = 0; i < p->nwaiting; i++)
         worker_msg_done(&p->waiting[i]);
     image_blobs_done(&p->blobs);
+    strv_free(p->lost);
     oci_reference_done(&p->ref);
     free(p->repository);
     free(p->index);

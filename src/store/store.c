@@ -309,6 +309,7 @@ void store_keep_room(struct store *s)
     if (atomic_load(&s->reserved))
         return;
     AUTOFREE char *path = reserve_path(s);
+    atomic_store(&s->reserved, true); /* before it is made: who gives it up has the last word */
     bool there = access(path, F_OK) == 0;
     if (!there && room(s) >= 8 * RESERVE) {
         AUTOFD int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
@@ -316,7 +317,8 @@ void store_keep_room(struct store *s)
         if (fd >= 0 && !there)
             (void)unlink(path);
     }
-    atomic_store(&s->reserved, there);
+    if (!there)
+        atomic_store(&s->reserved, false);
 }
 
 int store_sync(struct store *s, struct error *e)

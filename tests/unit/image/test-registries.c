@@ -392,6 +392,8 @@ static void test_plan_login_elsewhere(void **state)
         {"c.io", "server = \"https://c.io\"\n[host.\"https://m\"]\n", NULL, NULL},
         {"d.io", NULL, "[[registry]]\nprefix = \"d.io\"\nlocation = \"e.io:5000/d\"\n",
          "log in to e.io:5000"},
+        {"registry-1.docker.io", NULL,
+         "[[registry]]\nprefix = \"docker.io\"\nlocation = \"registry-1.docker.io\"\n", NULL},
         {"d.io", NULL, "[[registry]]\nprefix = \"d.io/team\"\nlocation = \"e.io/d\"\n", NULL},
         {"d.io", NULL, "[[registry]]\nlocation = \"d.io\"\n[[registry.mirror]]\nlocation = \"m\"\n",
          NULL},
