@@ -279,6 +279,8 @@ extern const struct json_desc container_definition_json;
 
 /* --- update.c: changes of a container that may run ------------------------------------------------- */
 
+#define UPDATE_HOSTS_FILE "hosts.new" /* what hosts is about to become, while it is written */
+
 /*
  * An update is a table of parts. check() validates the request's share and writes it into `next`,
  * without side effects. Then the new version goes on record together with the old one; then

@@ -370,11 +370,13 @@ static bool is_own_line(const struct container_definition *def, const char *line
 }
 
 /* The container's own line of /etc/hosts. The file is mounted: it is written, not replaced; what
- * else stands in it may be the user's. */
+ * else stands in it may be the user's. So its new content is first written beside it: that is what it
+ * becomes when this pouchd is killed in the middle (again), and is not begun where the disk is full. */
 static void write_hosts_line(const struct container_definition *def,
-                             const struct network_endpoint *ep)
+                             const struct network_endpoint *ep, bool again)
 {
     AUTOFREE char *path = xasprintf("%s/hosts", def->dir);
+    AUTOFREE char *fresh = xasprintf("%s/" UPDATE_HOSTS_FILE, def->dir);
     AUTOFREE char *text = NULL;
     AUTOPTR(strv) char **lines = NULL;
     AUTO(buf) struct buf out = BUF_INIT(BUF_UNLIMITED);
@@ -382,7 +384,8 @@ static void write_hosts_line(const struct container_definition *def,
     const char *domain = str_is_empty(def->config.domainname) ? NULL : def->config.domainname;
     size_t len = 0;
 
-    if (fs_read_file(AT_FDCWD, path, 1 << 20, &text, &len) < 0)
+    if ((!again || fs_read_file(AT_FDCWD, fresh, 1 << 20, &text, &len) < 0) &&
+        fs_read_file(AT_FDCWD, path, 1 << 20, &text, &len) < 0)
         return;
     lines = strv_split(text, "\n", false);
     for (size_t i = 0; lines && lines[i]; i++)
@@ -397,9 +400,16 @@ static void write_hosts_line(const struct container_definition *def,
         else if (*ip)
             (void)buf_printf(&out, "%s\t%s\n", ip, def->config.hostname);
     }
-    fd = open(path, O_WRONLY | O_TRUNC | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0 || fs_write_all(fd, buf_str(&out), out.len) < 0)
-        log_warn("hosts file not written", "path=%s error=\"%s\"", path, strerror(errno));
+    int r = fs_write_atomic(AT_FDCWD, fresh, buf_str(&out), out.len, 0600, FS_NO_SYNC);
+    if (r == 0) {
+        fd = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+        r = fd < 0 ? -errno : fs_write_all(fd, buf_str(&out), out.len);
+        if (r == 0 && ftruncate(fd, (off_t)out.len) < 0)
+            r = -errno;
+        (void)unlink(fresh);
+    }
+    if (r < 0)
+        log_warn("hosts file not written", "path=%s error=\"%s\"", path, strerror(-r));
 }
 
 static int connect_bridge(struct update_context *u, const struct container_definition *to,
@@ -422,7 +432,7 @@ static int connect_bridge(struct update_context *u, const struct container_defin
         network_release(nm, u->c->id);
         return r;
     }
-    write_hosts_line(to, &ep);
+    write_hosts_line(to, &ep, u->again);
     publish_endpoint(u->c, &ep);
     return 0;
 }
@@ -439,7 +449,7 @@ static int disconnect_bridge(struct update_context *u, const struct container_de
         return r;
     if (network_lookup(nm, u->c->id, &ep) == 0)
         network_detach(nm, u->c->id);
-    write_hosts_line(to, NULL);
+    write_hosts_line(to, NULL, u->again);
     publish_endpoint(u->c, &none);
     return 0;
 }

@@ -8,6 +8,7 @@
  */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/alloc.h"
 #include "base/log.h"
@@ -203,6 +204,8 @@ void update_recover(struct container *c)
         (void)record_pending(c, NULL, NULL);
         log_info("an update that was cut off is complete", "id=%s", c->id);
     }
+    AUTOFREE char *hosts = xasprintf("%s/" UPDATE_HOSTS_FILE, to->dir);
+    (void)unlink(hosts);
     live_unref(u.live);
     json_free(&pending_json, &p);
 }

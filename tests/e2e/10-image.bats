@@ -10,12 +10,6 @@ setup_file() {
 }
 teardown_file() { file_down; }
 
-no_images() {
-    local id
-    for id in $(pouch images -aq | sort -u); do pouch rmi -f "$id" >/dev/null; done
-    is "$(pouch images -aq)" ''
-}
-
 pulls() {
     local tag
     for tag in latest v2s2 zstd plain; do

@@ -77,7 +77,7 @@ filters() {
     is "$status" 0
     has "$output" '^IMAGE +CREATED +CREATED BY +SIZE +COMMENT'
     has "$(sed -n 2p <<<"$output")" '^[0-9a-f]{12} .* ago +sh -c echo 1 .* 1\.0[0-9]MB'
-    has "$(sed -n 3p <<<"$output")" '^<missing> '
+    has "$(sed -n 3p <<<"$output")" "^$(pouch images -q busybox) "
     is "$(ctl history -q --no-trunc one:1 | head -n1)" "$(pouch inspect -f '{{.Id}}' one:1)"
     has "$(ctl history --human=false --format '{{.Size}}' one:1 | head -n1)" '^104[0-9]+$'
     run pouch history --platform linux/s390x one:1

@@ -21,10 +21,6 @@ teardown_file() {
 }
 
 IMAGE() { echo "$(cat "$T/faulty.host")/ok/many:latest"; }
-no_images() {
-    local id
-    for id in $(pouch images -aq | sort -u); do pouch rmi -f "$id" >/dev/null; done
-}
 well() {
     run pouch fsck
     echo "$output"

@@ -24,10 +24,6 @@ filler() {
     rm -rf "$T/fill"
 }
 names() { pouch images --format '{{.Repository}}' | sort | tr '\n' ' '; }
-no_images() {
-    local id
-    for id in $(pouch images -aq | sort -u); do pouch rmi -f "$id" >/dev/null; done
-}
 restart() {
     pouchd_stop
     pouchd_start "$@"

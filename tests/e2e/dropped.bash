@@ -2,10 +2,6 @@
 # For files that start pouchd with keep-blobs=false: images whose layer was compressed in some way, and what is
 # left of it in the store.
 
-no_images() {
-    local id
-    for id in $(pouch images -aq | sort -u); do pouch rmi -f "$id" >/dev/null; done
-}
 layer_blobs() { find "$T/root/blobs/sha256" -type f -size +8k | wc -l; }
 journals() { find "$T/root/blobs/journal" -type f 2>/dev/null | wc -l; }
 dropped() { [ "$(layer_blobs)" = 0 ] && [ "$(journals)" -ge 1 ]; }

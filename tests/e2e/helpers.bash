@@ -204,9 +204,14 @@ file_down() {
 }
 
 # no_images: removes all, which no container may use.
+# no_images: all images go; those that others were made of after these.
 no_images() {
-    local id
-    for id in $(pouch images -aq | sort -u); do pouch rmi -f "$id" >/dev/null; done
+    local id pass
+    for pass in 1 2 3 4 5; do
+        for id in $(pouch images -aq | sort -u); do pouch rmi -f "$id" >/dev/null 2>&1 || true; done
+        [ -n "$(pouch images -aq)" ] || return 0
+    done
+    fail "images are left after pass $pass: $(pouch images -a)"
 }
 
 # ended_clean: after the daemon stopped nothing of it may be left, and no sanitizer had a word.
