@@ -284,10 +284,12 @@ static int remove_folder(struct removal *rm, int dirfd, const char *name, unsign
         return 0;
     if (errno == EBUSY)
         return -EXDEV; /* something is mounted there, perhaps a folder of this file system */
+    bool no_mount = errno == ENOTEMPTY ||
+                    errno == EEXIST; /* the kernel has looked for that before */
     sub = openat(dirfd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (sub < 0)
         return errno == ENOENT ? 0 : -errno;
-    if (fstat(sub, &st) < 0 || (st.st_dev != rm->dev && is_mount(sub))) {
+    if (fstat(sub, &st) < 0 || ((st.st_dev != rm->dev || !no_mount) && is_mount(sub))) {
         (void)close(sub);
         return -EXDEV;
     }
@@ -365,6 +367,7 @@ static int remove_tree(int dirfd, const char *path, const atomic_bool *stop,
                        struct removal_limit *limit)
 {
     struct removal rm = {.stop = stop, .limit = limit};
+    struct statx sx;
     struct stat st;
     int fd;
     int r;
@@ -378,7 +381,8 @@ static int remove_tree(int dirfd, const char *path, const atomic_bool *stop,
         return errno == ENOENT ? 0 : -errno;
     rm.top = fd; /* open until remove_level() returns, and not used after */
     rm.dev = st.st_dev;
-    if (is_mount(fd)) {
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_TYPE, &sx) == 0 &&
+        (sx.stx_attributes_mask & sx.stx_attributes & STATX_ATTR_MOUNT_ROOT)) {
         (void)close(fd);
         return -EXDEV;
     }

@@ -325,12 +325,12 @@ void engine_give_up(struct engine *en)
     atomic_store(&en->closing, true);
     if (en->images)
         image_store_give_up(en->images);
-    reaper_stop(en->reaper); /* who removes a folder himself leaves the rest to the sweep */
     for (size_t i = 0; i < n; i++) {
         hooks_close(list[i]);
         container_unref(list[i]);
     }
     free(list);
+    reaper_stop(en->reaper); /* who removes a folder himself leaves the rest to the sweep */
 }
 
 int engine_open(const struct engine_params *p, struct engine **ret, struct error *e)

@@ -58,9 +58,10 @@ enum image_use engine_image_in_use(void *data, const char *image_id, char ret_co
         use = IMAGE_USED_RUNNING;
         ret_container[0] = '\0';
     }
-    /* The engine ends and lets go of its containers: an image without one may have had one. */
+    /* The engine ends and lets go of its containers: an image without one may have had one. What is
+     * removed by force goes at the next start. */
     if (use == IMAGE_UNUSED && atomic_load(&en->closing)) {
-        use = IMAGE_USED_RUNNING;
+        use = IMAGE_USED_STOPPED;
         ret_container[0] = '\0';
     }
     (void)pthread_mutex_unlock(&en->mutex);

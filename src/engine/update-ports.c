@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -382,6 +383,7 @@ static void write_hosts_line(const struct container_definition *def,
     AUTO(buf) struct buf out = BUF_INIT(BUF_UNLIMITED);
     AUTOFD int fd = -EBADF;
     const char *domain = str_is_empty(def->config.domainname) ? NULL : def->config.domainname;
+    struct stat st;
     size_t len = 0;
 
     if ((!again || fs_read_file(AT_FDCWD, fresh, 1 << 20, &text, &len) < 0) &&
@@ -400,14 +402,19 @@ static void write_hosts_line(const struct container_definition *def,
         else if (*ip)
             (void)buf_printf(&out, "%s\t%s\n", ip, def->config.hostname);
     }
-    int r = fs_write_atomic(AT_FDCWD, fresh, buf_str(&out), out.len, 0600, FS_NO_SYNC);
-    if (r == 0) {
-        fd = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
-        r = fd < 0 ? -errno : fs_write_all(fd, buf_str(&out), out.len);
-        if (r == 0 && ftruncate(fd, (off_t)out.len) < 0)
-            r = -errno;
-        (void)unlink(fresh);
-    }
+    fd = open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+    int r = fd < 0 || fstat(fd, &st) < 0
+                ? -errno
+                : fs_write_atomic(AT_FDCWD, fresh, buf_str(&out), out.len, 0600, FS_NO_SYNC);
+    /* No room beside it, as the container has used all of its own: what fits into its blocks needs
+     * none. */
+    if ((r == -ENOSPC || r == -EDQUOT) && out.len <= (uint64_t)st.st_blocks * 512)
+        r = 0;
+    if (r == 0)
+        r = fs_write_all(fd, buf_str(&out), out.len);
+    if (r == 0 && ftruncate(fd, (off_t)out.len) < 0)
+        r = -errno;
+    (void)unlink(fresh);
     if (r < 0)
         log_warn("hosts file not written", "path=%s error=\"%s\"", path, strerror(-r));
 }

@@ -74,6 +74,14 @@ static void take_back(struct update_context *u, size_t n, const struct container
     }
 }
 
+/* What a cut-off update was about to write is not this one's. */
+static void forget_hosts(const struct container_definition *def)
+{
+    AUTOFREE char *path = xasprintf("%s/" UPDATE_HOSTS_FILE, def->dir);
+
+    (void)unlink(path);
+}
+
 static int apply_all(struct update_context *u, const struct container_definition *from,
                      const struct container_definition *to, struct error *e)
 {
@@ -122,6 +130,7 @@ static int run_update(struct update_context *u, struct error *e)
     u->now = to = container_def_ref(u->c);
     if (!live)
         return 0;
+    forget_hosts(to);
     r = apply_all(u, u->old, to, e);
     if (r < 0)
         restore(u->c, u->old);
@@ -204,8 +213,7 @@ void update_recover(struct container *c)
         (void)record_pending(c, NULL, NULL);
         log_info("an update that was cut off is complete", "id=%s", c->id);
     }
-    AUTOFREE char *hosts = xasprintf("%s/" UPDATE_HOSTS_FILE, to->dir);
-    (void)unlink(hosts);
+    forget_hosts(to);
     live_unref(u.live);
     json_free(&pending_json, &p);
 }

@@ -144,7 +144,7 @@ leftovers() { find "$T/root/containers" -mindepth 1 -maxdepth 1; }
         mount -t tmpfs tmpfs "$dir/diff/m/held"
     done
     pouchd_stop
-    pouchd_start --image-gc high=2,low=1,min-age=1ms
+    pouchd_start --image-gc high=2,low=1,min-age=1ms,keep=corners
     # They cannot be freed, which is tried for half a second each: a collection waits for that.
     pouch rm large1 large2 large3 large4 large5 large6 >/dev/null
     pouch load -q -i "$POUCH_IMAGES/corners.docker.tar" >/dev/null

@@ -203,7 +203,6 @@ file_down() {
     ended_clean
 }
 
-# no_images: removes all, which no container may use.
 # no_images: all images go; those that others were made of after these.
 no_images() {
     local id pass
