@@ -21,14 +21,6 @@ teardown() {
     for one in dcli docker; do clear_all "$one"; done
 }
 
-clear_all() {
-    $1 ps -aq | while read -r id; do $1 rm -f "$id" >/dev/null; done
-    # Children first: a parent goes only after them.
-    while [ -n "$($1 images -aq)" ]; do
-        $1 images -aq | sort -u | while read -r id; do $1 rmi -f "$id" >/dev/null 2>&1 || true; done
-    done
-}
-
 # told FUNCTION WHO: what FUNCTION prints on both streams, and its status. Committed images have ids of their own
 # everywhere: each is called by the number of its first appearance.
 told() {

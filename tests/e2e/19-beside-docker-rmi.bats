@@ -31,11 +31,6 @@ teardown() {
     for one in dcli docker; do clear_all "$one"; done
 }
 
-clear_all() {
-    $1 ps -aq | xargs -r -n 1 echo | while read -r id; do $1 rm -f "$id" >/dev/null; done
-    $1 images -aq | sort -u | while read -r id; do $1 rmi -f "$id" >/dev/null 2>&1 || true; done
-}
-
 # told WHO ARGUMENT...: what it prints on both streams and its status. Ids of containers are everybody's own, sizes
 # of files a little the file system's.
 told() {

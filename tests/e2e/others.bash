@@ -49,3 +49,14 @@ pod() {
     timeout 120 env -u DOCKER_CONFIG podman --root "$T/pod-root" --runroot "$T/pod-run" --tmpdir "$T/pod-tmp" --cgroup-manager cgroupfs \
         --events-backend none --storage-driver vfs --runtime "$POUCH_BIN/pouch-oci" "$@" 3>&-
 }
+
+# clear_all WHO: all containers and images go; images that others were made of after these.
+clear_all() {
+    local id pass
+    for id in $($1 ps -aq); do $1 rm -f "$id" >/dev/null; done
+    for pass in 1 2 3 4 5 6 7 8; do
+        for id in $($1 images -aq | sort -u); do $1 rmi -f "$id" >/dev/null 2>&1 || true; done
+        [ -n "$($1 images -aq)" ] || return 0
+    done
+    fail "$1 keeps images after pass $pass: $($1 images -a)"
+}
