@@ -76,9 +76,12 @@ api() {
 
 # pouchd_start [FLAG...]: start it on this file's own root and wait until it answers.
 # POUCH_TEST_ROOTFS_DRIVER=overlay (or erofs) runs a file with that driver instead of the default.
+# POUCH_JITTER=SEED runs it with calls of pouchd that wait at random (tests/tools/jitter.c).
 pouchd_start() {
+    local jitter=()
+    [ -z "${POUCH_JITTER:-}" ] || jitter=(env "LD_PRELOAD=$POUCH_TOP/build/tests/tools/jitter.so")
     [ -z "${POUCH_TEST_ROOTFS_DRIVER:-}" ] || set -- --rootfs-driver "$POUCH_TEST_ROOTFS_DRIVER" "$@"
-    "$POUCH_BIN/pouchd" --root "$T/root" --state "$T/run" --host "unix://$SOCK" \
+    "${jitter[@]}" "$POUCH_BIN/pouchd" --root "$T/root" --state "$T/run" --host "unix://$SOCK" \
         --pidfile "$T/pid" --cgroup-parent "$CGROUP_PARENT" "$@" >>"$LOG" 2>&1 3>&- &
     POUCHD=$!
     echo "$POUCHD" >"$T/pouchd.pid"
