@@ -45,6 +45,36 @@ static void files_done(struct files *s)
     container_unref(s->c);
 }
 
+/* Whether it still is the container that was found, as it was then. */
+static int files_same(struct files *s, struct error *e)
+{
+    bool gone, other;
+
+    (void)pthread_mutex_lock(&s->c->mutex);
+    gone = s->c->removed || s->c->op == OP_REMOVE;
+    other = s->c->upgrading || !STREQ(s->c->def_now->image_id, s->def->image_id);
+    (void)pthread_mutex_unlock(&s->c->mutex);
+    if (gone)
+        return error_set(e, ERR_CONFLICT, "container %.12s was removed meanwhile", s->c->id);
+    if (other)
+        return error_set(e, ERR_CONFLICT, "container %.12s got another image meanwhile", s->c->id);
+    return 0;
+}
+
+/* What failed with r and filled e: files and images that went away with their container fail in many
+ * ways, and the removal is the reason to tell. */
+static int files_failed(struct files *s, int r, struct error *e)
+{
+    CLEANUP(error_done) struct error why = ERROR_INIT;
+    int other = s->c ? files_same(s, &why) : 0;
+
+    if (other >= 0)
+        return r;
+    error_done(e);
+    error_move(e, &why);
+    return other;
+}
+
 static int files_find(struct engine *en, const char *ref, struct files *s, struct error *e)
 {
     int r = container_find(en, ref, &s->c, e);
@@ -71,22 +101,11 @@ static int files_start(struct files *s, enum rootfs_pack_mode mode, struct error
 /* All was read: was it one container's, from its beginning to its end? */
 static int files_end(struct files *s, struct error *e)
 {
-    bool gone, other;
     int r = rootfs_pack_finish(take_ptr(s->packer), false, e);
 
-    if (r < 0) {
+    if (r < 0)
         error_add(e, "read the files of container %.12s", s->c->id);
-        return r;
-    }
-    (void)pthread_mutex_lock(&s->c->mutex);
-    gone = s->c->removed || s->c->op == OP_REMOVE;
-    other = s->c->upgrading || !STREQ(s->c->def_now->image_id, s->def->image_id);
-    (void)pthread_mutex_unlock(&s->c->mutex);
-    if (gone)
-        return error_set(e, ERR_CONFLICT, "container %.12s was removed meanwhile", s->c->id);
-    if (other)
-        return error_set(e, ERR_CONFLICT, "container %.12s got another image meanwhile", s->c->id);
-    return 0;
+    return r < 0 ? r : files_same(s, e);
 }
 
 /* --- Export --------------------------------------------------------------------------------------- */
@@ -112,9 +131,10 @@ int engine_export(struct engine *en, const char *ref, image_write_fn *write, voi
     }
     if (r >= 0)
         r = files_end(&s, e);
-    if (r >= 0)
-        events_container(s.c, "export", NULL);
-    return r;
+    if (r < 0)
+        return files_failed(&s, r, e);
+    events_container(s.c, "export", NULL);
+    return 0;
 }
 
 /* --- Changes -------------------------------------------------------------------------------------- */
@@ -143,9 +163,10 @@ int engine_changes(struct engine *en, const char *ref, struct json_list *ret, st
     ssize_t n = 1;
     int r = files_find(en, ref, &s, e);
 
-    if (r < 0 || !rootfs_upper(en->rootfs, s.def->dir, NULL))
-        return r;
-    r = files_start(&s, ROOTFS_PACK_CHANGES, e);
+    if (r >= 0 && !rootfs_upper(en->rootfs, s.def->dir, NULL))
+        return files_same(&s, e); /* it never ran, and has none */
+    if (r >= 0)
+        r = files_start(&s, ROOTFS_PACK_CHANGES, e);
     while (r >= 0 && n > 0) {
         char *room = buf_reserve(&b, PIECE);
 
@@ -164,7 +185,7 @@ int engine_changes(struct engine *en, const char *ref, struct json_list *ret, st
         r = files_end(&s, e);
     if (r >= 0 && parse_changes(&b, ret) < 0)
         r = error_set(e, ERR_INTERNAL, "the list of changes is malformed");
-    return r;
+    return r < 0 ? files_failed(&s, r, e) : 0;
 }
 
 void container_changes_done(struct json_list *l)
@@ -302,12 +323,12 @@ int engine_commit(struct engine *en, const char *ref, const struct container_com
     if (r >= 0 && p->pause)
         r = container_hold_paused(s.c, e);
     if (r < 0)
-        return r;
+        return files_failed(&s, r, e);
     r = make_image(&s, p, ret_id, e);
     if (p->pause)
         container_end_paused(s.c);
     if (r < 0)
-        return r;
+        return files_failed(&s, r, e);
     AUTOFREE char *name = str_is_empty(p->repo)  ? xstrdup("")
                           : str_is_empty(p->tag) ? xstrdup(p->repo)
                                                  : xasprintf("%s:%s", p->repo, p->tag);
