@@ -318,7 +318,8 @@ class BareShell:
 
 
 class RuntimeShell:
-    """bench/runtimes.py for one runtime, in a mount namespace of its own; crun gets one without the unified cgroup."""
+    """bench/runtimes.py for one runtime, in a mount namespace of its own; crun gets one without the unified cgroup,
+    and the parent of its own in the empty file system there, which it does not always make itself."""
 
     def __init__(self, bare):
         self.bare = bare
@@ -327,7 +328,8 @@ class RuntimeShell:
         self.helper = subprocess.Popen(
             ["unshare", "--mount", "--propagation", "private", "sh", "-c",
              'if [ "$1" = crun ] && mountpoint -q /sys/fs/cgroup/unified; then '
-             "umount /sys/fs/cgroup/unified; fi; "
+             "umount /sys/fs/cgroup/unified && mount -t tmpfs none /sys/fs/cgroup/unified && "
+             "mkdir /sys/fs/cgroup/unified/bench-crun; fi; "
              'mount -t overlay overlay -o "lowerdir=$2,upperdir=$3/upper2,workdir=$3/work2" '
              '"$3/bundle/rootfs" && shift 3 && exec "$@"', "sh", bare.name, bare.root, bare.work,
              sys.executable, os.path.join(TOP, "bench", "runtimes.py"), bare.name, bare.program, bare.bundle,
@@ -467,6 +469,8 @@ name, work, root = sys.argv[1:]
 try:
     if name == "crun" and os.path.ismount("/sys/fs/cgroup/unified"):
         subprocess.run(["umount", "/sys/fs/cgroup/unified"], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "none", "/sys/fs/cgroup/unified"], check=True)
+        os.mkdir("/sys/fs/cgroup/unified/bench-crun")
     subprocess.run(["mount", "-t", "overlay", "overlay", "-o",
                     f"lowerdir={root},upperdir={work}/upper,workdir={work}/work",
                     f"{work}/bundle/rootfs"], check=True)
@@ -562,7 +566,7 @@ class Bench:
         if self.registry_process:
             self.registry_process.terminate()
             self.registry_process.wait()
-        for pattern in ("*/bench-*", "bench-*", "*/pouch-bench*", "pouch-bench*"):
+        for pattern in ("*/bench-*/*", "bench-*/*", "*/bench-*", "bench-*", "*/pouch-bench*", "pouch-bench*"):
             for cgroup in glob.glob("/sys/fs/cgroup/" + pattern):
                 try:
                     os.rmdir(cgroup)

@@ -4,7 +4,7 @@ load helpers
 
 setup_file() {
     # crun will not have v2 controllers beside v1's; nobody here needs that mount.
-    ! grep -qs . /sys/fs/cgroup/unified/cgroup.controllers || umount /sys/fs/cgroup/unified
+    ! grep -qs . /sys/fs/cgroup/unified/cgroup.controllers || without_unified
     cat >"$T/config.json" <<EOF
 {"runtimes": {
     "runsc": {"path": "/usr/bin/runsc", "runtimeArgs": ["--network=host", "--platform=ptrace"]},
@@ -15,9 +15,6 @@ EOF
 }
 teardown_file() {
     file_down
-    # Where a controller has no hierarchy mounted, crun makes plain folders.
-    find /sys/fs/cgroup -xdev -mindepth 2 -maxdepth 2 -type d -name "$CGROUP_PARENT" \
-        -exec rmdir {} + 2>/dev/null || true
 }
 
 # each_runtime FUNCTION [RUNTIME...]
@@ -159,14 +156,17 @@ readopted() {
 @test "an engine that is killed finds them again" { each_runtime readopted; }
 
 monitor_killed() {
-    local monitor pid
-    prun -d --name orphan --network none busybox sleep 600 >/dev/null
+    local id monitor pid
+    id=$(prun -d --name orphan --network none busybox sleep 600)
     pid=$(pouch inspect -f '{{.State.Pid}}' orphan)
     monitor=$(awk '/^PPid/{print $2}' "/proc/$pid/status")
     is "$(cat "/proc/$monitor/comm")" pouch-monitor
     kill -9 "$monitor"
     within 20 eval '[ "$(pouch inspect -f "{{.State.Status}}" orphan)" = exited ]'
     gone "$pid"
+    pouch rm orphan >/dev/null
+    # crun makes plain folders where no hierarchy is mounted.
+    is "$(find /sys/fs/cgroup -path '*/unified' -prune -o -name "*$id*" -print)" ''
 }
 @test "a monitor that is killed takes its container along, nothing is left" { each_runtime monitor_killed; }
 

@@ -4,7 +4,7 @@ load helpers
 setup_file() {
     # In this file's own mount namespace; the machine's mounts stay. A v2 host cannot be made v1.
     if [ -d /sys/fs/cgroup/memory ]; then
-        ! mountpoint -q /sys/fs/cgroup/unified || umount /sys/fs/cgroup/unified
+        ! mountpoint -q /sys/fs/cgroup/unified || without_unified
         file_up
         pouch load -q -i "$("$POUCH_TOP/tools/make-images" debian)/debian-rich.oci.tar" >/dev/null
     fi

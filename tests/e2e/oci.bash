@@ -1,6 +1,6 @@
 # For the files 31-oci-*.bats: a bundle with busybox, pouch-oci on a state folder of the test.
 
-CGROUP=/pouch-test-$(basename "$T")
+CGROUP=/$(basename "$(dirname "$T")")-$(basename "$T")
 
 setup() {
     B=$BATS_TEST_TMPDIR/bundle
