@@ -402,8 +402,7 @@ void container_end_paused(struct container *c)
         c->held = false;
     thaw = thaw && c->status == CONTAINER_PAUSED;
     (void)pthread_mutex_unlock(&c->mutex);
-    if (thaw && set_paused(c, false, &e) < 0 && e.code != ERR_CONFLICT &&
-        e.code != ERR_NOT_FOUND)
+    if (thaw && set_paused(c, false, &e) < 0 && e.code != ERR_CONFLICT && e.code != ERR_NOT_FOUND)
         log_warn("cannot unpause a container that was held", "id=%s error=\"%s\"", c->id,
                  error_message(&e));
     (void)unlink(file);
