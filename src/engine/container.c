@@ -250,14 +250,19 @@ void container_release_claim(struct container *c)
 
 /* --- waiters ------------------------------------------------------------------------------------ */
 
-static void finish_wait(struct engine_wait *w, const struct container *c)
+static void wake(struct engine_wait *w)
 {
     static const uint64_t one = 1;
 
-    w->exit_code = c->exit_code;
-    w->error = xstrdup_or_null(c->error);
     w->done = true;
     (void)!write(w->fd, &one, sizeof(one));
+}
+
+static void finish_wait(struct engine_wait *w, const struct container *c)
+{
+    w->exit_code = c->exit_code;
+    w->error = xstrdup_or_null(c->error);
+    wake(w);
 }
 
 static bool holds_now(const struct engine_wait *w, const struct container *c, bool ended)
@@ -291,12 +296,16 @@ void container_wake_waiters(struct container *c)
 int engine_wait_begin(struct engine *en, const char *ref, enum wait_condition cond,
                       struct engine_wait **ret, struct error *e)
 {
+    CLEANUP(error_done) struct error why = ERROR_INIT;
     struct container *c = NULL;
     struct engine_wait *w;
-    int r = container_find(en, ref, &c, e);
+    int gone_code = 0;
+    int r = container_find(en, ref, &c, &why);
 
-    if (r < 0)
+    if (r < 0 && (cond != WAIT_REMOVED || !gone_find(en, ref, &gone_code))) {
+        error_move(e, &why);
         return r;
+    }
     w = xcalloc(1, sizeof(*w));
     w->cond = cond;
     w->container = c;
@@ -307,6 +316,12 @@ int engine_wait_begin(struct engine *en, const char *ref, enum wait_condition co
         free(w);
         return r;
     }
+    *ret = w;
+    if (!c) {
+        w->exit_code = gone_code;
+        wake(w);
+        return 0;
+    }
     (void)pthread_mutex_lock(&c->mutex);
     if (holds_now(w, c, false)) {
         finish_wait(w, c);
@@ -315,7 +330,6 @@ int engine_wait_begin(struct engine *en, const char *ref, enum wait_condition co
         c->waits = w;
     }
     (void)pthread_mutex_unlock(&c->mutex);
-    *ret = w;
     return 0;
 }
 
@@ -328,6 +342,9 @@ int64_t engine_wait_result(const struct engine_wait *w, const char **ret_error)
 {
     int64_t code;
 
+    *ret_error = NULL;
+    if (!w->container)
+        return w->exit_code;
     (void)pthread_mutex_lock(&w->container->mutex);
     *ret_error = w->error; /* set once: it stays while w does */
     code = w->exit_code;
@@ -342,14 +359,16 @@ void engine_wait_free(struct engine_wait *w)
     if (!w)
         return;
     c = w->container;
-    (void)pthread_mutex_lock(&c->mutex);
-    for (struct engine_wait **p = &c->waits; *p; p = &(*p)->next) {
-        if (*p == w) {
-            *p = w->next;
-            break;
+    if (c) {
+        (void)pthread_mutex_lock(&c->mutex);
+        for (struct engine_wait **p = &c->waits; *p; p = &(*p)->next) {
+            if (*p == w) {
+                *p = w->next;
+                break;
+            }
         }
+        (void)pthread_mutex_unlock(&c->mutex);
     }
-    (void)pthread_mutex_unlock(&c->mutex);
     (void)close(w->fd);
     free(w->error);
     free(w);

@@ -71,6 +71,8 @@ struct engine {
     struct map *by_id;   /* struct container * (one reference each) */
     struct map *by_name; /* struct container * (borrowed from by_id) or RESERVED_NAME */
     struct map *execs;   /* struct exec * (one reference each) */
+    struct gone *gone;   /* the last that went by --rm; under mutex */
+    size_t ngone;
 
     struct events *events;
     struct loop *loop; /* one thread: monitors' news, timers */
@@ -114,7 +116,7 @@ struct pending_attach {
 
 struct engine_wait {
     struct engine_wait *next;
-    struct container *container; /* referenced */
+    struct container *container; /* referenced; NULL: gone, the result is set */
     enum wait_condition cond;
     int fd;
     bool done; /* result is set, no longer in the list */
@@ -240,6 +242,9 @@ struct container_view *container_get_view(struct container *c); /* referenced */
 
 /* Wakes waiters whose condition holds now. c->mutex is held. */
 void container_wake_waiters(struct container *c);
+/* gone.c: how those made with --rm ended that went within the last minute, by their whole id. */
+void gone_note(struct container *c);
+bool gone_find(struct engine *en, const char *id, int *ret_exit_code);
 
 /* Names: reserve before a container exists; ERR_CONFLICT in Docker's words. */
 int name_check(const char *name, struct error *e);

@@ -450,6 +450,7 @@ static void free_engine(struct engine *en)
     free(u);
     free(en->root);
     free(en->boot);
+    free(en->gone);
     free(en->state);
     free(en->cgroup_parent);
     free(en->default_log_driver);

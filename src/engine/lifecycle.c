@@ -494,6 +494,8 @@ int container_remove_claimed(struct container *c, bool volumes, struct error *e)
         log_warn("volume still counts in a disk budget", "id=%s error=\"%s\"", c->id,
                  error_message(&why));
     events_container(c, "destroy", NULL);
+    if (def->host_config.auto_remove)
+        gone_note(c);
     registry_remove(c->en, container_ref(c));
     (void)pthread_mutex_lock(&c->mutex);
     container_wake_waiters(c);

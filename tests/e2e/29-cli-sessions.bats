@@ -30,13 +30,40 @@ revive() {
     local cli=$! status=0
     within 5 grep -q one "$T/tmp/out"
     revive
-    sleep 0.3 # the command line asks again every 50 ms
     pouch exec rr touch /go
     wait "$cli" || status=$?
     is "$status" 8
     is "$(pouch ps -aq)" ''
     rm -f "$T/tmp/out"
 }
+
+@test "the same with --rm, when it is gone before the command line asks the new daemon" {
+    local cli status=0 id
+    mkdir -p "$T/tmp/v"
+    "$POUCH_BIN/pouch" -H "unix://$SOCK" run --rm --name rr --network none -v "$T/tmp/v:/v" busybox \
+        sh -c 'echo one; until [ -e /v/go ]; do usleep 20000; done; exit 8' >"$T/tmp/out" 3>&- &
+    cli=$!
+    within 5 grep -q one "$T/tmp/out"
+    id=$(pouch inspect -f '{{.Id}}' rr)
+    kill -STOP "$cli"
+    pouchd_kill
+    touch "$T/tmp/v/go"
+    within 5 ended_without_us "$id"
+    pouchd_start
+    within 5 eval '[ -z "$(pouch ps -aq)" ]'
+    kill -CONT "$cli"
+    wait "$cli" || status=$?
+    is "$status" 8
+    # By the whole id alone, and with this condition.
+    api POST "/containers/$id/wait?condition=removed"
+    is "$code $(jq -c .StatusCode <<<"$body")" '200 8'
+    api POST "/containers/${id:0:20}/wait?condition=removed"
+    is "$code" 404
+    api POST "/containers/$id/wait"
+    is "$code" 404
+    rm -rf "$T/tmp/out" "$T/tmp/v"
+}
+ended_without_us() { ! pgrep -f "pouch-monitor $1" >/dev/null; }
 
 @test "input goes on while the daemon is away" {
     mkfifo "$T/tmp/in"
