@@ -168,7 +168,7 @@ static void arm_restart(void *data)
 /* The status is RESTARTING already. */
 void container_schedule_restart(struct container *c)
 {
-    int64_t ran;
+    int64_t ran, delay;
 
     (void)pthread_mutex_lock(&c->mutex);
     ran = c->finished - c->started;
@@ -176,7 +176,9 @@ void container_schedule_restart(struct container *c)
         c->restart_delay = RESTART_DELAY_MIN;
     else if (c->restart_delay < RESTART_DELAY_MAX)
         c->restart_delay *= 2;
+    delay = c->restart_delay;
     (void)pthread_mutex_unlock(&c->mutex);
+    log_debug("restart waits", "id=%s ms=%lld", c->id, (long long)(delay / NSEC_PER_MSEC));
     if (loop_post(c->en->loop, arm_restart, container_ref(c)) < 0)
         container_unref(c);
 }

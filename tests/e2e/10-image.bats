@@ -94,12 +94,9 @@ all_tags() {
 }
 
 @test "layers come in parallel" {
-    local start
-    start=$(now_ms)
+    forget
     pouch pull -q "$FAULTY/slow/many:latest"
-    # 13 layers, 2 to 5 s each: more than 25 s one after the other.
-    local took=$(($(now_ms) - start))
-    [ "$took" -lt 20000 ] || fail "took $took ms"
+    [ "$(curl -s "http://$FAULTY/_slow")" -ge 3 ] || fail "$(curl -s "http://$FAULTY/_slow") at once"
     no_images
 }
 

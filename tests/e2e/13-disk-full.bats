@@ -46,15 +46,15 @@ used() { df --output=used "$T/root" | tail -n 1 | tr -d ' '; }
 @test "during log writing: the container goes on, and its output reaches who is attached" {
     pouch images -q busybox | grep -q . || pouch load -q -i "$POUCH_IMAGES/busybox.docker.tar"
     pouch run -d --name chatty --network none busybox \
-        sh -c 'while [ ! -e /go ]; do sleep 0.1; done; i=0; while [ $i -lt 3000 ]; do
+        sh -c 'while [ ! -e /go ]; do printf .; sleep 0.1; done; i=0; while [ $i -lt 3000 ]; do
                echo "line $i xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
                i=$((i+1)); done; echo finished; exit 5' >/dev/null
     room "$(($(used) + 120))k"
     pouch attach --no-stdin chatty >"$T/tmp/seen" 2>&1 3>&- &
     local client=$!
-    sleep 0.3
+    within 10 test -s "$T/tmp/seen"
     pouch exec chatty touch /go
-    is "$(timeout 30 "$POUCH_BIN/pouch" -H "unix://$SOCK" wait chatty)" 5
+    is "$(timeout 100 "$POUCH_BIN/pouch" -H "unix://$SOCK" wait chatty)" 5
     wait "$client" || true
     is "$(tail -n 1 "$T/tmp/seen")" finished
     rm -f "$T/tmp/seen"

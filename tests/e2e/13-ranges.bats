@@ -30,8 +30,11 @@ print(hashlib.sha256(random.Random(7).randbytes(16 << 20)).hexdigest())')"
 }
 
 @test "a fast registry is asked once" {
+    local start
+    start=$(now_ms)
     big ok
-    is "$(ranges)" 0
+    # A stream is looked at for 700 ms before it is found slow: on a busy machine this one may be.
+    [ "$(ranges)" = 0 ] || [ $(($(now_ms) - start)) -ge 700 ] || fail "$(seen)"
 }
 
 @test "ranges that fail, or are answered by the whole: one stream again" {

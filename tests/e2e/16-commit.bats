@@ -188,7 +188,7 @@ healthchecks() {
     pouchd_kill
     wait "$client" || true
     pouchd_start
-    within 10 is "$(pouch inspect -f '{{.State.Status}}' ww)" running
+    is "$(pouch inspect -f '{{.State.Status}}' ww)" running
     local before after
     before=$(pouch exec ww cat /now)
     within 20 sh -c "[ \"\$('$POUCH_BIN/pouch' -H 'unix://$SOCK' exec ww cat /now)\" != '$before' ]"

@@ -140,7 +140,7 @@ back() { with auto; }
         wait $! || true
     done
     pouch rmi -f corners >/dev/null 2>&1 || true
-    within 5 [ "$(files)" = 1 ]
+    within 5 eval '[ "$(files)" = 1 ]'
 }
 
 @test "two pouchd with different folders do not meet" {

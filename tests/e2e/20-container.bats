@@ -49,14 +49,14 @@ names() {
 
 stopping() {
     ctl run -d --network none --name polite busybox \
-        sh -c 'trap "echo got TERM; exit 9" TERM; while :; do sleep 0.1; done' >/dev/null
-    sleep 0.3
+        sh -c 'trap "echo got TERM; exit 9" TERM; echo ready; while :; do sleep 0.1; done' >/dev/null
+    within 5 said polite ready
     is "$(ctl stop polite)" polite
     is "$(ctl inspect -f '{{.State.ExitCode}}' polite)" 9
-    is "$(ctl logs polite)" 'got TERM'
+    is "$(ctl logs polite)" $'ready\ngot TERM'
     ctl run -d --network none --name stubborn busybox \
-        sh -c 'trap "" TERM; while :; do sleep 0.1; done' >/dev/null
-    sleep 0.3
+        sh -c 'trap "" TERM; echo ready; while :; do sleep 0.1; done' >/dev/null
+    within 5 said stubborn ready
     local start took
     start=$(now_ms)
     ctl stop -t 1 stubborn
@@ -73,9 +73,9 @@ stopping() {
 
 stop_signal() {
     ctl run -d --network none --name sig --stop-signal USR1 busybox \
-        sh -c 'trap "exit 44" USR1; while :; do sleep 0.1; done' >/dev/null
-    sleep 0.3
-    ctl stop -t 5 sig
+        sh -c 'trap "exit 44" USR1; echo ready; while :; do sleep 0.1; done' >/dev/null
+    within 5 said sig ready
+    ctl stop -t 50 sig
     is "$(ctl inspect -f '{{.State.ExitCode}}' sig)" 44
 }
 @test "--stop-signal" { each_cli stop_signal; }
@@ -88,8 +88,8 @@ kills() {
     is "$status" 1
     has "$output" 'is not running'
     ctl run -d --network none --name hup busybox \
-        sh -c 'trap "exit 5" HUP; while :; do sleep 0.1; done' >/dev/null
-    sleep 0.3
+        sh -c 'trap "exit 5" HUP; echo ready; while :; do sleep 0.1; done' >/dev/null
+    within 5 said hup ready
     ctl kill -s HUP hup
     is "$(ctl wait hup)" 5
     start_sleeper again
@@ -119,19 +119,16 @@ pauses() {
     is "$(ctl inspect -f '{{.State.Status}} {{.State.Paused}}' pp)" 'paused true'
     has "$(ctl ps --format '{{.Status}}')" '\(Paused\)'
     local before
-    sleep 0.2
+    within 5 stands_still
     before=$(ctl logs pp | wc -l)
-    sleep 0.4
-    is "$(ctl logs pp | wc -l)" "$before"
     run ctl pause pp
     is "$status" 1
     has "$output" 'already paused'
-    run timeout 5 $(ctl_words) exec pp true
+    run timeout 50 $(ctl_words) exec pp true
     is "$status" 1
     has "$output" 'is paused'
     ctl unpause pp
-    sleep 0.4
-    [ "$(ctl logs pp | wc -l)" -gt "$before" ]
+    within 5 went_on "$before"
     run ctl unpause pp
     is "$status" 1
     has "$output" 'is not paused'
@@ -139,6 +136,14 @@ pauses() {
     ctl pause pp
     ctl rm -f pp
 }
+# What it wrote before the pause may be on its way to the log. One that runs writes each 50 ms.
+stands_still() {
+    local lines
+    lines=$(pouch logs pp | wc -l)
+    sleep 0.5
+    [ "$(pouch logs pp | wc -l)" = "$lines" ]
+}
+went_on() { [ "$(pouch logs pp | wc -l)" -gt "$1" ]; }
 @test "pause and unpause" { each_cli pauses; }
 
 removing() {
@@ -227,7 +232,7 @@ inspecting() {
 
 tops() {
     ctl run -d --network none --name tt busybox sh -c 'sleep 600 & wait' >/dev/null
-    sleep 0.2
+    within 5 eval 'pouch top tt | grep -q "sleep 600"'
     run ctl top tt
     is "$status" 0
     has "$output" '^UID +PID +PPID'
@@ -252,9 +257,11 @@ ends_with_pid1() {
 
 zombies() {
     ctl run -d --init --network none --name reap busybox sh -c 'sh -c "sleep 0.1 & exit 0"; sleep 600' >/dev/null
-    sleep 0.6
-    run ctl exec reap sh -c 'grep -l "State:.Z" /proc/[0-9]*/status'
-    is "$output" ''
+    within 5 orphan_reaped
+}
+# It has ended, and nothing is left of it.
+orphan_reaped() {
+    [ "$(ctl exec reap sh -c 'ps | grep -c "[s]leep 600"; ps | grep "[s]leep 0.1"; grep -l "State:.Z" /proc/[0-9]*/status 2>/dev/null')" = 1 ]
 }
 @test "--init reaps" { each_cli zombies; }
 
@@ -282,8 +289,8 @@ zombies() {
     pouch create --name busy --network none busybox sleep 600 >/dev/null
     local i pids=()
     for i in $(seq 6); do
-        timeout 30 "$POUCH_BIN/pouch" -H "unix://$SOCK" start busy >/dev/null 2>&1 3>&- & pids+=($!)
-        timeout 30 "$POUCH_BIN/pouch" -H "unix://$SOCK" stop -t 0 busy >/dev/null 2>&1 3>&- & pids+=($!)
+        timeout 100 "$POUCH_BIN/pouch" -H "unix://$SOCK" start busy >/dev/null 2>&1 3>&- & pids+=($!)
+        timeout 100 "$POUCH_BIN/pouch" -H "unix://$SOCK" stop -t 0 busy >/dev/null 2>&1 3>&- & pids+=($!)
     done
     for i in "${pids[@]}"; do
         local s=0

@@ -46,9 +46,8 @@ expect /dev/pts/0
 expect 24 80
 expect xterm
 resize 40x100
-sleep 0.5
-send stty size\r
-expect 40 100
+send until stty size | grep '40 100'; do usleep 50000; done\r
+expect \n40 100
 send exit 7\r
 EOF
     is "$status" 7
@@ -101,40 +100,41 @@ EOF
 
 several_attached() {
     local i pids=()
-    ctl run -d -i --network none --name ss busybox sh -c 'read line; echo "got $line"; sleep 0.3' >/dev/null
+    ctl run -d -i --network none --name ss busybox sh -c 'until read -t 1 line; do echo tick; done; echo "got $line"; sleep 0.3' >/dev/null
     for i in 1 2 3; do ctl attach --no-stdin ss >"$T/tmp/seen.$i" 2>&1 3>&- & pids+=($!); done
-    sleep 0.7
+    for i in 1 2 3; do within 10 grep -q tick "$T/tmp/seen.$i"; done
     echo hi | ctl attach ss >"$T/tmp/seen.4" 2>&1
     wait "${pids[@]}"
     # The fourth leaves with the end of its input, as with dockerd: it may not see the answer.
-    for i in 1 2 3; do is "$(cat "$T/tmp/seen.$i")" 'got hi'; done
+    for i in 1 2 3; do is "$(grep -v tick "$T/tmp/seen.$i")" 'got hi'; done
     rm -f "$T"/tmp/seen.*
 }
 @test "several attach at once, all see everything" { each_cli several_attached; }
 
 @test "a reader that stops blocks neither the container nor other readers" {
     pouch run -d --network none --name flood busybox \
-        sh -c 'while [ ! -e /go ]; do sleep 0.05; done; yes 0123456789012345 | head -c 30000000; echo; echo finished; exit 3' >/dev/null
+        sh -c 'while [ ! -e /go ]; do echo tick; sleep 0.05; done; yes 0123456789012345 | head -c 30000000; echo; echo finished; exit 3' >/dev/null
     # One attached client never reads.
     curl -sN -X POST --unix-socket "$SOCK" -H 'Connection: Upgrade' -H 'Upgrade: tcp' \
-        'http://pouch/containers/flood/attach?stream=1&stdout=1&stderr=1' 3>&- | sleep 60 3>&- &
+        'http://pouch/containers/flood/attach?stream=1&stdout=1&stderr=1' 3>&- | sh -c 'head -c 9 >"$0"; sleep 60' "$T/tmp/stuck" 3>&- &
     local stuck=$!
-    pouch attach --no-stdin flood 3>&- | tail -n 1 >"$T/tmp/seen" 3>&- &
+    pouch attach --no-stdin flood 3>&- | sh -c 'head -n 1 >"$0"; tail -n 1 >>"$0"' "$T/tmp/seen" 3>&- &
     local reader=$!
-    sleep 0.5
+    within 10 test -s "$T/tmp/stuck"
+    within 10 test -s "$T/tmp/seen"
     pouch exec flood touch /go
-    is "$(timeout 60 "$POUCH_BIN/pouch" -H "unix://$SOCK" wait flood)" 3
+    is "$(timeout 100 "$POUCH_BIN/pouch" -H "unix://$SOCK" wait flood)" 3
     wait "$reader"
-    is "$(cat "$T/tmp/seen")" finished
+    is "$(tail -n 1 "$T/tmp/seen")" finished
     kill "$stuck" 2>/dev/null || true
     pkill -x -f 'sleep 60' || true
-    rm -f "$T/tmp/seen"
+    rm -f "$T/tmp/seen" "$T/tmp/stuck"
 }
 
 logs_options() {
     ctl run -d --network none --name ll busybox \
         sh -c 'for i in 1 2 3 4 5; do echo line $i; sleep 0.3; done' >/dev/null
-    is "$(timeout 20 $(ctl_words) logs -f ll)" $'line 1\nline 2\nline 3\nline 4\nline 5'
+    is "$(timeout 100 $(ctl_words) logs -f ll)" $'line 1\nline 2\nline 3\nline 4\nline 5'
     is "$(ctl logs --tail 2 ll)" $'line 4\nline 5'
     is "$(ctl logs -n 0 ll)" ''
     run ctl logs -t ll
@@ -158,10 +158,10 @@ logs_options() {
 @test "logs -f --tail follows from the end and ends with the container" {
     pouch run -d --network none --name ff busybox \
         sh -c 'echo one; echo two; while [ ! -e /go ]; do sleep 0.05; done; echo three; printf unfinished' >/dev/null
-    sleep 0.3
+    within 5 said ff two
     pouch logs -f --tail 1 ff >"$T/tmp/out" 3>&- &
     local client=$!
-    sleep 0.3
+    within 5 test -s "$T/tmp/out"
     is "$(cat "$T/tmp/out")" two
     pouch exec ff touch /go
     wait "$client"

@@ -53,9 +53,8 @@ send tty; stty size\r
 expect /dev/pts/[0-9]
 expect 24 80
 resize 33x99
-sleep 0.5
-send stty size\r
-expect 33 99
+send until stty size | grep '33 99'; do usleep 50000; done\r
+expect \n33 99
 send exit 5\r
 EOF
     is "$status" 5

@@ -96,9 +96,8 @@ halts() {
     # An orphan does not stay a zombie.
     is "$(pouch run --rm --network none --rich busybox sh -c \
         '(sleep 0.1 &) ; sleep 0.5; ps | grep -c "[Z] " ; true')" 0
-    rich dumb-init term busybox sh -c 'trap "echo got TERM; exit 9" TERM; while :; do sleep 0.1; done'
-    within 5 pouch exec term true
-    sleep 0.2
+    rich dumb-init term busybox sh -c 'trap "echo got TERM; exit 9" TERM; echo ready; while :; do sleep 0.1; done'
+    within 5 logs_have term ready
     halts term
     is "$(exit_code term)" 9
     logs_have term 'got TERM'
@@ -294,7 +293,8 @@ END
 
 @test "environment: services, logins, and changed while it runs" {
     rich systemd vars -e COLOUR=blue -e 'ODD=a "b" $c %d' -e 'HASH=a#b' debian sleep 600
-    within 20 systemd_is vars running || systemd_is vars degraded
+    booted() { systemd_is vars running || systemd_is vars degraded; }
+    within 20 booted
     is "$(pouch exec vars env | grep ^COLOUR)" COLOUR=blue
     is "$(pouch exec vars systemd-run -q --wait --pipe sh -c 'echo "$COLOUR|$ODD"')" 'blue|a "b" $c %d'
     # A login as PAM makes it, and a login shell.

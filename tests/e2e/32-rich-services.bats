@@ -226,8 +226,7 @@ app"
     pouchd_kill
     is "$(login app 18422 echo without)" without
     one=$(tail -n 1 "$T/ticks")
-    sleep 0.5
-    [ "$(tail -n 1 "$T/ticks")" != "$one" ]
+    within 5 eval '[ "$(tail -n 1 "$T/ticks")" != "$one" ]'
     pouchd_start
     for one in stopped:18422 restarted:18423 paused:18424 left:18425; do
         serves "${one%:*}" "${one#*:}" third

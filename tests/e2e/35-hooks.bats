@@ -281,9 +281,14 @@ is_exited() { [ "$(state_of "$1")" = exited ]; }
 @test "pouchd not there at the end, and the host restarted: the next pouchd runs poststop" {
     local f=$T/hooks/n
     rm -f "$f"
-    pouch run -d --name nn --network none --hook-poststop "host:$T/hooks/note $f n" busybox sleep 0.5 >/dev/null
+    pouch run -d --name nn --network none --hook-poststop "host:$T/hooks/note $f n" -v "$T/hooks:/hooks" busybox \
+        sh -c 'until [ -e /hooks/n.end ]; do usleep 20000; done' >/dev/null
+    local id
+    id=$(pouch inspect -f '{{.Id}}' nn)
     pouchd_kill
-    sleep 1
+    touch "$f.end"
+    within 5 test -e "$T/run/c/$id/exit.json"
+    sleep 0.3
     is "$(lines "$f")" 0
     pouchd_start
     within 5 has_lines "$f" 1
@@ -309,7 +314,8 @@ is_exited() { [ "$(state_of "$1")" = exited ]; }
     local f=$T/hooks/m
     rm -f "$f"
     pouch run -d --name mm --network none --hook-poststop "host:/bin/sh -c 'echo one >>$f'" \
-        --hook-poststop "host:/bin/sh -c 'echo two \$POUCH_HOOK_ATTEMPT >>$f; sleep 0.7'" busybox true >/dev/null
+        --hook-poststop "host:/bin/sh -c 'echo two \$POUCH_HOOK_ATTEMPT >>$f; [ \$POUCH_HOOK_ATTEMPT != 1 ] || exec sleep 50'" \
+        busybox true >/dev/null
     within 5 has_lines "$f" 2
     # shellcheck disable=SC2046
     kill -9 $(pgrep -x pouch-hooks)
@@ -340,12 +346,12 @@ is_exited() { [ "$(state_of "$1")" = exited ]; }
 @test "pouchd ends while hooks run" {
     local f=$T/hooks/q before
     rm -f "$f"
-    pouch run -d --name qq --network none --hook-poststop "host:/bin/sh -c 'sleep 3; echo x >>$f'" busybox true >/dev/null
-    within 5 process 'sleep 3$'
-    before=$(now_ms)
-    pouchd_stop
-    [ $(($(now_ms) - before)) -lt 2500 ]
+    pouch run -d --name qq --network none --hook-poststop "host:/bin/sh -c 'echo began >$f.began; until [ -e $f.end ]; do sleep 0.05; done; echo x >>$f'" \
+        busybox true >/dev/null
+    within 5 test -s "$f.began"
+    pouchd_stop # it does not wait for the hook
     pouchd_start
+    touch "$f.end"
     within 5 has_lines "$f" 1
     sleep 0.5
     is "$(lines "$f")" 1
@@ -364,14 +370,14 @@ is_exited() { [ "$(state_of "$1")" = exited ]; }
 }
 
 @test "many ends at once with slow hooks: other containers are not held up" {
-    local i f=$T/hooks/z before
+    local i f=$T/hooks/z
     rm -f "$f"
     for i in $(seq 20); do
-        pouch run -d --name "z$i" --network none --hook-poststop "host:/bin/sh -c 'sleep 2; echo x >>$f'" busybox true >/dev/null
+        pouch run -d --name "z$i" --network none --hook-poststop "host:/bin/sh -c 'until [ -e $f.end ]; do sleep 0.2; done; echo x >>$f'" busybox true >/dev/null
     done
-    before=$(now_ms)
     pouch run --rm --network none busybox true
-    [ $(($(now_ms) - before)) -lt 1500 ]
+    [ ! -e "$f" ]
+    touch "$f.end"
     within 15 has_lines "$f" 20
 }
 

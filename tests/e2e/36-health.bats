@@ -150,10 +150,10 @@ at_most_one_sleep() { [ "$(ps -e -o args= | grep -c '^sleep 5000')" -le 1 ]; }
 }
 
 @test "paused: no probe runs and none fails" {
-    pouch run -d --name pp --network none --health-cmd 'echo x >>/probes' --health-interval 100ms --health-timeout 200ms --health-retries 1 busybox sleep 600 >/dev/null
+    pouch run -d --name pp --network none --health-cmd 'echo x >>/probes' --health-interval 100ms --health-timeout 5s --health-retries 1 busybox sleep 600 >/dev/null
     within 5 is_health pp healthy
     pouch pause pp >/dev/null
-    sleep 1
+    sleep 6 # longer than a probe may take
     is "$(health pp)" healthy
     has "$(pouch ps --format '{{.Status}}')" '\(Paused\)$'
     pouch unpause pp >/dev/null
@@ -180,10 +180,13 @@ at_most_one_sleep() { [ "$(ps -e -o args= | grep -c '^sleep 5000')" -le 1 ]; }
 
 @test "--health-on-failure" {
     local common='--network none --health-interval 100ms --health-retries 1'
-    # restart: whatever the policy
-    pouch run -d --name ff $common --health-on-failure restart --stop-timeout 1 --health-cmd 'test "$(cat /runs | wc -l)" -ge 2' \
-        busybox sh -c 'echo x >>/runs; exec sleep 600' >/dev/null
+    # restart: whatever the policy. (A probe before its word in /dev/shm, which is of this run, finds nothing wrong.)
+    pouch run -d --name ff $common --health-on-failure restart --stop-timeout 1 \
+        --health-cmd 'test ! -e /dev/shm/up || test "$(cat /runs | wc -l)" -ge 2' \
+        busybox sh -c 'echo x >>/runs; touch /dev/shm/up; exec sleep 600' >/dev/null
+    within 10 eval '[ "$(pouch exec ff sh -c "test -e /dev/shm/up && cat /runs | wc -l" 2>/dev/null)" = 2 ]'
     within 10 is_health ff healthy
+    sleep 0.3
     is "$(state_of ff)" running
     is "$(pouch exec ff cat /runs | wc -l)" 2
     pouch rm -f ff >/dev/null

@@ -58,20 +58,23 @@ gaps() {
 
 @test "the back-off doubles from 100 ms, and begins anew after a run of 10 seconds" {
     local g
+    pouchd_stop
+    pouchd_start --log-level debug
     # Short runs 1 to 4, a long one, and what comes after it.
     pouch run -d --name bb --network none --restart always busybox \
         sh -c 'echo x; echo x >>/n; [ "$(wc -l </n)" != 5 ] || sleep 10.3; [ "$(wc -l </n)" -lt 7 ] || sleep 600' >/dev/null
     within 30 log_lines bb 7
     mapfile -t g < <(gaps bb)
     echo "gaps: ${g[*]}"
-    [ "${g[0]}" -ge 95 ] && [ "${g[0]}" -lt 800 ]
-    [ "${g[1]}" -ge 195 ] && [ "${g[1]}" -lt 1200 ]
-    [ "${g[2]}" -ge 395 ] && [ "${g[2]}" -lt 1600 ]
-    [ "${g[3]}" -ge 795 ] && [ "${g[3]}" -lt 2400 ]
-    [ "${g[4]}" -ge 10395 ] && [ "${g[4]}" -lt 11500 ] # 10.3 s and 100 ms, not 1600
-    [ "${g[5]}" -ge 195 ] && [ "${g[5]}" -lt 1200 ]
+    # It waits as long as it means to (a start on a busy machine takes what it takes) ...
+    [ "${g[0]}" -ge 95 ] && [ "${g[1]}" -ge 195 ] && [ "${g[2]}" -ge 395 ] && [ "${g[3]}" -ge 795 ]
+    [ "${g[4]}" -ge 10395 ] && [ "${g[5]}" -ge 195 ]
+    # ... and means what it should.
+    is "$(tail -n "+$((LOG_LINES + 1))" "$LOG" | grep -o 'restart waits.* ms=.*' | sed 's/.*ms=//' | xargs)" '100 200 400 800 100 200'
     is "$(count bb)" 6
     pouch rm -f bb >/dev/null
+    pouchd_stop
+    pouchd_start
 }
 
 @test "stop, kill and removal during the back-off" {
@@ -91,8 +94,8 @@ gaps() {
         is "$(pouch ps -aq)" ''
     done
     # A stop while it runs ends the policy; a kill with another signal does not.
-    pouch run -d --name ss --network none --restart unless-stopped busybox sh -c 'trap "exit 3" USR1; while :; do usleep 20000; done' >/dev/null
-    sleep 0.2
+    pouch run -d --name ss --network none --restart unless-stopped busybox sh -c 'trap "exit 3" USR1; echo ready; while :; do usleep 20000; done' >/dev/null
+    within 5 log_lines ss 1
     pouch kill -s USR1 ss >/dev/null
     within 5 counted ss 1
     within 5 is_state ss running
@@ -197,6 +200,6 @@ failed_start() { pouch inspect -f '{{.State.Error}}' "$1" | grep -q hold; }
     run pouch run --rm --restart always busybox true
     one_line '(--restart and --rm|AutoRemove)'
     pouch run -d --name ww --network none --restart on-failure:1 busybox sh -c 'sleep 0.3; exit 6' >/dev/null
-    is "$(timeout 10 "$POUCH_BIN/pouch" -H "unix://$SOCK" wait ww)" 6
+    is "$(timeout 60 "$POUCH_BIN/pouch" -H "unix://$SOCK" wait ww)" 6
     pouch rm -f ww >/dev/null
 }

@@ -51,11 +51,13 @@ budgets() {
     curl -s --unix-socket "$SOCK" http://pouch/_ping >/dev/null
     sqlite_budgets
 }
-# What is on record: a copy of the database is read, as pouchd holds the original.
+# What is on record: a copy of the database is read, as pouchd holds the original; it writes nothing meanwhile.
 sqlite_budgets() {
     local copy
     copy=$(mktemp -d "$T/tmp/db.XXXX")
-    cp "$T"/root/pouch.db* "$copy/"
+    kill -STOP "$(pouchd_pid)"
+    cp "$T"/root/pouch.db* "$copy/" || { kill -CONT "$(pouchd_pid)"; return 1; }
+    kill -CONT "$(pouchd_pid)"
     python3 -c 'import sqlite3, sys
 for row in sqlite3.connect(sys.argv[1]).execute("SELECT owner, rule, id, driver, bytes, inodes FROM quota_budgets ORDER BY owner, rule"):
     print(*row)' "$copy/pouch.db"

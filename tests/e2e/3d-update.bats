@@ -142,8 +142,9 @@ C=later'
 }
 
 restart_policy() {
-    ctl run -d --network none --name pet busybox sh -c 'sleep 0.3; exit 3' >/dev/null
+    ctl run -d --network none --name pet busybox sh -c 'until [ -e /go ]; do sleep 0.1; done; exit 3' >/dev/null
     ctl update --restart on-failure:2 pet >/dev/null
+    ctl exec pet touch /go
     is "$(ctl inspect -f '{{.HostConfig.RestartPolicy.Name}} {{.HostConfig.RestartPolicy.MaximumRetryCount}}' pet)" \
         'on-failure 2'
     within 15 ended_twice

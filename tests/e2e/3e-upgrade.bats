@@ -116,7 +116,7 @@ back() {
     before=$(identity pet)
     where=$(addresses pet)
     pouch exec pet sh -c 'echo mine >/mine'
-    run pouch upgrade --image "$1" --grace 3 -t 0 pet
+    run pouch upgrade --image "$1" --grace 30 -t 0 pet
     is "$status" 1
     has "$output" "$2"
     has "$output" 'runs again as before'
@@ -146,7 +146,7 @@ back() {
     is "$(pouch inspect -f '{{.Config.Image}} {{json .Config.Cmd}}' pet)" 'app:v1 ["sh","-c","echo v1 up; exec sleep 1000"]'
     # The same image with another command, which runs but is not wanted after all.
     pouch exec pet sh -c 'echo mine >/mine'
-    run pouch upgrade -t 0 --grace 5 --image app:v1 pet sh -c 'sleep 1; exit 4'
+    run pouch upgrade -t 0 --grace 50 --image app:v1 pet sh -c 'sleep 1; exit 4'
     has "$output" 'exit code 4'
     is "$(pouch inspect -f '{{json .Config.Cmd}}' pet)" '["sh","-c","echo v1 up; exec sleep 1000"]'
     is "$(pouch exec pet cat /mine)" mine
@@ -274,21 +274,24 @@ init'
 }
 
 @test "while it is upgraded nobody else changes it, and it answers" {
+    checked waits '"Retries":1000,"Test":["CMD-SHELL","test -e /go"]' '"sleep","1000"'
     pouch run -d --network none --name pet app:v1 >/dev/null
-    pouch upgrade --image app:v2 --grace 3 -t 0 pet >/dev/null 3>&- &
-    within 5 upgraded_to v2
+    # It is under way until somebody says that the new one is well.
+    pouch upgrade --image app:waits --health-timeout 100 -t 0 pet >/dev/null 3>&- &
+    local upgrade=$!
+    within 5 upgraded_to waits
     local verb
     for verb in stop restart 'rm -f' pause 'update -l a=b' 'upgrade --image app:v1'; do
         # shellcheck disable=SC2086
-        run timeout 5 "$POUCH_BIN/pouch" -H "unix://$SOCK" $verb pet
+        run timeout 20 "$POUCH_BIN/pouch" -H "unix://$SOCK" $verb pet
         is "$status" 1
         has "$output" 'being upgraded'
     done
     is "$(pouch exec pet echo here)" here
-    local upgrade=$!
     run pouch rmi app:v1
     is "$status" 1
     has "$output" 'using|use'
+    pouch exec pet touch /go
     wait "$upgrade"
     is "$(state_of pet)" running
     pouch stop -t 0 pet >/dev/null
@@ -298,7 +301,7 @@ upgraded_to() { [ "$(pouch inspect -f '{{.Config.Image}} {{.State.Running}}' pet
 
 @test "killed by hand while it has to show that it stays up: back" {
     pouch run -d --network none --name pet app:v1 >/dev/null
-    pouch upgrade --image app:v2 --grace 5 -t 0 pet >"$T/tmp/said" 2>&1 3>&- &
+    pouch upgrade --image app:v2 --grace 50 -t 0 pet >"$T/tmp/said" 2>&1 3>&- &
     within 5 upgraded_to v2
     pouch kill pet >/dev/null
     wait $! && fail "it was upgraded"
@@ -352,7 +355,7 @@ settled() {
     pouch run -d --network none --name pet app:v1 >/dev/null
     pouch exec pet sh -c 'echo mine >/mine'
     for i in $(seq "${PET_KILLS:-3}"); do
-        pouch upgrade --image app:late --grace 2 -t 0 pet >/dev/null 2>&1 3>&- &
+        pouch upgrade --image app:late --grace 30 -t 0 pet >/dev/null 2>&1 3>&- &
         sleep "$((RANDOM % 2)).$(printf '%03d' $((RANDOM % 999)))"
         pouchd_kill
         pouchd_start

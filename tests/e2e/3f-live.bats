@@ -12,11 +12,14 @@ setup() {
     LOG_LINES=$(wc -l <"$LOG")
 }
 
-fetch() { curl -s --max-time 5 "$@"; }
+fetch() { curl -s --max-time 20 "$@"; }
 answers() { [ "$(fetch "http://127.0.0.1:$1/")" = 'it works' ]; }
 taken() { ss -Hltn "sport = :$1" | grep -q .; }
 silent() { ! fetch -o /dev/null "http://127.0.0.1:$1/"; }
-web() { pouch run -d --name web "$@" busybox httpd -f -h /www >/dev/null; }
+web() {
+    pouch run -d --name web "$@" busybox httpd -f -h /www >/dev/null
+    within 5 listens web 80
+}
 
 @test "a port is published and withdrawn while the container runs" {
     web
@@ -224,6 +227,7 @@ hello'
 
 network() {
     ctl run -d --network none --name pet busybox httpd -f -h /www >/dev/null
+    within 5 listens pet 80
     is "$(ctl exec pet sh -c 'ls /sys/class/net')" lo
     ctl network connect bridge pet
     local ip
@@ -300,6 +304,7 @@ network() {
 @test "pouchd killed while a network comes and goes" {
     local i n
     pouch run -d --network none --name web busybox httpd -f -h /www >/dev/null
+    within 5 listens web 80
     for i in $(seq "${PET_KILLS:-5}"); do
         (
             for n in $(seq 40); do

@@ -25,8 +25,12 @@ teardown_file() {
     pkill -x -f "busybox httpd -p 192.0.2.2:80 -h $T/www" || true
 }
 
-serve() { ctl run -d "$@" busybox httpd -f -h /www; }
-fetch() { curl -s --max-time 5 "http://$1/"; }
+# serve --name NAME OPTION...: a web server that answers.
+serve() {
+    ctl run -d "$@" busybox httpd -f -h /www
+    within 5 listens "$2" 80
+}
+fetch() { curl -s --max-time 20 "http://$1/"; }
 address_of() { pouch inspect -f '{{.NetworkSettings.IPAddress}}' "$1"; }
 
 addresses() {
@@ -51,11 +55,11 @@ addresses() {
 @test "containers have addresses and reach each other, the host, and are reached" { each_cli addresses; }
 
 masquerade() {
-    is "$(ctl run --rm busybox timeout 5 wget -q -O - http://192.0.2.2/)" outside
+    is "$(ctl run --rm busybox timeout 20 wget -q -O - http://192.0.2.2/)" outside
     # The outside sees the router's address, not the container's.
-    ip netns exec outside timeout 10 socat -u TCP-LISTEN:5001,reuseaddr SYSTEM:'echo $SOCAT_PEERADDR >'"$T/tmp/peer" 3>&- &
+    ip netns exec outside timeout 60 socat -u TCP-LISTEN:5001,reuseaddr SYSTEM:'echo $SOCAT_PEERADDR >'"$T/tmp/peer" 3>&- &
     local socat=$!
-    sleep 0.3
+    within 5 eval 'ip netns exec outside ss -Hltn "sport = :5001" | grep -q .'
     ctl run --rm busybox sh -c 'echo x | nc -w 2 192.0.2.2 5001' || true
     wait "$socat" || true
     is "$(cat "$T/tmp/peer")" 192.0.2.1
@@ -72,14 +76,15 @@ published() {
     run ip netns exec outside curl -s --max-time 2 http://192.0.2.1:18081/
     [ "$status" -ne 0 ]
     # From another container, by the host's address; and from the container itself.
-    is "$(ctl run --rm busybox timeout 5 wget -q -O - http://192.0.2.1:18080/)" 'it works'
-    is "$(ctl exec pp timeout 5 wget -q -O - http://192.0.2.1:18080/)" 'it works'
+    is "$(ctl run --rm busybox timeout 20 wget -q -O - http://192.0.2.1:18080/)" 'it works'
+    is "$(ctl exec pp timeout 20 wget -q -O - http://192.0.2.1:18080/)" 'it works'
     has "$(ctl ps --format '{{.Ports}}')" '0.0.0.0:18080->80/tcp.*127.0.0.1:18081->80/tcp|127.0.0.1:18081->80/tcp.*0.0.0.0:18080->80/tcp'
     is "$(ctl inspect -f '{{(index (index .NetworkSettings.Ports "80/tcp") 0).HostPort}}' pp | tr -d '\n' | head -c 4)" 1808
     ctl stop -t 0 pp >/dev/null
     run fetch 127.0.0.1:18080
     [ "$status" -ne 0 ]
     ctl start pp >/dev/null
+    within 5 listens pp 80
     is "$(fetch 127.0.0.1:18080)" 'it works'
 }
 @test "published ports: from the host, loopback, outside and other containers" { each_cli published; }
@@ -92,7 +97,7 @@ random_ports() {
     is "$(fetch "127.0.0.1:$port")" 'it works'
     ctl run -d --name range -p 18100-18102:80-82 busybox sh -c 'httpd -p 81 -h /www; sleep 60' >/dev/null
     within 5 fetch_ok 127.0.0.1:18101
-    ctl run -d --name any -p 80 busybox httpd -f -h /www >/dev/null
+    serve --name any -p 80 >/dev/null
     port=$(ctl inspect -f '{{(index (index .NetworkSettings.Ports "80/tcp") 0).HostPort}}' any)
     is "$(fetch "127.0.0.1:$port")" 'it works'
 }
@@ -106,7 +111,7 @@ udp() {
     nsenter --net --target "$(ctl inspect -f '{{.State.Pid}}' uu)" \
         socat UDP4-LISTEN:5000,fork PIPE 3>&- &
     server=$!
-    sleep 0.3
+    within 5 eval 'nsenter --net --target "$(pouch inspect -f "{{.State.Pid}}" uu)" ss -Hlun "sport = :5000" | grep -q .'
     for where in 127.0.0.1 192.0.2.1; do
         is "$(echo hello | socat -t1 - "UDP4:$where:18200")" hello
     done

@@ -146,14 +146,14 @@ only_sleep() { [ "$(pouch top ee -o pid,comm | awk 'NR > 1 { print $2 }')" = sle
     local i
     for i in $(seq "$ROUNDS"); do
         pouch run -d --name pp -p 18401:80 busybox \
-            sh -c 'trap "sleep 0.05; exit 17" TERM; while :; do usleep 20000; done' >/dev/null
-        sleep 0.1
-        pouch stop -t 5 pp >/dev/null 2>&1 3>&- &
+            sh -c 'trap "sleep 0.05; exit 17" TERM; echo ready; while :; do usleep 20000; done' >/dev/null
+        within 5 said pp ready
+        pouch stop -t 50 pp >/dev/null 2>&1 3>&- &
         at_random 120
         revive
         wait $! || true
         settled_all
-        if [ "$(state_of pp)" = running ]; then pouch stop -t 5 pp >/dev/null; fi
+        if [ "$(state_of pp)" = running ]; then pouch stop -t 50 pp >/dev/null; fi
         is "$(pouch inspect -f '{{.State.Status}} {{.State.ExitCode}}' pp)" 'exited 17'
         pouch start pp >/dev/null
         pouch rm -f pp >/dev/null
@@ -188,6 +188,8 @@ only_sleep() { [ "$(pouch top ee -o pid,comm | awk 'NR > 1 { print $2 }')" = sle
     sleep 1.2
     pouchd_start
     for i in $(seq 12); do
+        within 5 ended "x$i"
         is "$(pouch inspect -f '{{.State.Status}} {{.State.ExitCode}}' "x$i")" "exited $((i + 40))"
     done
 }
+ended() { [ "$(state_of "$1")" = exited ]; }
