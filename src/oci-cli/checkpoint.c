@@ -902,10 +902,14 @@ static int make_room(struct options *o, struct error *e)
 {
     CLEANUP(state_done) struct state old = {0};
     AUTOFREE char *path = state_path(o, o->args[0], "state.json");
+    AUTOFD int lock = -EBADF;
     int r;
 
     if (access(path, F_OK) < 0)
         return 0;
+    lock = state_lock(o, o->args[0], e);
+    if (lock < 0)
+        return lock;
     r = state_load(o, o->args[0], &old, e);
     if (r < 0)
         return r;
@@ -943,6 +947,8 @@ static int prepare_restore(struct options *o, struct restore *t, struct job *j, 
     int r = check_cgroup(o, t, e);
 
     if (r == 0)
+        r = state_note_making(o, o->args[0], t->state.cgroup_path, NULL, e);
+    if (r == 0)
         r = runtime_cgroup_make(&t->spec, t->state.cgroup_path, &warnings, e);
 
     for (size_t i = 0; warnings && warnings[i]; i++)
@@ -978,7 +984,7 @@ static void undo_restore(struct options *o, const struct restore *t)
             (void)waitpid((pid_t)t->state.pid, NULL, 0);
         (void)!cgroup_remove(t->state.cgroup_path, NULL);
     }
-    state_remove_dir(o, o->args[0]);
+    (void)!state_remove_dir(o, o->args[0], NULL);
 }
 
 /* From an empty state folder to a container that runs. */
@@ -1039,6 +1045,7 @@ int cmd_restore(struct options *o, struct error *e)
                         .home_root = -EBADF,
                         .home_cwd = -EBADF};
     CLEANUP(job_done) struct job j = JOB_INIT;
+    AUTOFD int lock = -EBADF;
     int code, r = state_check_id(o->args[0], e);
 
     if (r == 0)
@@ -1053,10 +1060,11 @@ int cmd_restore(struct options *o, struct error *e)
     }
     if (r == 0)
         r = make_room(o, e);
-    if (r == 0)
-        r = state_make_dir(o, o->args[0], e);
     if (r < 0)
         return r;
+    lock = state_make_dir(o, o->args[0], e);
+    if (lock < 0)
+        return lock;
     r = restore(o, &t, &j, e);
     if (r < 0) {
         undo_restore(o, &t);
@@ -1065,7 +1073,8 @@ int cmd_restore(struct options *o, struct error *e)
     }
     if (o->detach)
         return 0;
+    close(take_fd(lock));
     code = tty_wait((pid_t)t.state.pid, t.ours);
-    r = remove_container(o, &t.state, e);
+    r = remove_own(o, &t.state, e);
     return r < 0 ? r : code;
 }

@@ -2,6 +2,7 @@
 /* exec: a further process in a container. */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,7 +105,7 @@ static int console_for(const struct options *o, bool terminal, int *ret_ours, st
     return pair[1];
 }
 
-static int exec_in(struct options *o, const struct state *s, const char *cgroup,
+static int exec_in(struct options *o, const struct state *s, int init, const char *cgroup,
                    const struct oci_spec *spec, const struct oci_process *process, struct error *e)
 {
     AUTO(buf) struct buf bpf = BUF_INIT(SECCOMP_BPF_MAX);
@@ -116,6 +117,7 @@ static int exec_in(struct options *o, const struct state *s, const char *cgroup,
     struct runtime_exec x = {
         .id = s->id,
         .init_pid = (pid_t)s->pid,
+        .init_pidfd = init,
         .spec = spec,
         .process = process,
         .bundle = s->bundle,
@@ -164,8 +166,11 @@ static int exec_in(struct options *o, const struct state *s, const char *cgroup,
 
         r = fs_write_atomic(pid_dir, o->pid_file + strspn(o->pid_file, "/"), text, (size_t)n, 0644,
                             FS_NO_SYNC);
-        if (r < 0)
+        if (r < 0) { /* who asked for it would never find the process */
+            (void)kill(pid, SIGKILL);
+            (void)waitpid(pid, NULL, 0);
             return error_set_errno(e, r, "cannot write %s", o->pid_file);
+        }
     }
     if (r < 0)
         return r;
@@ -255,10 +260,13 @@ int cmd_exec(struct options *o, struct error *e)
     AUTOFREE char *cgroup = NULL;
     struct oci_spec spec = {0};
     struct oci_process process = {0};
+    AUTOFD int init = -EBADF;
     int r = state_load(o, o->args[0], &s, e);
 
     if (r < 0)
         return r;
+    /* Held before it is looked at: a process that gets its number later is never entered. */
+    init = state_open_init(&s);
     r = check_state(o, &s, e);
     if (r == 0)
         r = sub_cgroup(o, &s, &cgroup, e);
@@ -268,7 +276,7 @@ int cmd_exec(struct options *o, struct error *e)
         r = make_process(o, &spec, &process, e);
     if (r == 0) {
         options_listen_env(o, &process.env);
-        r = exec_in(o, &s, cgroup, &spec, &process, e);
+        r = exec_in(o, &s, init, cgroup, &spec, &process, e);
     }
     json_free(&oci_spec_json, &spec);
     json_free(&oci_process_json, &process);

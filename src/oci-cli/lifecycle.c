@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -33,7 +34,6 @@
 #include "sys/cgroup.h"
 #include "sys/seccomp.h"
 
-#define STATUS  "status"
 #define SOON_MS 200
 
 static void sleep_ms(long ms)
@@ -167,6 +167,26 @@ static bool is_plain(const struct oci_spec *s)
     return !hooks && !s->linux->intel_rdt;
 }
 
+/*
+ * A cgroup that others live in is not taken over: the end of this container, or its failing, would be
+ * theirs, too. One that is empty was left over, or made for it.
+ */
+static int check_cgroup(const char *path, struct error *e)
+{
+    AUTOFREE pid_t *pids = NULL;
+    size_t n = 0;
+    int r = cgroup_exists(path) ? cgroup_pids(path, &pids, &n, e) : 0;
+
+    if (r == 0 && n)
+        return error_set(e, ERR_CONFLICT,
+                         "cgroup %s is not empty: it has %zu process%s of others; give the "
+                         "container one of its own (linux.cgroupsPath)",
+                         path, n, n == 1 ? "" : "es");
+    if (r == 0 && cgroup_exists(path) && cgroup_is_frozen(path))
+        return error_set(e, ERR_CONFLICT, "cgroup %s is frozen: nothing could start in it", path);
+    return r;
+}
+
 /* Up to the gate. started: the caller goes on to open it. */
 static int create(struct options *o, struct made *m, bool started, int gate, int status,
                   struct error *e)
@@ -175,6 +195,7 @@ static int create(struct options *o, struct made *m, bool started, int gate, int
     AUTOFREE char *bundle = realpath(o->bundle ? o->bundle : ".", NULL);
     struct runtime_create p = {.io = RUNTIME_IO_INIT, .gate_fd = gate, .status_fd = status};
     AUTOFD int console = -EBADF;
+    AUTOFREE char *cgroup = NULL;
     bool foreground = started && !o->detach;
     char *config;
     int r;
@@ -199,6 +220,12 @@ static int create(struct options *o, struct made *m, bool started, int gate, int
         p.place = place_in_scope;
         p.place_data = m;
     }
+    cgroup = p.cgroup_path ? xstrdup(p.cgroup_path) : runtime_cgroup_path(&m->spec, o->args[0]);
+    r = check_cgroup(cgroup, e);
+    if (r == 0)
+        r = state_note_making(o, o->args[0], cgroup, m->scope.unit, e);
+    if (r < 0)
+        return r;
     p.id = o->args[0];
     p.bundle = bundle;
     p.spec = &m->spec;
@@ -207,7 +234,7 @@ static int create(struct options *o, struct made *m, bool started, int gate, int
     p.io.console_socket = console;
     p.preserve_fds = o->nfds;
     options_listen_env(o, &m->spec.process->env);
-    p.flags = (foreground ? 0 : RUNTIME_NO_PDEATHSIG) |
+    p.flags = RUNTIME_UNTIL_KEPT | (foreground ? 0 : RUNTIME_NO_PDEATHSIG) |
               (o->no_new_keyring ? RUNTIME_NO_NEW_KEYRING : 0) |
               (o->no_pivot ? RUNTIME_NO_PIVOT : 0);
     r = runtime_create(&p, &m->created, e);
@@ -231,7 +258,9 @@ static int create(struct options *o, struct made *m, bool started, int gate, int
         .created = time_now_ns(),
     };
     r = state_save(o, &m->state, e);
-    return r == 0 ? write_pid_file(o->pid_file, m->created.pid, e) : r;
+    if (r == 0)
+        r = write_pid_file(o->pid_file, m->created.pid, e);
+    return r == 0 ? runtime_keep(&m->created, e) : r;
 }
 
 static void undo_create(struct options *o, struct made *m)
@@ -247,24 +276,27 @@ static void undo_create(struct options *o, struct made *m)
         (void)!cgroup_systemd_stop(m->scope.unit, cgroup, NULL);
     if (m->placed || m->created.pid > 0)
         (void)!cgroup_remove(cgroup, NULL);
-    state_remove_dir(o, o->args[0]);
+    (void)!state_remove_dir(o, o->args[0], NULL);
 }
 
 int cmd_create(struct options *o, struct error *e)
 {
-    CLEANUP(made_done) struct made m = {.created = {.pidfd = -EBADF}, .console = -EBADF};
+    CLEANUP(made_done)
+    struct made m = {.created = {.pidfd = -EBADF, .keep_fd = -EBADF}, .console = -EBADF};
     AUTOFD int gate = -EBADF;
     AUTOFD int status = -EBADF;
+    AUTOFD int lock = -EBADF;
     int r = state_check_id(o->args[0], e);
 
-    if (r == 0)
-        r = state_make_dir(o, o->args[0], e);
     if (r < 0)
         return r;
+    lock = state_make_dir(o, o->args[0], e);
+    if (lock < 0)
+        return lock;
     gate = make_fifo(o, o->args[0], STATE_GATE, e);
     r = gate < 0 ? gate : 0;
     if (r == 0) {
-        status = make_fifo(o, o->args[0], STATUS, e);
+        status = make_fifo(o, o->args[0], STATE_STATUS, e);
         r = status < 0 ? status : 0;
     }
     if (r == 0)
@@ -281,17 +313,40 @@ int poststart(const struct oci_spec *spec, const struct state *s, struct error *
                               "running", e);
 
     if (r < 0) {
-        (void)kill((pid_t)s->pid, SIGKILL);
+        (void)!state_signal(s, SIGKILL);
         (void)!cgroup_kill(s->cgroup_path, NULL);
     }
     return r;
+}
+
+/*
+ * The gate of a created container, for one start alone: the lock on it goes with the descriptor.
+ * Init may end at any moment; nothing here waits for one that has. *ret_status: where it tells.
+ */
+static int open_gate(const struct options *o, const struct state *s, int *ret_status,
+                     struct error *e)
+{
+    AUTOFREE char *gate_path = state_path(o, s->id, STATE_GATE);
+    AUTOFREE char *status_path = state_path(o, s->id, STATE_STATUS);
+    AUTOFD int status = open(status_path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    AUTOFD int gate = status < 0 ? -errno : open(gate_path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+
+    if (status >= 0 && gate >= 0 && flock(gate, LOCK_EX | LOCK_NB) < 0)
+        return error_set(e, ERR_CONFLICT,
+                         "cannot start container \"%s\": another pouch-oci is starting it", s->id);
+    if (status < 0 || gate < 0 || write(gate, "g", 1) != 1)
+        return error_set(e, ERR_CONFLICT, "cannot start container \"%s\": it %s meanwhile", s->id,
+                         STREQ(state_status(s), "stopped") ? "has ended" : "was started");
+    (void)fcntl(status, F_SETFL, 0);
+    *ret_status = take_fd(status);
+    return take_fd(gate);
 }
 
 int cmd_start(struct options *o, struct error *e)
 {
     CLEANUP(state_done) struct state s = {0};
     AUTOFREE char *gate_path = state_path(o, o->args[0], STATE_GATE);
-    AUTOFREE char *status_path = state_path(o, o->args[0], STATUS);
+    AUTOFREE char *status_path = state_path(o, o->args[0], STATE_STATUS);
     AUTOFD int gate = -EBADF;
     AUTOFD int status = -EBADF;
     struct oci_spec spec = {0};
@@ -305,14 +360,9 @@ int cmd_start(struct options *o, struct error *e)
     r = s.plain ? 0 : state_spec(&s, &spec, e);
     if (r < 0)
         return r;
-    status = open(status_path, O_RDONLY | O_CLOEXEC);
-    gate = open(gate_path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
-    if (gate < 0 || status < 0)
-        r = error_set_errno(e, errno, "cannot open the gate of container \"%s\"", s.id);
-    if (r == 0 && write(gate, "g", 1) != 1)
-        r = error_set_errno(e, errno, "cannot start container \"%s\"", s.id);
-    if (r == 0)
-        r = runtime_status_read(status, e);
+    (void)signal(SIGPIPE, SIG_IGN);
+    gate = open_gate(o, &s, &status, e);
+    r = gate < 0 ? gate : runtime_status_read(status, e);
     if (r == 0) {
         /* Only now: exec must not enter a container whose init still is on its way in. */
         if (unlink(gate_path) < 0 && errno != ENOENT)
@@ -339,9 +389,10 @@ int remove_container(struct options *o, const struct state *s, struct error *e)
     }
     if (r == 0)
         r = cgroup_remove(s->cgroup_path, e);
+    if (r == 0)
+        r = state_remove_dir(o, s->id, e);
     if (r < 0)
         return r;
-    state_remove_dir(o, s->id);
     if (s->plain)
         return 0;
     if (state_spec(s, &spec, &hook) < 0) {
@@ -355,18 +406,41 @@ int remove_container(struct options *o, const struct state *s, struct error *e)
     return 0;
 }
 
+/* After the end of a container that this process has waited for: delete may have been quicker, and
+ * the name may be another's by now. */
+int remove_own(struct options *o, const struct state *s, struct error *e)
+{
+    CLEANUP(state_done) struct state now = {0};
+    CLEANUP(error_done) struct error why = ERROR_INIT;
+    AUTOFD int lock = state_lock(o, s->id, &why);
+
+    if (lock < 0 && why.code == ERR_NOT_FOUND)
+        return 0;
+    if (lock < 0) {
+        error_move(e, &why);
+        return lock;
+    }
+    if (state_load(o, s->id, &now, NULL) < 0 || now.pid != s->pid ||
+        now.start_time != s->start_time)
+        return 0;
+    return remove_container(o, s, e);
+}
+
 int cmd_run(struct options *o, struct error *e)
 {
-    CLEANUP(made_done) struct made m = {.created = {.pidfd = -EBADF}, .console = -EBADF};
+    CLEANUP(made_done)
+    struct made m = {.created = {.pidfd = -EBADF, .keep_fd = -EBADF}, .console = -EBADF};
     int gate[2] = {-EBADF, -EBADF}, status[2] = {-EBADF, -EBADF};
+    AUTOFD int lock = -EBADF;
     int r = state_check_id(o->args[0], e), code;
 
     if (r == 0 && (pipe2(gate, O_CLOEXEC) < 0 || pipe2(status, O_CLOEXEC) < 0))
         r = error_set_errno(e, errno, "cannot make a pipe");
-    if (r == 0)
-        r = state_make_dir(o, o->args[0], e);
     if (r < 0)
         return r;
+    lock = state_make_dir(o, o->args[0], e);
+    if (lock < 0)
+        return lock;
     r = create(o, &m, true, gate[0], status[1], e);
     close(status[1]);
     if (r == 0 && write(gate[1], "g", 1) != 1)
@@ -388,13 +462,10 @@ int cmd_run(struct options *o, struct error *e)
     }
     if (o->detach)
         return 0;
+    close(take_fd(lock));
     code = tty_wait(m.created.pid, m.console);
-    if (!o->keep) {
-        r = remove_container(o, &m.state, e);
-        if (r < 0)
-            return r;
-    }
-    return code;
+    r = o->keep ? 0 : remove_own(o, &m.state, e);
+    return r < 0 ? r : code;
 }
 
 /* --- kill, delete --------------------------------------------------------------------------- */
@@ -444,16 +515,17 @@ int cmd_kill(struct options *o, struct error *e)
     if (o->all)
         return sig == SIGKILL ? cgroup_kill(s.cgroup_path, e)
                               : cgroup_signal(s.cgroup_path, sig, e);
-    if (STREQ(state_status(&s), "stopped"))
+    /* Without a pid namespace of its own the others would outlive it. */
+    r = sig == SIGKILL && !s.own_pid_ns && !STREQ(state_status(&s), "stopped")
+            ? cgroup_kill(s.cgroup_path, e)
+            : state_signal(&s, sig);
+    if (r == -ESRCH) /* containerd looks for these words */
         return error_set(e, ERR_CONFLICT, "cannot kill container \"%s\": container not running",
                          s.id);
-    /* Without a pid namespace of its own the others would outlive it. */
-    if (sig == SIGKILL && !s.own_pid_ns)
-        return cgroup_kill(s.cgroup_path, e);
-    if (kill((pid_t)s.pid, sig) < 0)
-        return error_set_errno(e, errno, "cannot kill container \"%s\"", s.id);
+    if (r < 0)
+        return e->code ? r : error_set_errno(e, r, "cannot kill container \"%s\"", s.id);
     /* A frozen process dies of SIGKILL on v2; v1 wants it to be thawed. */
-    if (sig == SIGKILL && STREQ(state_status(&s), "paused"))
+    if (sig == SIGKILL && cgroup_is_frozen(s.cgroup_path))
         (void)!cgroup_thaw(s.cgroup_path, NULL);
     return 0;
 }
@@ -472,16 +544,15 @@ static void wait_for_end(const struct state *s, int pidfd)
 /* A freezing container that is killed has to thaw first on v1. */
 static int kill_and_wait(const struct state *s, struct error *e)
 {
-    AUTOFD int pidfd = (int)syscall(SYS_pidfd_open, (pid_t)s->pid, 0);
+    AUTOFD int pidfd = state_open_init(s);
     struct pollfd init = {pidfd, POLLIN, 0};
-    const char *status = state_status(s);
     int r = 0;
 
-    if (STREQ(status, "stopped"))
+    if (pidfd == -ESRCH)
         return 0;
-    if (STREQ(status, "paused"))
+    if (cgroup_is_frozen(s->cgroup_path))
         (void)!cgroup_thaw(s->cgroup_path, NULL);
-    (void)kill((pid_t)s->pid, SIGKILL);
+    (void)!state_signal(s, SIGKILL);
     if (s->own_pid_ns && pidfd >= 0) /* all the others end with init */
         (void)poll(&init, 1, SOON_MS);
     if (!init.revents)
@@ -494,19 +565,47 @@ static int kill_and_wait(const struct state *s, struct error *e)
                : error_set(e, ERR_TIMEOUT, "container \"%s\" did not end within 10 s", s->id);
 }
 
-int cmd_delete(struct options *o, struct error *e)
+/* A folder without a state: whoever made the container was killed. Its init has ended with it, or is
+ * about to; hooks of it may still run in the cgroup. */
+static int remove_unfinished(struct options *o, struct error *e)
+{
+    const char *id = o->args[0];
+    AUTOFREE char *cgroup = NULL;
+    AUTOFREE char *unit = NULL;
+    int r = 0;
+
+    if (state_making(o, id, &cgroup, &unit) == 0) {
+        r = cgroup_kill(cgroup, e);
+        if (r == 0 && unit)
+            r = cgroup_systemd_stop(unit, cgroup, e);
+        if (r == 0)
+            r = cgroup_remove(cgroup, e);
+    }
+    return r < 0 ? r : state_remove_dir(o, id, e);
+}
+
+static int delete (struct options *o, struct error *e)
 {
     CLEANUP(state_done) struct state s = {0};
-    int r = state_load(o, o->args[0], &s, e);
+    AUTOFD int lock = -EBADF;
+    int r = state_check_id(o->args[0], e);
 
-    if (r < 0) {
-        if (o->force && e->code == ERR_NOT_FOUND) {
-            error_done(e);
-            state_remove_dir(o, o->args[0]);
-            return 0;
-        }
+    if (r < 0)
         return r;
+    lock = state_lock(o, o->args[0], e);
+    if (lock < 0)
+        return lock;
+    r = state_load(o, o->args[0], &s, e);
+    if (r < 0 && e->code == ERR_NOT_FOUND) {
+        if (!o->force) {
+            error_add(e, "its create was killed (--force removes what is left)");
+            return r;
+        }
+        error_done(e);
+        return remove_unfinished(o, e);
     }
+    if (r < 0)
+        return r;
     if (!STREQ(state_status(&s), "stopped")) {
         if (!o->force && !STREQ(state_status(&s), "created"))
             return error_set(e, ERR_CONFLICT,
@@ -516,4 +615,15 @@ int cmd_delete(struct options *o, struct error *e)
         r = kill_and_wait(&s, e);
     }
     return r == 0 ? remove_container(o, &s, e) : r;
+}
+
+int cmd_delete(struct options *o, struct error *e)
+{
+    int r = delete (o, e);
+
+    if (r < 0 && o->force && e->code == ERR_NOT_FOUND) {
+        error_done(e);
+        return 0;
+    }
+    return r;
 }

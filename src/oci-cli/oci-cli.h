@@ -64,7 +64,8 @@ void warn_user(const struct options *o, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
 /* --- state.c: <root>/<id>/state.json and the start gate -------------------------------------- */
 
-#define STATE_GATE "gate" /* the named pipe that init of a created container waits at */
+#define STATE_GATE   "gate"   /* the named pipe that init of a created container waits at */
+#define STATE_STATUS "status" /* and the one it keeps open until it executes the program */
 
 struct state {
     char *id;
@@ -84,18 +85,37 @@ struct state {
 extern const struct json_desc state_json;
 
 int state_check_id(const char *id, struct error *e) MUST_CHECK;
+/*
+ * <root>/<id> is locked (flock) by who makes the container and by who removes it, so that these are
+ * never at it together; whoever dies lets go of it. Both return the lock, which is held until it is
+ * closed.
+ */
 /* Makes <root>/<id>; ERR_CONFLICT when it is there. */
 int state_make_dir(const struct options *o, const char *id, struct error *e) MUST_CHECK;
+/* ERR_NOT_FOUND without the folder, ERR_TIMEOUT when another keeps it for long. */
+int state_lock(const struct options *o, const char *id, struct error *e) MUST_CHECK;
+/*
+ * What is about to be made, for who finds the folder without a state.json: its maker was killed.
+ * unit NULL: not systemd's. state_making gives both back, -ENOENT: nothing was made yet.
+ */
+int state_note_making(const struct options *o, const char *id, const char *cgroup_path,
+                      const char *unit, struct error *e) MUST_CHECK;
+int state_making(const struct options *o, const char *id, char **ret_cgroup_path,
+                 char **ret_unit) MUST_CHECK;
 int state_save(const struct options *o, const struct state *s, struct error *e) MUST_CHECK;
 int state_load(const struct options *o, const char *id, struct state *ret,
                struct error *e) MUST_CHECK;
 void state_done(struct state *s);
 /* The specification that the container was created with. */
 int state_spec(const struct state *s, struct oci_spec *ret, struct error *e) MUST_CHECK;
-void state_remove_dir(const struct options *o, const char *id);
+int state_remove_dir(const struct options *o, const char *id, struct error *e);
 /* "created", "running", "paused", "stopped" */
 const char *state_status(const struct state *s);
 uint64_t state_start_time(pid_t pid);
+/* A pidfd that is init's for certain, whoever gets its number later. -ESRCH: it has ended. */
+int state_open_init(const struct state *s) MUST_CHECK;
+/* 0, or -ESRCH: it has ended. */
+int state_signal(const struct state *s, int sig) MUST_CHECK;
 /* Path of a file in <root>/<id>; the caller frees it. */
 char *state_path(const struct options *o, const char *id, const char *file) MUST_CHECK;
 
@@ -134,6 +154,8 @@ bool own_pid_namespace(const struct oci_spec *s);
 int poststart(const struct oci_spec *spec, const struct state *s, struct error *e) MUST_CHECK;
 /* What is left of an ended container; poststop hooks last. */
 int remove_container(struct options *o, const struct state *s, struct error *e) MUST_CHECK;
+/* The same after waiting for it, if nobody else has. */
+int remove_own(struct options *o, const struct state *s, struct error *e) MUST_CHECK;
 
 /* --- tty.c --------------------------------------------------------------------------------- */
 

@@ -485,7 +485,7 @@ static void kill_init(const struct runtime_create *p, struct runtime_created *c)
 
 int runtime_create(const struct runtime_create *p, struct runtime_created *ret, struct error *e)
 {
-    struct runtime_created c = {.pidfd = -EBADF};
+    struct runtime_created c = {.pidfd = -EBADF, .keep_fd = -EBADF};
     AUTOFD int stage_end = -EBADF;
     bool own_cgroup = !(p->flags & RUNTIME_KEEP_CGROUP) && !p->place;
     int sync[2];
@@ -527,16 +527,29 @@ int runtime_create(const struct runtime_create *p, struct runtime_created *ret, 
         runtime_created_done(&c);
         return r;
     }
+    if (p->flags & RUNTIME_UNTIL_KEPT)
+        c.keep_fd = take_fd(stage_end);
     *ret = c;
     return 0;
+}
+
+int runtime_keep(struct runtime_created *c, struct error *e)
+{
+    int r = sync_answer(c->keep_fd, 0, -EBADF, e);
+
+    close(c->keep_fd);
+    c->keep_fd = -EBADF;
+    return r;
 }
 
 void runtime_created_done(struct runtime_created *c)
 {
     if (c->pidfd >= 0)
         close(c->pidfd);
+    if (c->keep_fd > 0)
+        close(c->keep_fd);
     free(c->cgroup_path);
     free(c->delegated);
     strv_free(c->warnings);
-    *c = (struct runtime_created){.pidfd = -EBADF};
+    *c = (struct runtime_created){.pidfd = -EBADF, .keep_fd = -EBADF};
 }

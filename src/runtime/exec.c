@@ -54,6 +54,9 @@ static int differing_namespaces(pid_t pid, int *ret, bool *ret_user, struct erro
 /* All namespaces in one call; before Linux 5.8 one by one. */
 static int join_all(pid_t pid, int pidfd, int flags, struct error *e)
 {
+    /* Not reaped yet: what was read of /proc/<pid> was init's, and not of who got its number. */
+    if (pidfd >= 0 && syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0) < 0 && errno == ESRCH)
+        return error_set(e, ERR_CONFLICT, "the container's init (process %d) has ended", pid);
     if (setns(pidfd, flags) == 0)
         return 0;
     if (errno != EINVAL && errno != EBADF)
@@ -320,7 +323,8 @@ int runtime_exec(const struct runtime_exec *p, pid_t *ret_pid, char ***warnings,
                           .cgroup_ns = -EBADF,
                           .root = -EBADF,
                           .sync = -EBADF};
-    AUTOFD int init = (int)syscall(SYS_pidfd_open, p->init_pid, 0);
+    AUTOFD int init = p->init_pidfd > 0 ? fcntl(p->init_pidfd, F_DUPFD_CLOEXEC, 3)
+                                        : (int)syscall(SYS_pidfd_open, p->init_pid, 0);
     AUTOFD int cgroup = open_cgroup(p);
     int flags = 0;
     int r = oci_process_validate(p->process, e);

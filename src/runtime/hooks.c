@@ -105,17 +105,22 @@ static void last_line(char *text)
         memmove(text, nl + 1, strlen(nl + 1) + 1);
 }
 
-/* Reads the hook's words until it closes them, feeding it its input; false: out of time. */
-static bool converse(int in, int out, const char *state, char *said, size_t size, int64_t end)
+/*
+ * Reads the hook's words until it closes them or ends - what it has started in the background may hold
+ * them open for ever -, feeding it its input; false: out of time.
+ */
+static bool converse(int in, int out, int pidfd, const char *state, char *said, size_t size,
+                     int64_t end)
 {
     size_t left = strlen(state), got = 0;
+    int after = 0;
 
     (void)fcntl(in, F_SETFL, O_NONBLOCK);
     for (;;) {
-        struct pollfd p[2] = {{out, POLLIN, 0}, {in, POLLOUT, 0}};
+        struct pollfd p[3] = {{out, POLLIN, 0}, {in, POLLOUT, 0}, {pidfd, POLLIN, 0}};
         int64_t now = time_monotonic_ns();
         int timeout = end ? (int)((end - now) / NSEC_PER_MSEC) + 1 : -1;
-        int n = end && now >= end ? 0 : poll(p, in >= 0 ? 2 : 1, timeout);
+        int n = end && now >= end ? 0 : poll(p, ARRAY_SIZE(p), timeout);
         ssize_t r;
 
         if (n < 0 && errno == EINTR)
@@ -147,6 +152,8 @@ static bool converse(int in, int out, const char *state, char *said, size_t size
                 got += (size_t)r;
             said[got] = '\0';
         }
+        if (p[2].revents && (!p[0].revents || ++after > 64))
+            break; /* ended, and all that it said is read */
     }
     if (in >= 0)
         close(in);
@@ -183,7 +190,7 @@ static int run_hook(const struct oci_hook *h, const char *what, const char *stat
     struct sigaction ignore = {.sa_handler = SIG_IGN}, old;
     int in[2] = {-1, -1}, out[2] = {-1, -1};
     char said[512] = "";
-    int status = 0, r;
+    int status = 0, pidfd, r;
     bool in_time;
     pid_t pid;
 
@@ -209,7 +216,10 @@ static int run_hook(const struct oci_hook *h, const char *what, const char *stat
         return error_set_errno(e, r, "%s: cannot fork", what);
     }
     (void)sigaction(SIGPIPE, &ignore, &old);
-    in_time = converse(in[1], out[0], state, said, sizeof(said), end);
+    pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    in_time = converse(in[1], out[0], pidfd, state, said, sizeof(said), end);
+    if (pidfd >= 0)
+        close(pidfd);
     (void)sigaction(SIGPIPE, &old, NULL);
     close(out[0]);
     r = in_time ? wait_until(pid, end, &status) : -ETIMEDOUT;

@@ -193,6 +193,16 @@ static int set_up(const struct init_args *a, struct process_plan *plan, struct r
     return err == 0 ? rootfs_sysctls(r, e) : err;
 }
 
+/* Until the stage has written down that this container is there nobody else could end it. */
+static void wait_until_kept(int sync)
+{
+    struct sync_msg msg = {.type = 0};
+
+    if (sync_recv(sync, &msg, NULL) != 1 || msg.type != SYNC_GO_ON)
+        _exit(1);
+    close(sync);
+}
+
 static void wait_at_gate(int gate)
 {
     char byte;
@@ -245,7 +255,7 @@ void init_run(const struct init_args *a)
         .shared_mounts = !(a->unshared & CLONE_NEWNS),
         .userns = user != NULL,
     };
-    int keep[4] = {p->gate_fd, p->status_fd, p->view_socket, -EBADF};
+    int keep[5] = {p->gate_fd, p->status_fd, p->view_socket, -EBADF, -EBADF};
     bool late = p->spec->pouch && p->spec->pouch->gate_after_pivot;
 
     if (!(p->flags & RUNTIME_NO_PDEATHSIG))
@@ -274,10 +284,14 @@ void init_run(const struct init_args *a)
         (void)!sync_send(a->sync, SYNC_READY, NULL, NULL, -EBADF);
     plan.warn_fd = -EBADF;
     keep[3] = plan.listener;
+    if (p->flags & RUNTIME_UNTIL_KEPT)
+        keep[4] = a->sync;
     /* Nothing of the host may be reachable from here on. */
-    process_close_others(keep, 4, 3 + p->preserve_fds);
+    process_close_others(keep, 5, 3 + p->preserve_fds);
     /* From here on others may enter the container: exec looks for this name. */
     (void)prctl(PR_SET_NAME, RUNTIME_AT_GATE, 0, 0, 0);
+    if (p->flags & RUNTIME_UNTIL_KEPT)
+        wait_until_kept(a->sync);
     wait_at_gate(p->gate_fd);
     if (runtime_run_hooks(p->spec, RUNTIME_HOOK_START_CONTAINER, p->id, p->bundle, getpid(),
                           "created", &e) < 0)

@@ -66,6 +66,7 @@ int rootfs_open_root(const struct runtime_create *p, int userns_fd, pid_t pid, s
 {
     const struct oci_overlay *o = p->spec->pouch ? p->spec->pouch->overlay : NULL;
     AUTOFREE char *path = rootfs_path(p);
+    AUTOFREE char *folder = NULL;
     int fd = -EBADF;
 
     if (o && userns_fd >= 0)
@@ -76,9 +77,10 @@ int rootfs_open_root(const struct runtime_create *p, int userns_fd, pid_t pid, s
 
         return r < 0 ? r : fd;
     }
+    folder = xasprintf("%s/.", path); /* the root may be a link to it */
     if (userns_fd >= 0 && !is_shifted(p->spec->linux, path))
-        return shift_open_folder(path, userns_fd, e);
-    fd = mount_clone_open(AT_FDCWD, path, true);
+        return shift_open_folder(folder, userns_fd, e);
+    fd = mount_clone_open(AT_FDCWD, folder, true);
     if (fd < 0)
         return error_set_errno(e, fd, "cannot open the root file system %s", path);
     return fd;

@@ -57,6 +57,7 @@ enum {
     RUNTIME_NO_PIVOT =
         1 << 4, /* move the root mount and chroot: for hosts that run on an initramfs,
                                   whose root cannot be pivoted away from */
+    RUNTIME_UNTIL_KEPT = 1 << 5, /* init ends with the caller until runtime_keep() was called */
 };
 
 struct runtime_create {
@@ -103,6 +104,7 @@ struct runtime_created {
     char *cgroup_path; /* the one used, for sys/cgroup.h */
     char *delegated;   /* its part that is the container's own; NULL: none was asked for */
     bool placed;       /* runtime_create.place has been done */
+    int keep_fd;       /* for runtime_keep(), else -EBADF */
     char **warnings;   /* what was asked for and could not be given, one text each */
 };
 
@@ -114,11 +116,14 @@ struct runtime_created {
 int runtime_create(const struct runtime_create *p, struct runtime_created *ret,
                    struct error *e) MUST_CHECK;
 void runtime_created_done(struct runtime_created *c);
+/* With RUNTIME_UNTIL_KEPT: the container is on record, and may outlive this process. */
+int runtime_keep(struct runtime_created *c, struct error *e) MUST_CHECK;
 
 struct runtime_exec {
     const char *id;
-    const char *bundle;                /* for the state of a seccomp listener; may be NULL */
-    pid_t init_pid;                    /* whose namespaces are joined */
+    const char *bundle; /* for the state of a seccomp listener; may be NULL */
+    pid_t init_pid;     /* whose namespaces are joined */
+    int init_pidfd; /* of init, so that the number cannot have become another's; 0 or below: none */
     const struct oci_spec *spec;       /* of the container; may be NULL (then: all namespaces) */
     const struct oci_process *process; /* what to run; username looked up in the container */
     const char *cgroup_path;           /* joined; NULL: stay outside */
