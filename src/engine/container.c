@@ -540,6 +540,18 @@ int engine_inspect(struct engine *en, const char *ref, struct container_view **r
     return r;
 }
 
+/* The name that it had stays its own until the new one is on record: nobody else gets it before. */
+static void set_name(struct container *c, const char *name)
+{
+    (void)pthread_mutex_lock(&c->en->mutex);
+    (void)pthread_mutex_lock(&c->mutex);
+    str_replace(&c->name, name);
+    container_publish(c);
+    (void)map_set(c->en->by_name, name, c);
+    (void)pthread_mutex_unlock(&c->mutex);
+    (void)pthread_mutex_unlock(&c->en->mutex);
+}
+
 int engine_rename(struct engine *en, const char *ref, const char *name, struct error *e)
 {
     AUTOPTR(container) struct container *c = NULL;
@@ -560,16 +572,12 @@ int engine_rename(struct engine *en, const char *ref, const char *name, struct e
     if (r == 0)
         r = name_reserve(en, name, c->id, e);
     if (r == 0) {
-        (void)pthread_mutex_lock(&en->mutex);
-        (void)pthread_mutex_lock(&c->mutex);
-        old = c->name;
-        c->name = xstrdup(name);
-        container_publish(c);
-        (void)map_set(en->by_name, name, c);
-        (void)map_remove(en->by_name, old);
-        (void)pthread_mutex_unlock(&c->mutex);
-        (void)pthread_mutex_unlock(&en->mutex);
+        old = xstrdup(c->name);
+        set_name(c, name);
         r = record_update(c, e);
+        if (r < 0) /* a full disk, say: it has its old name as if nothing had been asked */
+            set_name(c, old);
+        name_unreserve(en, r < 0 ? name : old);
     }
     container_release_claim(c);
     if (r == 0)

@@ -103,6 +103,7 @@ static int collect_from(struct engine *en, char *const *volumes_from, struct vol
             copy = &ret->items[ret->len++];
             json_copy(&volume_mount_json, copy, m);
             copy->anonymous = false; /* it belongs to the other container */
+            copy->must_exist = true;
             if (read_only && copy->rw) {
                 copy->rw = false;
                 strv_push(&copy->options, "ro");

@@ -105,6 +105,10 @@ struct live {
     struct monitor *monitor;
     struct source *source; /* in engine.loop */
 };
+struct live *live_new(struct monitor *m /* taken */); /* one reference */
+/* Its init is on its way out or has gone; the monitor's word of it may not have come yet. Tells
+ * errors that come of an end in the middle of something from others. */
+bool live_has_ended(struct live *l);
 struct live *live_ref(struct live *l);
 void live_unref(struct live *l);
 
@@ -163,7 +167,7 @@ struct container {
     bool has_endpoint;
     struct network_endpoint endpoint;
     char **warnings;       /* of the last start */
-    bool keep_once;        /* a restart by the user: --rm does not remove it at this end */
+    unsigned keeps;        /* restarts by users under way: --rm does not remove it at an end */
     bool stop_requested;   /* the user ended it: no restart until the next start by a user */
     uint64_t exits;        /* counts ends, for WAIT_NEXT_EXIT */
     int64_t restart_delay; /* ns, of the next restart by policy */
@@ -474,8 +478,8 @@ int start_hook_bundle(struct container *c, const struct container_definition *de
                       const char *bundle, const char *cgroup, struct error *e);
 /* Starts a claimed container. */
 int container_start_claimed(struct container *c, struct error *e);
-/* Registers a monitor that runs with the loop. */
-void container_adopt(struct container *c, struct monitor *m /* taken */, pid_t pid);
+/* Its end is heard from now on, by the loop; c->live is set already. */
+void container_watch(struct container *c, struct live *live /* taken: the reference */);
 /* The monitor is gone, or said that the container ended: called on a worker thread. */
 void container_handle_exit(struct container *c, const struct monitor_exit *exit_info);
 /* Of a container that does not run: poststop hooks that an earlier pouchd left, and what follows. */

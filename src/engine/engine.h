@@ -305,8 +305,8 @@ int engine_attach_begin(struct engine *en, const char *ref, bool *ret_tty,
                         struct engine_attach_claim **ret, struct error *e) MUST_CHECK;
 void engine_attach_end(struct engine_attach_claim *claim); /* NULL is fine */
 /* Hands the client's socket over; client_fd is closed in any case. A container not started yet
- * keeps it until its start. */
-int engine_attach(struct engine *en, const char *ref, const struct attach_params *p, int client_fd,
+ * keeps it until its start. It is the claim's container whatever its name is by now. */
+int engine_attach(struct engine_attach_claim *claim, const struct attach_params *p, int client_fd,
                   struct error *e) MUST_CHECK;
 
 /* Opens the container's log. ERR_NOT_SUPPORTED for a driver that cannot be read. ret_tty: raw

@@ -87,6 +87,33 @@ static void sweep_old(struct container *c)
     }
 }
 
+/* Into the engine's map and the container's list in one go, or not at all: an end or a removal in
+ * between would leave it in one of them. Takes over the one reference. */
+static int enlist(struct exec *x, struct error *e)
+{
+    struct container *c = x->container;
+    struct engine *en = c->en;
+    int r = 0;
+
+    (void)pthread_mutex_lock(&en->mutex);
+    (void)pthread_mutex_lock(&c->mutex);
+    if (c->removed) {
+        r = error_set(e, ERR_NOT_FOUND, "No such container: %s", c->id);
+    } else if (!c->live) {
+        r = error_set(e, ERR_CONFLICT, "Container %s is not running", c->id);
+    } else if (c->status == CONTAINER_PAUSED) {
+        r = error_set(e, ERR_CONFLICT, "Container %s is paused, unpause the container before exec",
+                      c->id);
+    } else {
+        c->execs = xreallocarray(c->execs, c->nexecs + 1, sizeof(struct exec *));
+        c->execs[c->nexecs++] = x;
+        (void)map_set(en->execs, x->id, x);
+    }
+    (void)pthread_mutex_unlock(&c->mutex);
+    (void)pthread_mutex_unlock(&en->mutex);
+    return r;
+}
+
 int engine_exec_create(struct engine *en, const char *ref, struct exec_config *config,
                        char ret_id[65], struct error *e)
 {
@@ -95,19 +122,14 @@ int engine_exec_create(struct engine *en, const char *ref, struct exec_config *c
     AUTOFREE char *action = NULL;
     struct exec *x;
     bool runs = false;
-    bool paused = false;
     int r = container_find(en, ref, &c, e);
 
     if (r == 0) {
         (void)pthread_mutex_lock(&c->mutex);
         runs = c->live != NULL;
-        paused = c->status == CONTAINER_PAUSED;
         (void)pthread_mutex_unlock(&c->mutex);
         if (!runs)
             r = error_set(e, ERR_CONFLICT, "Container %s is not running", c->id);
-        else if (paused)
-            r = error_set(e, ERR_CONFLICT,
-                          "Container %s is paused, unpause the container before exec", c->id);
         else if (!strv_len(config->cmd) || !*config->cmd[0])
             r = error_set(e, ERR_INVALID, "No exec command specified");
     }
@@ -125,13 +147,11 @@ int engine_exec_create(struct engine *en, const char *ref, struct exec_config *c
     random_hex(x->id + EXEC_PREFIX, (64 - EXEC_PREFIX) / 2);
     (void)memcpy(ret_id, x->id, sizeof(x->id));
     command = strv_join(x->config.cmd, " ");
-    (void)pthread_mutex_lock(&c->mutex);
-    c->execs = xreallocarray(c->execs, c->nexecs + 1, sizeof(struct exec *));
-    c->execs[c->nexecs++] = x;
-    (void)pthread_mutex_unlock(&c->mutex);
-    (void)pthread_mutex_lock(&en->mutex);
-    (void)map_set(en->execs, x->id, x);
-    (void)pthread_mutex_unlock(&en->mutex);
+    r = enlist(x, e);
+    if (r < 0) {
+        exec_unref(x);
+        return r;
+    }
     action = xasprintf("exec_create: %s", command);
     events_container(c, action, "execID", ret_id, NULL);
     return 0;
@@ -173,6 +193,8 @@ static int claim_exec(struct exec *x, struct live **ret, struct error *e)
         r = error_set(e, ERR_CONFLICT, "exec %s has already run", x->id);
     } else if (!c->live) {
         r = error_set(e, ERR_CONFLICT, "Container %s is not running", c->id);
+    } else if (c->status == CONTAINER_PAUSED) {
+        r = error_set(e, ERR_CONFLICT, "Container %s is paused", c->id);
     } else {
         x->started = true;
         x->running = true;
@@ -258,6 +280,11 @@ int engine_exec_start(struct engine *en, const char *exec_id, int client_fd,
         /* Before its start, as the end may be told by the loop thread at any time after it. */
         events_container(x->container, action, "execID", x->id, NULL);
         r = start_in_monitor(x, live, fd, p, rows, cols, &why);
+        if (r < 0 && why.code != ERR_COMMAND_NOT_FOUND && why.code != ERR_COMMAND_NOT_EXECUTABLE &&
+            live_has_ended(live)) {
+            error_done(&why);
+            r = error_set(&why, ERR_CONFLICT, "Container %s is not running", x->container->id);
+        }
         live_unref(live);
         if (r < 0) {
             (void)pthread_mutex_lock(&x->container->mutex);

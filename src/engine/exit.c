@@ -40,6 +40,27 @@ void live_unref(struct live *l)
     free(l);
 }
 
+/* PF_EXITING of a process: it is on its way out, or has gone. */
+static bool process_exits(pid_t pid)
+{
+    AUTOFREE char *path = xasprintf("/proc/%d/stat", (int)pid);
+    AUTOFREE char *text = NULL;
+    const char *p;
+    unsigned flags;
+
+    if (fs_read_file(AT_FDCWD, path, 4096, &text, NULL) < 0)
+        return true;
+    p = strrchr(text, ')'); /* the name may have some, too */
+    return p && sscanf(p, ") %*c %*d %*d %*d %*d %*d %u", &flags) == 1 && (flags & 4);
+}
+
+bool live_has_ended(struct live *l)
+{
+    pid_t pid = monitor_init_pid(l->monitor);
+
+    return pid <= 0 || monitor_get_state(l->monitor) == MONITOR_EXITED || process_exits(pid);
+}
+
 /* --- the network and the kernel's things of one run ------------------------------------------------- */
 
 /* What `run` made beside the network: the cgroup and the state folder. */
@@ -102,7 +123,14 @@ static void run_restart(void *data)
     CLEANUP(error_done) struct error e = ERROR_INIT;
     bool go;
 
-    if (container_claim(c, OP_START, &e) == 0) {
+    if (container_claim(c, OP_START, &e) < 0) {
+        /* Something takes long (an update that counts a large folder): the restart is not lost. */
+        (void)pthread_mutex_lock(&c->mutex);
+        go = c->status == CONTAINER_RESTARTING && !c->stop_requested && !c->removed;
+        (void)pthread_mutex_unlock(&c->mutex);
+        if (go && !atomic_load(&c->en->closing))
+            container_schedule_restart(c);
+    } else {
         (void)pthread_mutex_lock(&c->mutex);
         go = c->status == CONTAINER_RESTARTING && !c->stop_requested;
         if (go) {
@@ -203,9 +231,10 @@ static bool note_end(struct container *c, const struct monitor_exit *x, bool *re
     c->has_endpoint = false;
     network_endpoint_done(&c->endpoint);
     again = wants_restart(c);
-    *ret_remove = !again && c->def_now->host_config.auto_remove && !c->keep_once && !c->upgrading;
+    *ret_remove = !again && c->def_now->host_config.auto_remove && !c->keeps && !c->upgrading;
     c->status = again ? CONTAINER_RESTARTING : *ret_remove ? CONTAINER_REMOVING : CONTAINER_EXITED;
     c->exits++;
+    c->held = false; /* a pause from now on is not that of a commit */
     health_end(c);
     container_publish(c);
     (void)pthread_mutex_unlock(&c->mutex);
@@ -276,9 +305,12 @@ void container_handle_exit(struct container *c, const struct monitor_exit *x)
     (void)snprintf(code, sizeof(code), "%d", x->exit_code);
     events_container(c, "die", "exitCode", code, NULL);
     if (remove && !owed) {
-        if (container_remove_claimed(c, true, &e) < 0)
+        remove = container_remove_claimed(c, true, &e) == 0;
+        if (!remove)
             log_error("container not removed", "id=%s error=\"%s\"", c->id, error_message(&e));
-    } else {
+    }
+    /* One that could not be removed has ended all the same. */
+    if (!remove || owed) {
         save_state(c);
         (void)pthread_mutex_lock(&c->mutex);
         container_wake_waiters(c);
@@ -427,20 +459,21 @@ static void add_watch(void *data)
     on_monitor(s, monitor_fd(w->live->monitor), EPOLLIN, w);
 }
 
-void container_adopt(struct container *c, struct monitor *m, pid_t pid)
+struct live *live_new(struct monitor *m)
 {
     struct live *live = xcalloc(1, sizeof(*live));
-    struct watch *w = xcalloc(1, sizeof(*w));
 
-    (void)pid;
     live->refs = 1;
     live->monitor = m;
+    return live;
+}
+
+void container_watch(struct container *c, struct live *live)
+{
+    struct watch *w = xcalloc(1, sizeof(*w));
+
     w->c = container_ref(c);
-    w->live = live_ref(live);
-    (void)pthread_mutex_lock(&c->mutex);
-    c->live = live;
-    (void)pthread_cond_broadcast(&c->cond);
-    (void)pthread_mutex_unlock(&c->mutex);
+    w->live = live;
     if (loop_post(c->en->loop, add_watch, w) < 0)
         log_error("container's monitor cannot be watched", "id=%s", c->id);
 }

@@ -244,8 +244,10 @@ static void save(struct container *c)
     streak = c->health ? c->health->failing_streak : 0;
     (void)pthread_mutex_unlock(&c->mutex);
     if (status != HEALTH_NONE &&
-        store_exec(c->en->store, &e, "INSERT OR REPLACE INTO health VALUES (?, ?, ?)", "sii", c->id,
-                   status, streak) < 0)
+        /* Not for a container that is off the record by now. */
+        store_exec(c->en->store, &e,
+                   "INSERT OR REPLACE INTO health SELECT id, ?, ? FROM containers WHERE id = ?",
+                   "iis", status, streak, c->id) < 0)
         log_error("health not saved", "id=%s error=\"%s\"", c->id, error_message(&e));
 }
 
@@ -380,6 +382,11 @@ static void note_result(struct probe *p, struct health_result *result)
     int64_t streak;
 
     (void)pthread_mutex_lock(&c->mutex);
+    if (c->live != p->live) { /* it has ended: what was seen of it does not count any more */
+        (void)pthread_mutex_unlock(&c->mutex);
+        free(result->output);
+        return;
+    }
     old = c->health;
     before = old ? old->status : HEALTH_STARTING;
     status = before;
@@ -628,7 +635,15 @@ static void add_probe(void *data)
 {
     struct probe *p = data;
     int64_t first = p->run_started ? next_interval(p) : p->interval;
+    bool ended;
 
+    (void)pthread_mutex_lock(&p->c->mutex);
+    ended = p->c->live != p->live; /* and end_probe() may have been here already */
+    (void)pthread_mutex_unlock(&p->c->mutex);
+    if (ended) {
+        probe_unref(p);
+        return;
+    }
     if (p->c->probe)
         take_out(p->c->probe);
     /* After a restart of pouchd all containers' probes would come at the same moment. */

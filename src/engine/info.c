@@ -175,8 +175,12 @@ int engine_container_size(struct engine *en, const struct container_view *v, uin
                           uint64_t *ret_rootfs, struct error *e)
 {
     AUTOPTR(image) struct image *img = NULL;
+    AUTOPTR(container) struct container *c = NULL;
     int r = rootfs_size(en->rootfs, v->def->dir, ret_rw, e);
 
+    /* One that was removed while it was measured has no size, not that of what was left. */
+    if (r == 0)
+        r = container_find(en, v->def->id, &c, e);
     if (r < 0)
         return r;
     *ret_rootfs = *ret_rw;

@@ -206,10 +206,11 @@ int engine_stop(struct engine *en, const char *ref, const char *signal, struct o
     return r < 0 ? r : container_stop(c, signal, timeout, e);
 }
 
-static void set_keep_once(struct container *c, bool keep)
+/* Several users may restart it at once: the first to end must not let the others' ends remove it. */
+static void keep(struct container *c, bool on)
 {
     (void)pthread_mutex_lock(&c->mutex);
-    c->keep_once = keep;
+    c->keeps += on ? 1u : -1u;
     (void)pthread_mutex_unlock(&c->mutex);
 }
 
@@ -224,13 +225,13 @@ int engine_restart(struct engine *en, const char *ref, const char *signal, struc
         r = upgrade_check(c, e);
     if (r < 0)
         return r;
-    set_keep_once(c, true);
+    keep(c, true);
     r = container_stop(c, signal, timeout, &why);
     if (r < 0 && why.code != ERR_NOT_MODIFIED)
         error_move(e, &why);
     else
         r = container_claim(c, OP_START, e);
-    set_keep_once(c, false);
+    keep(c, false);
     if (r < 0)
         return r;
     (void)pthread_mutex_lock(&c->mutex);
@@ -254,6 +255,7 @@ int engine_kill(struct engine *en, const char *ref, const char *signal, struct e
     AUTOPTR(container) struct container *c = NULL;
     AUTOFREE char *cgroup = NULL;
     AUTOPTR(container_def) const struct container_definition *def = NULL;
+    CLEANUP(error_done) struct error why = ERROR_INIT;
     char number[8];
     struct live *live;
     int stop_sig = SIGTERM;
@@ -278,10 +280,14 @@ int engine_kill(struct engine *en, const char *ref, const char *signal, struct e
     }
     if (sig == SIGKILL || sig == stop_sig)
         (void)cancel_restart(c);
-    r = monitor_signal(live->monitor, sig, false, e);
+    r = monitor_signal(live->monitor, sig, false, &why);
     cgroup = container_cgroup(c);
     if (r == 0 && sig == SIGKILL)
         (void)!cgroup_thaw(cgroup, NULL);
+    if (r < 0 && live_has_ended(live))
+        r = not_running(c, "Cannot kill container: ", e);
+    else
+        error_move(e, &why);
     live_unref(live);
     if (r < 0)
         return r;
@@ -290,27 +296,42 @@ int engine_kill(struct engine *en, const char *ref, const char *signal, struct e
     return 0;
 }
 
+/* One that ends this moment is not frozen: its processes could not die. */
+static int freeze(struct container *c, struct live *live, bool on, struct error *e)
+{
+    AUTOFREE char *cgroup = container_cgroup(c);
+    CLEANUP(error_done) struct error why = ERROR_INIT;
+    int r = on ? cgroup_freeze(cgroup, &why) : cgroup_thaw(cgroup, &why);
+
+    if ((on || r < 0) && live_has_ended(live)) {
+        (void)!cgroup_thaw(cgroup, NULL);
+        return not_running(c, "", e);
+    }
+    error_move(e, &why);
+    return r;
+}
+
 static int set_paused(struct container *c, bool pause, struct error *e)
 {
-    AUTOFREE char *cgroup = NULL;
     enum container_status status;
+    struct live *live;
     int r = container_claim(c, OP_PAUSE, e);
 
     if (r < 0)
         return r;
+    live = get_live(c);
     (void)pthread_mutex_lock(&c->mutex);
     status = c->status;
     (void)pthread_mutex_unlock(&c->mutex);
-    if (status != CONTAINER_RUNNING && status != CONTAINER_PAUSED)
+    if (!live || (status != CONTAINER_RUNNING && status != CONTAINER_PAUSED))
         r = not_running(c, "", e);
     else if (pause && status == CONTAINER_PAUSED)
         r = error_set(e, ERR_CONFLICT, "Container %s is already paused", c->id);
     else if (!pause && status == CONTAINER_RUNNING)
         r = error_set(e, ERR_CONFLICT, "Container %s is not paused", c->id);
-    if (r == 0) {
-        cgroup = container_cgroup(c);
-        r = pause ? cgroup_freeze(cgroup, e) : cgroup_thaw(cgroup, e);
-    }
+    if (r == 0)
+        r = freeze(c, live, pause, e);
+    live_unref(live);
     if (r == 0) {
         (void)pthread_mutex_lock(&c->mutex);
         if (c->live)
@@ -602,6 +623,7 @@ int engine_remove(struct engine *en, const char *ref, bool force, bool volumes, 
 int engine_resize(struct engine *en, const char *ref, unsigned rows, unsigned cols, struct error *e)
 {
     AUTOPTR(container) struct container *c = NULL;
+    CLEANUP(error_done) struct error why = ERROR_INIT;
     char text[2][16];
     struct live *live;
     int r = container_find(en, ref, &c, e);
@@ -611,7 +633,11 @@ int engine_resize(struct engine *en, const char *ref, unsigned rows, unsigned co
     live = get_live(c);
     if (!live)
         return not_running(c, "", e);
-    r = monitor_resize(live->monitor, rows, cols, e);
+    r = monitor_resize(live->monitor, rows, cols, &why);
+    if (r < 0 && live_has_ended(live))
+        r = not_running(c, "", e);
+    else
+        error_move(e, &why);
     live_unref(live);
     if (r == 0) {
         (void)snprintf(text[0], sizeof(text[0]), "%u", rows);
@@ -724,7 +750,8 @@ int engine_top(struct engine *en, const char *ref, const char *ps_args, char ***
                char ****ret_rows, struct error *e)
 {
     AUTOPTR(container) struct container *c = NULL;
-    AUTOPTR(container_view) struct container_view *v = NULL;
+    CLEANUP(error_done) struct error why = ERROR_INIT;
+    struct live *live;
     AUTOPTR(strv) char **args = strv_split(str_is_empty(ps_args) ? "-ef" : ps_args, " ", true);
     AUTOFREE char *text = NULL;
     AUTOFREE pid_t *pids = NULL;
@@ -734,12 +761,20 @@ int engine_top(struct engine *en, const char *ref, const char *ps_args, char ***
 
     if (r < 0)
         return r;
-    v = container_get_view(c);
-    if (!v->pid)
+    live = get_live(c);
+    if (!live)
         return not_running(c, "", e);
     cgroup = container_cgroup(c);
-    r = cgroup_pids(cgroup, &pids, &n, e);
+    r = cgroup_pids(cgroup, &pids, &n, &why);
     if (r == 0)
-        r = run_ps(args, &text, e);
-    return r < 0 ? r : filter_ps(text, pids, n, ret_titles, ret_rows, e);
+        r = run_ps(args, &text, &why);
+    /* What was left of one that ended meanwhile would be half of a list. */
+    if (live_has_ended(live))
+        r = not_running(c, "", e);
+    else if (r < 0)
+        error_move(e, &why);
+    else
+        r = filter_ps(text, pids, n, ret_titles, ret_rows, e);
+    live_unref(live);
+    return r;
 }

@@ -55,6 +55,7 @@ static void adopt_running(struct container *c, struct monitor *m)
     const struct network_request req = {.mode = def->host_config.network_mode};
     struct network_endpoint endpoint = {0};
     bool changed = !was_up(c) || c->pid != monitor_init_pid(m);
+    struct live *live = live_new(m);
 
     container_end_paused_of_old(c, cgroup);
     bool frozen = cgroup_is_frozen(cgroup);
@@ -70,11 +71,12 @@ static void adopt_running(struct container *c, struct monitor *m)
     c->pid = monitor_init_pid(m);
     c->endpoint = endpoint;
     c->has_endpoint = found;
+    c->live = live_ref(live);
     container_publish(c);
     (void)pthread_mutex_unlock(&c->mutex);
     if (changed)
         (void)record_update(c, NULL);
-    container_adopt(c, m, c->pid);
+    container_watch(c, live);
     health_start(c, def, true);
     log_info("container adopted", "id=%s pid=%d", c->id, (int)c->pid);
 }

@@ -249,6 +249,51 @@ static void undo_reserve(struct start_context *ctx)
     ctx->reserved = false;
 }
 
+/* Has a container whose namespaces are joined ended since it was looked up? pid: what it had then. */
+static bool joined_has_ended(struct engine *en, const char *mode, pid_t pid)
+{
+    AUTOPTR(container) struct container *c = NULL;
+    const char *ref = mode_container(mode);
+    struct live *live;
+    bool ended;
+
+    if (!ref || !pid)
+        return false;
+    if (container_find(en, ref, &c, NULL) < 0)
+        return true;
+    (void)pthread_mutex_lock(&c->mutex);
+    ended = c->pid != pid;
+    live = c->live ? live_ref(c->live) : NULL;
+    (void)pthread_mutex_unlock(&c->mutex);
+    ended = ended || !live || live_has_ended(live);
+    live_unref(live);
+    return ended;
+}
+
+/* A start that fails because another container ended in the middle of it says so. */
+static void explain_joined(const struct start_context *ctx, struct error *why)
+{
+    const struct host_config *hc = &ctx->def->host_config;
+    struct engine *en = ctx->c->en;
+    const char *what = NULL;
+
+    if (why->code != ERR_INTERNAL)
+        return;
+    if (joined_has_ended(en, hc->network_mode, ctx->netns_pid))
+        what = "network";
+    else if (joined_has_ended(en, hc->ipc_mode, ctx->ipc_pid))
+        what = "IPC";
+    else if (joined_has_ended(en, hc->pid_mode, ctx->pid_pid))
+        what = "PID";
+    if (!what)
+        return;
+    error_done(why);
+    (void)error_set(why, ERR_CONFLICT,
+                    "cannot join %s of a container that ended meanwhile: container %s was not "
+                    "started",
+                    what, ctx->c->id);
+}
+
 static const char *const name_files[] = {"hosts", "hostname", "resolv.conf"};
 
 /* With container:ID the other's files are used, as Docker does. */
@@ -465,11 +510,25 @@ static int do_attach(struct start_context *ctx, struct error *e)
                               e);
 }
 
+static void hand_over_clients(struct container *c, struct monitor *m, struct pending_attach *list)
+{
+    while (list) {
+        struct pending_attach *next = list->next;
+        CLEANUP(error_done) struct error why = ERROR_INIT;
+
+        /* One client that is gone must not keep the container from starting. */
+        if (attach_to_monitor(m, &list->params, list->fd, &why) < 0)
+            log_warn("client could not be attached", "id=%s error=\"%s\"", c->id,
+                     error_message(&why));
+        pending_attach_free(list);
+        list = next;
+    }
+}
+
 /* Clients that attached before the start. */
 static int do_clients(struct start_context *ctx, struct error *e)
 {
     struct pending_attach *list;
-
     int64_t deadline = time_monotonic_ns() + CLIENTS_WAIT_NS;
     struct timespec until = {.tv_sec = deadline / NSEC_PER_SEC, .tv_nsec = deadline % NSEC_PER_SEC};
 
@@ -479,17 +538,7 @@ static int do_clients(struct start_context *ctx, struct error *e)
         ;
     list = take_ptr(ctx->c->pending);
     (void)pthread_mutex_unlock(&ctx->c->mutex);
-    while (list) {
-        struct pending_attach *next = list->next;
-        CLEANUP(error_done) struct error why = ERROR_INIT;
-
-        /* One client that is gone must not keep the container from starting. */
-        if (attach_to_monitor(ctx->monitor, &list->params, list->fd, &why) < 0)
-            log_warn("client could not be attached", "id=%s error=\"%s\"", ctx->c->id,
-                     error_message(&why));
-        pending_attach_free(list);
-        list = next;
-    }
+    hand_over_clients(ctx->c, ctx->monitor, list);
     return 0;
 }
 
@@ -545,6 +594,8 @@ static int run_steps(struct start_context *ctx, struct error *e)
         if (r < 0)
             break;
     }
+    if (r < 0)
+        explain_joined(ctx, e);
     /* The failed step has undone its own part, but for what a monitor already made. */
     while (r < 0 && i-- > 0)
         if (steps[i].undo)
@@ -594,6 +645,7 @@ static void publish_failure(struct container *c, const struct error *e)
         if (container_remove_claimed(c, true, &ignored) < 0)
             log_error("container not removed", "id=%s error=\"%s\"", c->id,
                       error_message(&ignored));
+        drop_pending(c);
         return;
     }
     if (record_update(c, &ignored) < 0)
@@ -613,11 +665,16 @@ static void poststop_of_failure(struct container *c, const struct error *why)
         log_info("poststop hooks are left to the next start of the engine", "id=%s", c->id);
 }
 
-static int publish_running(struct start_context *ctx, struct error *e)
+/* Who sees it running finds its monitor, too: both become true at once. Clients that came since
+ * do_clients() would wait for the next start. */
+static void publish_running(struct start_context *ctx, struct live *live)
 {
     struct container *c = ctx->c;
+    struct pending_attach *late;
 
     (void)pthread_mutex_lock(&c->mutex);
+    c->live = live;
+    late = take_ptr(c->pending);
     c->status = CONTAINER_RUNNING;
     c->pid = monitor_init_pid(ctx->monitor);
     c->started = time_now_ns();
@@ -634,8 +691,9 @@ static int publish_running(struct start_context *ctx, struct error *e)
     network_endpoint_copy(&c->endpoint, &ctx->endpoint);
     c->has_endpoint = true;
     container_publish(c);
+    (void)pthread_cond_broadcast(&c->cond);
     (void)pthread_mutex_unlock(&c->mutex);
-    return record_update(c, e);
+    hand_over_clients(c, live->monitor, late);
 }
 
 int start_hook_bundle(struct container *c, const struct container_definition *def,
@@ -679,21 +737,21 @@ int container_start_claimed(struct container *c, struct error *e)
         health_reset(c, ctx.def);
     if (r == 0) {
         char *const *warnings = monitor_warnings(ctx.monitor);
-        pid_t pid = monitor_init_pid(ctx.monitor);
+        struct live *live = live_new(ctx.monitor);
 
         for (size_t i = 0; warnings && warnings[i]; i++)
             log_warn("container started with less than was asked for", "id=%s warning=\"%s\"",
                      c->id, warnings[i]);
-        r = publish_running(&ctx, &why);
-        if (r < 0) {
+        publish_running(&ctx, live_ref(live));
+        ctx.monitor = NULL; /* the live object's */
+        if (record_update(c, &why) < 0) {
             /* It runs, but is not on record: a restart of the engine finds it by its monitor. */
             log_error("container state not saved", "id=%s error=\"%s\"", c->id,
                       error_message(&why));
             error_done(&why);
-            r = 0;
         }
         events_container(c, "start", NULL);
-        container_adopt(c, take_ptr(ctx.monitor), pid);
+        container_watch(c, live);
         view_started(&ctx);
         health_start(c, ctx.def, false);
         hooks_poststart(c, ctx.def);

@@ -71,36 +71,50 @@ static void read_networks(pid_t pid, struct container_stats *s)
     }
 }
 
+static void fill_head(const struct container *c, const struct container_view *v,
+                      struct container_stats *s)
+{
+    (void)snprintf(s->id, sizeof(s->id), "%s", c->id);
+    s->name = xstrdup(v->name);
+    s->read_ns = time_now_ns();
+}
+
 int engine_stats(struct engine *en, const char *ref, struct container_stats *ret, struct error *e)
 {
     AUTOPTR(container) struct container *c = NULL;
     AUTOPTR(container_view) struct container_view *v = NULL;
     AUTOFREE char *cgroup = NULL;
     struct sysinfo si;
+    bool same;
     int r = container_find(en, ref, &c, e);
 
     *ret = (struct container_stats){0};
     if (r < 0)
         return r;
     v = container_get_view(c);
-    (void)snprintf(ret->id, sizeof(ret->id), "%s", c->id);
-    ret->name = xstrdup(v->name);
-    ret->read_ns = time_now_ns();
-    ret->running = v->pid > 0;
-    if (!ret->running)
+    fill_head(c, v, ret);
+    if (v->pid <= 0)
         return 0;
     cgroup = container_cgroup(c);
     r = cgroup_stats(cgroup, &ret->cgroup, NULL);
-    if (r < 0) { /* it ends at this moment */
-        ret->running = false;
+    if (r < 0) /* it ends at this moment */
         return 0;
-    }
+    ret->running = true;
     ret->system_ns = system_cpu_ns();
     ret->ncpu = sysconf(_SC_NPROCESSORS_ONLN);
     ret->mem_limit = ret->cgroup.mem_limit;
     if (sysinfo(&si) == 0 && ret->mem_limit > (uint64_t)si.totalram * si.mem_unit)
         ret->mem_limit = (uint64_t)si.totalram * si.mem_unit;
     read_networks(v->pid, ret);
+    /* Counters of which some were read after its end would be half of the truth; and its pid may be
+     * another process's by now. */
+    (void)pthread_mutex_lock(&c->mutex);
+    same = c->pid == v->pid && !c->removed;
+    (void)pthread_mutex_unlock(&c->mutex);
+    if (!same) {
+        container_stats_done(ret);
+        fill_head(c, v, ret);
+    }
     return 0;
 }
 

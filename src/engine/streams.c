@@ -87,22 +87,24 @@ static void keep_for_start(struct container *c, const struct attach_params *p, i
     c->pending = a;
 }
 
-int engine_attach(struct engine *en, const char *ref, const struct attach_params *p, int client_fd,
+int engine_attach(struct engine_attach_claim *claim, const struct attach_params *p, int client_fd,
                   struct error *e)
 {
-    AUTOPTR(container) struct container *c = NULL;
+    struct container *c = (struct container *)(void *)claim;
     AUTOFD int fd = client_fd;
     struct live *live = NULL;
-    int r = container_find(en, ref, &c, e);
+    bool removed;
+    int r = 0;
 
-    if (r < 0)
-        return r;
     (void)pthread_mutex_lock(&c->mutex);
+    removed = c->removed;
     if (c->live)
         live = live_ref(c->live);
-    else if (p->stream && !c->removed)
+    else if (p->stream && !removed)
         keep_for_start(c, p, take_fd(fd));
     (void)pthread_mutex_unlock(&c->mutex);
+    if (removed)
+        return error_set(e, ERR_NOT_FOUND, "No such container: %s", c->id);
     if (live) {
         r = attach_to_monitor(live->monitor, p, fd, e);
         live_unref(live);
@@ -115,15 +117,18 @@ int engine_attach(struct engine *en, const char *ref, const struct attach_params
 int engine_logs(struct engine *en, const char *ref, const struct log_reader_params *p,
                 struct log_reader **ret, bool *ret_tty, struct error *e)
 {
+    AUTOPTR(container) struct container *c = NULL;
     AUTOPTR(container_view) struct container_view *v = NULL;
     AUTOFREE char *dir = NULL;
     AUTOFREE char *end = NULL;
     struct log_reader_params params = *p;
     const struct log_driver *drv;
-    int r = engine_inspect(en, ref, &v, e);
+    bool removed;
+    int r = container_find(en, ref, &c, e);
 
     if (r < 0)
         return r;
+    v = container_get_view(c);
     drv = log_driver_find(v->def->host_config.log_config.type);
     if (!drv || !drv->can_read)
         return error_set(e, ERR_NOT_SUPPORTED,
@@ -137,5 +142,16 @@ int engine_logs(struct engine *en, const char *ref, const struct log_reader_para
     if (!v->pid)
         params.follow = false;
     *ret_tty = v->def->config.tty;
-    return log_reader_open(v->def->log_path, &params, ret, e);
+    r = log_reader_open(v->def->log_path, &params, ret, e);
+    if (r < 0)
+        return r;
+    /* The files of one that was removed meanwhile may not have been there any more: an empty log
+     * would be a lie. What is open is read to its end, whatever comes. */
+    (void)pthread_mutex_lock(&c->mutex);
+    removed = c->removed;
+    (void)pthread_mutex_unlock(&c->mutex);
+    if (!removed)
+        return 0;
+    log_reader_free(take_ptr(*ret));
+    return error_set(e, ERR_NOT_FOUND, "No such container: %s", ref);
 }

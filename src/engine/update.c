@@ -68,7 +68,8 @@ static void take_back(struct update_context *u, size_t n, const struct container
     while (n-- > 0) {
         CLEANUP(error_done) struct error e = ERROR_INIT;
 
-        if (applies(u, &parts[n]) && parts[n].apply(u, from, to, &e) < 0)
+        if (applies(u, &parts[n]) && parts[n].apply(u, from, to, &e) < 0 &&
+            !(u->live && live_has_ended(u->live))) /* what has ended took it along */
             log_error("part of an update could not be taken back", "id=%s part=\"%s\" error=\"%s\"",
                       u->c->id, parts[n].name, error_message(&e));
     }
@@ -146,6 +147,7 @@ int engine_update(struct engine *en, const char *ref, const struct container_upd
     AUTOPTR(container_def) const struct container_definition *old = NULL;
     AUTOPTR(strv) char **warnings = NULL;
     AUTOFREE char *cgroup = NULL;
+    CLEANUP(error_done) struct error why = ERROR_INIT;
     enum container_status status;
     int r = container_find(en, ref, &c, e);
 
@@ -166,7 +168,13 @@ int engine_update(struct engine *en, const char *ref, const struct container_upd
         r = error_set(e, ERR_CONFLICT, "container %s is marked for removal and cannot be updated",
                       c->id);
     else
-        r = run_update(&u, e);
+        r = run_update(&u, &why);
+    if (r < 0 && u.live && (why.code == ERR_INTERNAL || why.code == ERR_TIMEOUT) &&
+        live_has_ended(u.live))
+        r = error_set(e, ERR_CONFLICT,
+                      "container %s ended while it was updated: nothing was changed", c->id);
+    else if (why.code)
+        error_move(e, &why);
     if (r < 0)
         update_mounts_abandon(&u);
     else

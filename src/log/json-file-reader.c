@@ -54,6 +54,8 @@ struct log_reader {
     bool end_seen;
     bool ended;
     int inotify_fd;
+    int end_watch; /* inotify's number of end_path's folder */
+    ino_t end_ino; /* of that folder: another run of the container has another */
     bool have_stashed;
     struct log_entry stashed;
 };
@@ -208,28 +210,56 @@ static void skip_old_files(struct log_reader *r)
 
 /* --- Waiting ----------------------------------------------------------------------------------- */
 
-static void watch_folder_of(struct log_reader *r, const char *path)
+static int watch_folder_of(struct log_reader *r, const char *path)
 {
     AUTOFREE char *copy = xstrdup(path);
+    int wd = -1;
 
-    if (r->inotify_fd >= 0 &&
-        inotify_add_watch(r->inotify_fd, dirname(copy), WATCH_EVENTS | IN_MASK_ADD) < 0) {
+    if (r->inotify_fd >= 0)
+        wd = inotify_add_watch(r->inotify_fd, dirname(copy), WATCH_EVENTS | IN_MASK_ADD);
+    if (r->inotify_fd >= 0 && wd < 0) {
         close(r->inotify_fd);
         r->inotify_fd = -EBADF;
     }
+    return wd;
 }
 
-/* Has the container ended? end_path is there, or its folder is gone. */
+static ino_t folder_inode(const char *path)
+{
+    AUTOFREE char *copy = xstrdup(path);
+    struct stat st;
+
+    return stat(dirname(copy), &st) < 0 ? 0 : st.st_ino;
+}
+
+/* Has the container ended? end_path is there, or its folder is gone, or it is that of a later run. */
 static bool has_ended(const struct log_reader *r)
 {
-    AUTOFREE char *copy = NULL;
-
     if (!r->end_path)
         return false;
-    if (access(r->end_path, F_OK) == 0)
-        return true;
-    copy = xstrdup(r->end_path);
-    return access(dirname(copy), F_OK) < 0 && errno == ENOENT;
+    return access(r->end_path, F_OK) == 0 || folder_inode(r->end_path) != r->end_ino;
+}
+
+/* A container that is started again at once takes end_path away before anybody has seen it: the
+ * event tells of it all the same. */
+static void take_events(struct log_reader *r)
+{
+    char events[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
+    const char *name = r->end_path ? strrchr(r->end_path, '/') : NULL;
+    ssize_t n;
+
+    while ((n = read(r->inotify_fd, events, sizeof(events))) > 0) {
+        const struct inotify_event *ev;
+
+        for (char *p = events; p < events + n; p += sizeof(*ev) + ev->len) {
+            ev = (const struct inotify_event *)(void *)p;
+            if (!name || ev->wd != r->end_watch)
+                continue;
+            if (ev->mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED) ||
+                (ev->len && strcmp(ev->name, name + 1) == 0))
+                r->end_seen = true;
+        }
+    }
 }
 
 /* Waits for a change; 0 to look again, -ECANCELED. */
@@ -238,7 +268,6 @@ static int wait_for_change(struct log_reader *r)
     struct pollfd fds[2] = {{.fd = r->inotify_fd, .events = POLLIN},
                             {.fd = r->p.cancel_fd, .events = POLLIN}};
     int timeout = r->inotify_fd < 0 ? POLL_MS : -1, n;
-    char events[4096];
 
     if (r->p.until_ns > 0) {
         int64_t ms = (r->p.until_ns - time_now_ns()) / NSEC_PER_MSEC + 1;
@@ -256,8 +285,7 @@ static int wait_for_change(struct log_reader *r)
     if (n > 0 && fds[1].revents)
         return -ECANCELED;
     if (n > 0 && fds[0].revents)
-        while (read(r->inotify_fd, events, sizeof(events)) > 0)
-            continue;
+        take_events(r);
     return 0;
 }
 
@@ -459,9 +487,11 @@ int log_reader_open(const char *path, const struct log_reader_params *p, struct 
     r->inotify_fd = -EBADF;
     if (p->follow) {
         r->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-        watch_folder_of(r, path);
-        if (r->end_path)
-            watch_folder_of(r, r->end_path);
+        (void)watch_folder_of(r, path);
+        if (r->end_path) {
+            r->end_watch = watch_folder_of(r, r->end_path);
+            r->end_ino = folder_inode(r->end_path);
+        }
     }
     k = open_files(r);
     if (k < 0)

@@ -261,9 +261,15 @@ static void on_resize(struct request *r)
 {
     struct session *s = live_session(r);
     struct msg_resize p;
+    int result;
 
     msg_fixed(&r->in, &p, sizeof(p));
-    reply_result(r, s ? session_resize(s, p.rows, p.cols) : -ESRCH, "cannot resize the terminal");
+    result = s ? session_resize(s, p.rows, p.cols) : -ESRCH;
+    if (result == -ENOTTY)
+        control_reply_error(r->conn, r->in.header.serial, ERR_INVALID, ENOTTY,
+                            "there is no terminal to resize: it was made without (--tty)");
+    else
+        reply_result(r, result, "cannot resize the terminal");
 }
 
 static void on_attach(struct request *r)

@@ -70,6 +70,10 @@ static int prepare_volume(struct volume_store *vs, const char *container_id, str
     r = volume_create(vs, &p, &v, &step->made, e);
     if (r < 0)
         return r;
+    if (m->must_exist && step->made)
+        return error_set(e, ERR_NOT_FOUND,
+                         "No such volume: %s: it went with the container it was to be taken from",
+                         m->name);
     free(m->source);
     m->source = volume_source(&v);
     if (stat(m->source, &st) < 0)
@@ -88,7 +92,8 @@ static void roll_back(struct volume_store *vs, const char *container_id,
 
         if (steps[i].referenced)
             volume_unref(vs, m->name, container_id);
-        if (steps[i].made && m->anonymous && volume_remove(vs, m->name, true, NULL) < 0)
+        if (steps[i].made && (m->anonymous || m->must_exist) &&
+            volume_remove(vs, m->name, true, NULL) < 0)
             continue; /* swept with the next start, or in use by another container by now */
     }
 }

@@ -489,6 +489,12 @@ static int parse_explicit(const struct volume_request *req, struct volume_mounts
     return r;
 }
 
+static void copy_from(struct volume_mount *to, const struct volume_mount *from)
+{
+    json_copy(&volume_mount_json, to, from);
+    to->must_exist = from->must_exist;
+}
+
 /* What yields to the explicit mounts: --volumes-from first, then the image's volumes. */
 static int add_implied(const struct volume_request *req, struct volume_mounts *list,
                        struct error *e)
@@ -497,7 +503,7 @@ static int add_implied(const struct volume_request *req, struct volume_mounts *l
 
     for (size_t i = 0; req->from && i < req->from->len; i++) {
         if (!find(list, req->from->items[i].destination))
-            json_copy(&volume_mount_json, add(list), &req->from->items[i]);
+            copy_from(add(list), &req->from->items[i]);
     }
     for (char *const *v = req->volumes; r == 0 && v && *v; v++) {
         AUTOFREE char *destination = NULL;

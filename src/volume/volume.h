@@ -90,6 +90,8 @@ struct volume_mount {
     bool no_copy;      /* volume: do not copy the image's content up */
     bool anonymous;    /* volume: goes with `rm -v` and with --rm */
     bool make_source;  /* bind by -v: a missing host folder is created */
+    bool must_exist;   /* volume of another container: not made anew when that went meanwhile. Not
+                          on record: once the container holds it, it cannot go. */
     struct json_map labels;      /* for the volume that is made */
     struct json_map driver_opts; /* for the volume that is made */
 };

@@ -198,7 +198,7 @@ static void session_begin(struct http_request *req, int fd, const void *early, s
     if (s->is_exec)
         r = engine_exec_start(s->engine, s->id, fd, &s->attach, s->rows, s->cols, &e);
     else
-        r = engine_attach(s->engine, s->id, &s->attach, fd, &e);
+        r = engine_attach(s->claim, &s->attach, fd, &e);
     if (r < 0) {
         log_debug("session ended", "id=%s error=\"%s\"", s->id, error_message(&e));
         if (copy >= 0)

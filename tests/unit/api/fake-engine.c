@@ -372,16 +372,22 @@ void engine_wait_free(struct engine_wait *w)
 int engine_attach_begin(struct engine *en, const char *ref, bool *tty,
                         struct engine_attach_claim **claim, struct error *e)
 {
+    int r = find(ref, e);
+
     *tty = STREQ(ref, "tty");
-    *claim = NULL;
-    return find(ref, e);
+    *claim = r < 0 ? NULL : (void *)xstrdup(ref);
+    return r;
 }
 
-void engine_attach_end(struct engine_attach_claim *claim) {}
+void engine_attach_end(struct engine_attach_claim *claim)
+{
+    free(claim);
+}
 
-int engine_attach(struct engine *en, const char *ref, const struct attach_params *p, int fd,
+int engine_attach(struct engine_attach_claim *claim, const struct attach_params *p, int fd,
                   struct error *e)
 {
+    const char *ref = (const char *)claim;
     char b[512];
     ssize_t n;
 
