@@ -4,6 +4,7 @@
  * Threads are made as work comes, up to the maximum, and go when there has been none for a while.
  */
 #include <assert.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -71,18 +72,31 @@ static struct job *next_job(struct workers *w)
     return job;
 }
 
+/* Quiet again: what many at once needed goes back to the host. malloc keeps it otherwise, for ever where
+ * something small that lives lies behind it. The mutex is held, and not meanwhile. */
+static void give_memory_back(struct workers *w)
+{
+    (void)pthread_mutex_unlock(&w->mutex);
+    (void)malloc_trim(0);
+    (void)pthread_mutex_lock(&w->mutex);
+}
+
 static void *worker(void *data)
 {
     struct workers *w = data;
     struct job *job;
 
     (void)pthread_mutex_lock(&w->mutex);
-    while ((job = next_job(w))) {
-        (void)pthread_mutex_unlock(&w->mutex);
-        job->fn(job->data);
-        free(job);
-        (void)pthread_mutex_lock(&w->mutex);
-    }
+    do {
+        while ((job = next_job(w))) {
+            (void)pthread_mutex_unlock(&w->mutex);
+            job->fn(job->data);
+            free(job);
+            (void)pthread_mutex_lock(&w->mutex);
+        }
+        if (w->threads == 1 && !w->closing)
+            give_memory_back(w);
+    } while (w->first);
     w->threads--;
     (void)pthread_cond_broadcast(&w->gone);
     (void)pthread_mutex_unlock(&w->mutex);
