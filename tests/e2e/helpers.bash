@@ -81,11 +81,12 @@ pouchd_start() {
     local jitter=()
     [ -z "${POUCH_JITTER:-}" ] || jitter=(env "LD_PRELOAD=$POUCH_TOP/build/tests/tools/jitter.so")
     [ -z "${POUCH_TEST_ROOTFS_DRIVER:-}" ] || set -- --rootfs-driver "$POUCH_TEST_ROOTFS_DRIVER" "$@"
-    "${jitter[@]}" "$POUCH_BIN/pouchd" --root "$T/root" --state "$T/run" --host "unix://$SOCK" \
-        --pidfile "$T/pid" --cgroup-parent "$CGROUP_PARENT" "$@" >>"$LOG" 2>&1 3>&- &
-    POUCHD=$!
-    echo "$POUCHD" >"$T/pouchd.pid"
-    disown "$POUCHD"
+    # In a shell of its own: $! stays that of the client which a test has in the background and waits for.
+    (
+        "${jitter[@]}" "$POUCH_BIN/pouchd" --root "$T/root" --state "$T/run" --host "unix://$SOCK" \
+            --pidfile "$T/pid" --cgroup-parent "$CGROUP_PARENT" "$@" >>"$LOG" 2>&1 3>&- &
+        echo "$!" >"$T/pouchd.pid"
+    )
     pouchd_wait
 }
 
