@@ -16,7 +16,7 @@ teardown_file() { file_down; }
     nft 'add set ip leak s { type ipv4_addr; elements = { 192.0.2.99 } }'
     # Not a child of bats, as what a daemon leaves behind never is.
     setsid --fork sleep 4711 3>&- >/dev/null 2>&1
-    run leak_check
+    LEAK_SECONDS=2 run leak_check
     ip netns del leak
     ip link del leak0
     nft delete table ip leak
@@ -36,7 +36,7 @@ teardown_file() { file_down; }
 
 @test "a container that stays is found as well" {
     pouch run -d --name left --network none busybox sleep 4712 >/dev/null
-    run leak_check
+    LEAK_SECONDS=2 run leak_check
     pouch rm -f left >/dev/null
     is "$status" 1
     has "$output" '^process [0-9]+ sleep 4712'

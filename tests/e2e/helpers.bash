@@ -311,7 +311,7 @@ snapshot() {
 # leak_check: compare with what there was before; the kernel and the daemon's reaper clean up behind
 # an answer, so wait: long only when something is left.
 leak_check() {
-    local left='' end=$((SECONDS + 20))
+    local left='' end=$((SECONDS + ${LEAK_SECONDS:-20}))
     while [ "$SECONDS" -lt "$end" ]; do
         left=$(snapshot | comm -13 "$T/before" - | not_leaks)
         [ -n "$left" ] || return 0
