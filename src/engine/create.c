@@ -70,8 +70,13 @@ int create_fill_command(struct container_definition *def, struct error *e)
 
     for (size_t i = 0; def->config.cmd && def->config.cmd[i]; i++)
         strv_push(&argv, def->config.cmd[i]);
+    if (!strv_len(argv) && rich_is_machine(&def->config))
+        strv_push(&argv, RICH_COMMAND_INIT);
     if (!strv_len(argv) || !*argv[0])
-        return error_set(e, ERR_INVALID, "no command specified");
+        return error_set(e, ERR_INVALID,
+                         "no command specified: image %s has no CMD and no ENTRYPOINT; give the "
+                         "program to run after the image's name",
+                         def->image_ref);
     def->path = xstrdup(argv[0]);
     def->args = xcalloc(1, sizeof(char *));
     for (size_t i = 1; argv[i]; i++)
@@ -116,13 +121,14 @@ static int collect_from(struct engine *en, char *const *volumes_from, struct vol
 static int parse_mounts(struct engine *en, struct container_definition *def, struct error *e)
 {
     struct host_config *hc = &def->host_config;
+    AUTOPTR(strv) char **volumes = rich_volumes(&def->config, def->config.volumes);
     struct volume_mounts from = {0};
     struct volume_request req = {
         .binds = hc->binds,
         .mounts = hc->mounts.items,
         .n_mounts = hc->mounts.len,
         .tmpfs = &hc->tmpfs,
-        .volumes = def->config.volumes,
+        .volumes = volumes,
         .volumes_from = hc->volumes_from,
         .from = &from,
     };
@@ -204,7 +210,11 @@ static int make_definition(struct engine *en, struct container_config *config,
                         : xstrdup("");
     fill_hostname(en, def);
     identity_fill(def);
-    r = create_fill_command(def, e);
+    r = rich_validate(&def->config, &def->host_config, true, e);
+    if (r == 0)
+        r = health_check_action(&def->config, &def->host_config, e);
+    if (r == 0)
+        r = create_fill_command(def, e);
     if (r == 0)
         r = parse_mounts(en, def, e);
     if (r == 0)

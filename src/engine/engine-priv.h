@@ -395,6 +395,7 @@ int spec_security(const struct engine *en, const struct host_config *hc, struct 
                   struct error *e);
 /* The bounding set, "CAP_…" names; the caller frees it. */
 int spec_capabilities(const struct host_config *hc, char ***ret, struct error *e);
+int spec_check_device_rules(const struct host_config *hc, struct error *e);
 /* The compiled filter of a container, kept by the engine; *ret_bpf NULL: unconfined. */
 int engine_seccomp(struct engine *en, const struct host_config *hc, const void **ret_bpf,
                    size_t *ret_len, struct error *e);

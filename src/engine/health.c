@@ -167,6 +167,20 @@ void health_merge(struct container_config *config, const struct oci_image_config
     inherit(&h->retries, from->retries);
 }
 
+int health_check_action(const struct container_config *config, const struct host_config *hc,
+                        struct error *e)
+{
+    const struct oci_healthcheck *h = config->healthcheck;
+
+    if (str_is_empty(hc->health_on_failure) || STREQ(hc->health_on_failure, "none") ||
+        (h && strv_len(h->test) && !STREQ(h->test[0], "NONE")))
+        return 0;
+    return error_set(e, ERR_INVALID,
+                     "--health-on-failure %s: there is no health check that could fail: give one "
+                     "with --health-cmd, or take an image that has a HEALTHCHECK",
+                     hc->health_on_failure);
+}
+
 /* The command of the check, NULL when there is none (or an image has one of an unknown kind). */
 static char **probe_command(const struct container_definition *def)
 {

@@ -17,6 +17,9 @@ int health_validate(const struct container_config *config, const struct host_con
                     struct error *e) MUST_CHECK;
 /* What the container does not say is the image's. */
 void health_merge(struct container_config *config, const struct oci_image_config *img);
+/* After it: an action needs a check. */
+int health_check_action(const struct container_config *config, const struct host_config *hc,
+                        struct error *e) MUST_CHECK;
 
 int health_migrate(struct store *s, struct error *e) MUST_CHECK;
 /* The state that the last pouchd knew: after record_load(). */

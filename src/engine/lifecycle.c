@@ -162,7 +162,7 @@ int container_stop(struct container *c, const char *signal, struct opt_int timeo
                       : def->config.stop_timeout.set ? def->config.stop_timeout.value
                                                      : 10;
     bool ended;
-    int halt = rich_stop_signal(c, def);
+    int halt = 0;
     int sig = SIGTERM;
     int r = stop_signal_of(c, def, signal, &sig, e);
 
@@ -181,6 +181,9 @@ int container_stop(struct container *c, const char *signal, struct opt_int timeo
         return error_set(e, ERR_NOT_MODIFIED, "container %s is not running", c->id);
     }
     (void)cancel_restart(c);
+    /* What halts its init is known since it was started: that may be a moment ago. */
+    halt = rich_stop_signal(c, def);
+    (void)stop_signal_of(c, def, signal, &sig, NULL);
     (void)!cgroup_thaw(cgroup, NULL);
     if (seconds > 1000000)
         seconds = 1000000;
@@ -278,6 +281,7 @@ int engine_kill(struct engine *en, const char *ref, const char *signal, struct e
             return 0;
         return not_running(c, "Cannot kill container: ", e);
     }
+    (void)stop_signal_of(c, def, NULL, &stop_sig, NULL); /* known since it was started */
     if (sig == SIGKILL || sig == stop_sig)
         (void)cancel_restart(c);
     r = monitor_signal(live->monitor, sig, false, &why);

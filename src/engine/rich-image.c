@@ -29,6 +29,8 @@ void rich_image_done(struct rich_image *i)
     free(i->path);
     free(i->environment);
     free(i->inittab);
+    free(i->rc_conf);
+    free(i->profile);
     *i = (struct rich_image){.path = NULL};
 }
 
@@ -182,10 +184,17 @@ static bool is_init(int root, const char *command, const struct stat *init)
 {
     struct stat st;
 
-    if (STREQ(command, "init"))
+    if (STREQ(command, RICH_COMMAND_INIT))
         return true;
     return command[0] == '/' && is_program(root, command, &st) && st.st_ino == init->st_ino &&
            st.st_dev == init->st_dev && (strstr(command, "init") || strstr(command, "systemd"));
+}
+
+/* Below an init of its own or of others. */
+static bool has_openrc(int root, enum rich_init init, struct stat *st)
+{
+    return (init == RICH_INIT_SYSVINIT || init == RICH_INIT_BUSYBOX || init == RICH_INIT_OPENRC) &&
+           (is_program(root, "/sbin/openrc", st) || is_program(root, "/usr/sbin/openrc", st));
 }
 
 int rich_image_inspect(int root, enum rich_mode mode, const char *image, const char *command,
@@ -205,8 +214,12 @@ int rich_image_inspect(int root, enum rich_mode mode, const char *image, const c
         ret->systemd = systemd_version(root);
     if (ret->init == RICH_INIT_SYSVINIT || ret->init == RICH_INIT_BUSYBOX)
         ret->inittab = read_in(root, "/etc/inittab", TEXT_MAX, NULL);
+    if (has_openrc(root, ret->init, &st))
+        ret->rc_conf = read_in(root, "/etc/rc.conf", TEXT_MAX, NULL);
     ret->environment = read_in(root, "/etc/environment", TEXT_MAX, NULL);
     ret->has_profile_d = stat_in(root, "/etc/profile.d", &st) && S_ISDIR(st.st_mode);
+    if (!ret->has_profile_d)
+        ret->profile = read_in(root, "/etc/profile", TEXT_MAX, NULL);
     ret->has_rcs = is_program(root, "/etc/init.d/rcS", &st);
     return 0;
 }

@@ -78,6 +78,37 @@ void rich_text_pam(struct buf *out, const char *image_has, char *const *env)
     }
 }
 
+/* The words of the last assignment to rc_env_allow that are names or the star for all. */
+static void put_allowed(struct buf *out, const char *image_has)
+{
+    static const char key[] = "rc_env_allow=";
+    const char *value = NULL;
+
+    for (const char *p = image_has; p && *p; p += strcspn(p, "\n"), p += *p ? 1 : 0) {
+        const char *line = p + strspn(p, " \t");
+
+        if (str_has_prefix(line, key))
+            value = line + strlen(key);
+    }
+    for (; value && *value && *value != '\n' && *value != '#'; value++)
+        if (isalnum((unsigned char)*value) || strchr("_* ", *value))
+            (void)buf_putc(out, *value);
+    (void)buf_putc(out, ' ');
+}
+
+void rich_text_rc_conf(struct buf *out, const char *image_has, char *const *env)
+{
+    if (image_has && *image_has)
+        (void)buf_printf(out, "%s%s", image_has, str_has_suffix(image_has, "\n") ? "" : "\n");
+    (void)buf_puts(out, "# Made by Pouch: services get the container's environment.\n"
+                        "rc_env_allow=\"");
+    put_allowed(out, image_has);
+    for (size_t i = 0; env && env[i]; i++)
+        if (is_identifier(env[i]))
+            (void)buf_printf(out, "%.*s ", (int)strcspn(env[i], "="), env[i]);
+    (void)buf_puts(out, "\"\n");
+}
+
 /* Quoted for systemd's unit files and configuration. */
 static void quote(struct buf *out, const char *text, bool specifiers)
 {

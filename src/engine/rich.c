@@ -63,8 +63,9 @@ static enum rich_mode mode_of(const struct container_definition *def)
 
 /* --- the request ------------------------------------------------------------------------------ */
 
-/* For clients that know no such fields (docker, kubelet): labels of the same names. */
-static int take_labels(struct container_config *config, struct error *e)
+/* For clients that know no such fields (docker, kubelet): labels of the same names. An image may
+ * say what it is, but has no programs to be run by whoever starts it. */
+static int take_labels(struct container_config *config, bool of_image, struct error *e)
 {
     const char *rich = json_map_get(&config->labels, "Rich");
     struct {
@@ -77,7 +78,8 @@ static int take_labels(struct container_config *config, struct error *e)
     if (rich && !STREQ(rich, "true") && !STREQ(rich, "false"))
         return error_set(e, ERR_INVALID, "label Rich=%s: want true or false", rich);
     config->rich = config->rich || (rich && STREQ(rich, "true"));
-    for (size_t i = 0; i < ARRAY_SIZE(texts); i++) {
+    /* How an image would be rich is nothing to one that is not. */
+    for (size_t i = 0; (config->rich || !of_image) && i < ARRAY_SIZE(texts) - of_image; i++) {
         const char *value = json_map_get(&config->labels, texts[i].label);
 
         if (value && str_is_empty(*texts[i].field))
@@ -102,7 +104,8 @@ static int check_conflicts(const struct container_config *config, struct host_co
         return conflict(e, "--pid", "its init has to be pid 1 of a PID namespace of its own");
     if (mode == RICH_SYSTEMD && hc->cgroupns_mode && STREQ(hc->cgroupns_mode, "host"))
         return conflict(e, "--cgroupns host",
-                        "systemd manages the cgroups that it sees, which must be its own");
+                        "systemd manages the cgroups that it sees, which must be its own (use "
+                        "--cgroupns private)");
     if (mode == RICH_SYSTEMD && hc->readonly_rootfs)
         return conflict(e, "--read-only",
                         "systemd and its services write to /etc and /var; mount what is to be "
@@ -113,10 +116,14 @@ static int check_conflicts(const struct container_config *config, struct host_co
     return 0;
 }
 
-int rich_validate(struct container_config *config, struct host_config *hc, struct error *e)
+int rich_validate(struct container_config *config, struct host_config *hc, bool merged,
+                  struct error *e)
 {
     enum rich_mode mode = RICH_DUMB_INIT;
-    int r = take_labels(config, e);
+    /* What the image's labels have decided is looked at as if it were asked for; the rest was, and
+     * has been filled up with defaults meanwhile. */
+    bool settled = merged && config->rich && !str_is_empty(config->rich_mode);
+    int r = take_labels(config, merged, e);
 
     if (r < 0)
         return r;
@@ -127,23 +134,31 @@ int rich_validate(struct container_config *config, struct host_config *hc, struc
             return error_set(e, ERR_INVALID, "--rich-exit %s needs --rich", config->rich_exit);
         return 0;
     }
-    if (str_is_empty(config->rich_mode))
+    if (str_is_empty(config->rich_mode) && merged)
         str_replace(&config->rich_mode, mode_names[RICH_DUMB_INIT]);
-    if (mode_parse(config->rich_mode, &mode) < 0)
+    if (!str_is_empty(config->rich_mode) && mode_parse(config->rich_mode, &mode) < 0)
         return error_set(e, ERR_INVALID,
                          "unknown rich mode \"%s\": want dumb-init, sbin-init or systemd",
                          config->rich_mode);
-    if (str_is_empty(config->rich_exit))
+    if (str_is_empty(config->rich_exit) && merged)
         str_replace(&config->rich_exit, "app");
-    if (!STREQ(config->rich_exit, "app") && !STREQ(config->rich_exit, "init"))
+    if (!str_is_empty(config->rich_exit) && !STREQ(config->rich_exit, "app") &&
+        !STREQ(config->rich_exit, "init"))
         return error_set(e, ERR_INVALID,
                          "invalid --rich-exit \"%s\": want app (the container ends with its "
                          "application) or init",
                          config->rich_exit);
-    if (mode == RICH_DUMB_INIT && STREQ(config->rich_exit, "init"))
+    if (mode == RICH_DUMB_INIT && (merged || !str_is_empty(config->rich_mode)) &&
+        config->rich_exit && STREQ(config->rich_exit, "init"))
         return error_set(e, ERR_INVALID,
                          "--rich-exit init: in the mode dumb-init the application is all there is");
-    return check_conflicts(config, hc, mode, e);
+    return settled ? 0 : check_conflicts(config, hc, mode, e);
+}
+
+bool rich_is_machine(const struct container_config *config)
+{
+    return config->rich && config->rich_mode &&
+           !STREQ(config->rich_mode, mode_names[RICH_DUMB_INIT]);
 }
 
 static int check_mounts(const struct container_definition *def, struct error *e)
@@ -154,6 +169,44 @@ static int check_mounts(const struct container_definition *def, struct error *e)
         if (STREQ(to, RICH_INSIDE) || str_has_prefix(to, RICH_INSIDE "/"))
             return error_set(e, ERR_INVALID,
                              "mount on %s: a rich container has its own files at " RICH_INSIDE, to);
+    }
+    return 0;
+}
+
+/* Many images that were made for systemd declare volumes where a machine has what is new at each
+ * boot, and the cgroups: here the engine mounts what belongs there. */
+char **rich_volumes(const struct container_config *config, char *const *volumes)
+{
+    static const char *const own[] = {"/run", "/run/lock", "/sys/fs/cgroup", "/tmp"};
+    bool systemd = config->rich_mode && STREQ(config->rich_mode, mode_names[RICH_SYSTEMD]);
+    size_t n = rich_is_machine(config) ? ARRAY_SIZE(own) - !systemd : 0;
+    char **left = xcalloc(1, sizeof(*left));
+
+    for (size_t i = 0; volumes && volumes[i]; i++) {
+        AUTOFREE char *place = xstrdup(volumes[i]);
+        bool ours = false;
+
+        for (size_t len = strlen(place); len > 1 && place[len - 1] == '/'; len--)
+            place[len - 1] = '\0';
+        for (size_t k = 0; k < n; k++)
+            ours = ours || STREQ(place, own[k]);
+        if (!ours)
+            strv_push(&left, volumes[i]);
+    }
+    return left;
+}
+
+/* systemd with the host's cgroups in its way, as Docker's users give it, does not even start. */
+static int check_cgroups(const struct container_definition *def, struct error *e)
+{
+    for (size_t i = 0; i < def->mounts.len; i++) {
+        const char *to = def->mounts.items[i].destination;
+
+        if (STREQ(to, "/sys/fs/cgroup") || str_has_prefix(to, "/sys/fs/cgroup/"))
+            return error_set(e, ERR_INVALID,
+                             "mount on %s: systemd gets a part of the cgroup tree of its own at "
+                             "/sys/fs/cgroup, without the host's: leave this mount out",
+                             to);
     }
     return 0;
 }
@@ -172,6 +225,10 @@ static int inspect(const struct container_definition *def, const struct rootfs_m
                          "image %s has a systemd older than %u, which needs the cgroup v1 "
                          "hierarchies for its own: use --rich-mode dumb-init, or a newer image",
                          def->image_ref, SYSTEMD_SINCE);
+    }
+    if (r == 0 && ret->init == RICH_INIT_SYSTEMD && check_cgroups(def, e) < 0) {
+        rich_image_done(ret);
+        r = -EINVAL;
     }
     return r;
 }
@@ -383,29 +440,41 @@ static int put_env(const struct rich_start *s, const struct container_definition
     return r;
 }
 
-/* /etc/environment is shown as this one file, so it keeps its inode: one write, padded with empty
- * lines, so that a reader sees all of the old or all of the new. */
+/* What is shown as one file keeps its inode: one write, padded with empty lines, so that a reader
+ * sees all of the old or all of the new. */
+static int put_shown(const struct rich_start *s, const char *name, struct buf *b, struct error *e)
+{
+    AUTOFREE char *path = xasprintf("%s/%s", s->folder, name);
+    AUTOFD int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+    size_t len = b->len;
+    struct stat st;
+
+    if (fd >= 0 && fstat(fd, &st) == 0) {
+        while ((off_t)b->len < st.st_size)
+            (void)buf_putc(b, '\n');
+        if (pwrite(fd, b->data ? b->data : "", b->len, 0) == (ssize_t)b->len &&
+            ftruncate(fd, (off_t)len) == 0)
+            return 0;
+    }
+    return error_set_errno(e, errno, "cannot write %s", path);
+}
+
+/* What PAM and OpenRC read: also what `update --env` writes again. */
 static int put_pam(const struct rich_start *s, const struct container_definition *def,
                    struct error *e)
 {
     AUTOPTR(strv) char **env = spec_container_env(def);
     AUTOPTR(strv) char **login = rich_login_env(env);
-    AUTO(buf) struct buf b = BUF_INIT(BUF_UNLIMITED);
-    AUTOFREE char *path = xasprintf("%s/environment", s->folder);
-    AUTOFD int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
-    struct stat st;
-    size_t len;
+    AUTO(buf) struct buf pam = BUF_INIT(BUF_UNLIMITED);
+    AUTO(buf) struct buf rc = BUF_INIT(BUF_UNLIMITED);
+    int r;
 
-    rich_text_pam(&b, s->image.environment, login);
-    len = b.len;
-    if (fd >= 0 && fstat(fd, &st) == 0) {
-        while ((off_t)b.len < st.st_size)
-            (void)buf_putc(&b, '\n');
-        if (pwrite(fd, b.data ? b.data : "", b.len, 0) == (ssize_t)b.len &&
-            ftruncate(fd, (off_t)len) == 0)
-            return 0;
-    }
-    return error_set_errno(e, errno, "cannot write %s", path);
+    rich_text_pam(&pam, s->image.environment, login);
+    r = put_shown(s, "environment", &pam, e);
+    if (r < 0 || !s->image.rc_conf)
+        return r;
+    rich_text_rc_conf(&rc, s->image.rc_conf, login);
+    return put_shown(s, "rc.conf", &rc, e);
 }
 
 static int put_systemd(const struct rich_start *s, const struct container_definition *def,
@@ -516,19 +585,26 @@ static int put_found(const struct rich_start *s, struct error *e)
     AUTOFREE char *found = xasprintf("%d %u\n", (int)s->image.init, s->image.systemd);
     int r = put_file(s, "found", found, strlen(found), 0644, e);
 
-    return r < 0 ? r : put_file(s, "environment.image", has, strlen(has), 0644, e);
+    if (r == 0)
+        r = put_file(s, "environment.image", has, strlen(has), 0644, e);
+    if (r < 0 || !s->image.rc_conf)
+        return r;
+    return put_file(s, "rc.conf.image", s->image.rc_conf, strlen(s->image.rc_conf), 0644, e);
 }
 
 static int get_found(struct rich_start *s, struct error *e)
 {
     AUTOFREE char *path = xasprintf("%s/found", s->folder);
     AUTOFREE char *base = xasprintf("%s/environment.image", s->folder);
+    AUTOFREE char *rc = xasprintf("%s/rc.conf.image", s->folder);
     AUTOFREE char *text = NULL;
     int init = 0;
     int r = fs_read_file(AT_FDCWD, path, 64, &text, NULL);
 
     if (r == 0)
         r = fs_read_file(AT_FDCWD, base, 1 << 20, &s->image.environment, NULL);
+    if (r == 0 && fs_read_file(AT_FDCWD, rc, 1 << 20, &s->image.rc_conf, NULL) < 0)
+        s->image.rc_conf = NULL; /* there is no OpenRC */
     if (r == 0 &&
         (sscanf(text, "%d %u", &init, &s->image.systemd) != 2 || init < 0 || init >= RICH_INIT_MAX))
         r = -EINVAL;
@@ -551,8 +627,11 @@ static int get_owner(struct rich_start *s, struct error *e)
 static int put_all(const struct rich_start *s, const struct container_definition *def,
                    const struct engine *en, struct error *e)
 {
+    /* Alone in /etc/profile.d, or behind what the image has in /etc/profile. */
     static const char loader[] = "# Made by Pouch: the container's environment for login shells.\n"
                                  "[ ! -r " RICH_INSIDE "/profile ] || . " RICH_INSIDE "/profile\n";
+    AUTOFREE char *profile = xasprintf("%s%s%s", s->image.profile ? s->image.profile : "",
+                                       s->image.profile ? "\n" : "", loader);
     AUTO(buf) struct buf inittab = BUF_INIT(BUF_UNLIMITED);
     AUTOFREE char *halt = xasprintf("%d\n", s->halt_signal);
     int r = put_env(s, def, e);
@@ -562,7 +641,7 @@ static int put_all(const struct rich_start *s, const struct container_definition
     if (r == 0)
         r = put_found(s, e);
     if (r == 0)
-        r = put_file(s, "profile.sh", loader, sizeof(loader) - 1, 0644, e);
+        r = put_file(s, "profile.sh", profile, strlen(profile), 0644, e);
     if (r == 0)
         r = put_file(s, "init", "", 0, 0755, e);
     if (r == 0)
@@ -622,11 +701,18 @@ bool rich_has_pipes(const struct start_context *ctx)
 
 /* --- the specification ------------------------------------------------------------------------- */
 
+/* systemd that finds no mount there gives up. */
+static void add_lock(const struct container_definition *def, struct oci_spec *s)
+{
+    static const char *const lock[] = {"nosuid",    "nodev",      "noexec",
+                                       "mode=1777", "size=5120k", NULL};
+
+    spec_add_mount(s, def, "/run/lock", "tmpfs", "tmpfs", lock);
+}
+
 void rich_add_mounts(const struct start_context *ctx, struct oci_spec *s)
 {
     static const char *const run[] = {"nosuid", "nodev", "strictatime", "mode=755", NULL};
-    static const char *const lock[] = {"nosuid",    "nodev",      "noexec",
-                                       "mode=1777", "size=5120k", NULL};
     static const char *const tmp[] = {"nosuid", "nodev", "mode=1777", NULL};
     static const char *const cgroup[] = {"nosuid", "noexec", "nodev", "rw", NULL};
     const struct rich_start *rich = ctx->rich;
@@ -642,7 +728,8 @@ void rich_add_mounts(const struct start_context *ctx, struct oci_spec *s)
         m[i].options = strv_copy((char *const *)cgroup);
     }
     spec_add_mount(s, ctx->def, "/run", "tmpfs", "tmpfs", run);
-    spec_add_mount(s, ctx->def, "/run/lock", "tmpfs", "tmpfs", lock);
+    if (!spec_is_mounted_by_user(ctx->def, "/run"))
+        add_lock(ctx->def, s);
     if (rich->image.init == RICH_INIT_SYSTEMD)
         spec_add_mount(s, ctx->def, "/tmp", "tmpfs", "tmpfs", tmp);
 }
@@ -669,6 +756,9 @@ static void add_binds(const struct start_context *ctx, struct oci_spec *s)
     const struct rich_start *rich = ctx->rich;
     const struct container_definition *def = ctx->def;
 
+    /* A user's own /run would cover it. */
+    if (rich->mode != RICH_DUMB_INIT && spec_is_mounted_by_user(def, "/run"))
+        add_lock(def, s);
     bind_file(s, def, rich->folder, RICH_INSIDE, false);
     bind_file(s, def, rich->program, RICH_INSIDE "/init", false);
     if (rich->mode == RICH_DUMB_INIT)
@@ -680,14 +770,16 @@ static void add_binds(const struct start_context *ctx, struct oci_spec *s)
         bind_own(rich, s, def, RICH_STDERR, RICH_INSIDE "/" RICH_STDERR, true);
     }
     bind_own(rich, s, def, "environment", "/etc/environment", false);
-    if (rich->image.has_profile_d)
-        bind_own(rich, s, def, "profile.sh", "/etc/profile.d/pouchenv.sh", false);
+    bind_own(rich, s, def, "profile.sh",
+             rich->image.has_profile_d ? "/etc/profile.d/pouchenv.sh" : "/etc/profile", false);
     if (str_is_empty(def->host_config.machine_uuid)) /* else it is there already: identity.c */
         bind_own(rich, s, def, "machine-id", "/etc/machine-id", false);
     if (rich->mode != RICH_DUMB_INIT)
         bind_own(rich, s, def, "boot_id", "/proc/sys/kernel/random/boot_id", false);
     if (has_inittab(rich))
         bind_own(rich, s, def, "inittab", "/etc/inittab", false);
+    if (rich->image.rc_conf)
+        bind_own(rich, s, def, "rc.conf", "/etc/rc.conf", false);
 }
 
 static void set_args(const struct rich_start *rich, const struct container_definition *def,

@@ -44,9 +44,11 @@ struct rich_image {
     bool is_command;    /* the command is this init: there is no application beside it */
     unsigned systemd;   /* version; 0: older than 231, or unknown */
     bool has_profile_d; /* /etc/profile.d */
+    char *profile;      /* where there is none: content of /etc/profile, or NULL */
     bool has_rcs;       /* /etc/init.d/rcS */
     char *environment;  /* content of /etc/environment, or NULL */
     char *inittab;      /* of /etc/inittab, or NULL */
+    char *rc_conf;      /* of /etc/rc.conf where OpenRC starts the services, else NULL */
 };
 void rich_image_done(struct rich_image *i);
 /* Looks, below rootfd only. ERR_INVALID when the mode's init is not there. `image` is its name for
@@ -58,8 +60,15 @@ unsigned rich_systemd_version(const char *file_name);
 
 /* --- what the engine calls ------------------------------------------------------------------ */
 
-/* Fields, or labels of the same names in their place; ERR_INVALID. */
-int rich_validate(struct container_config *config, struct host_config *hc, struct error *e);
+/* Fields, or labels of the same names in their place; ERR_INVALID. First what the request says by
+ * itself, then, merged, with the image's labels and the defaults. */
+int rich_validate(struct container_config *config, struct host_config *hc, bool merged,
+                  struct error *e);
+/* It boots an init of the image: with no command anywhere, that init is all it runs. */
+bool rich_is_machine(const struct container_config *config);
+/* Those of the declared VOLUMEs that are to be volumes; the caller frees them. */
+char **rich_volumes(const struct container_config *config, char *const *volumes);
+#define RICH_COMMAND_INIT "init" /* stands for the init, whatever its path */
 /* At creation, with the image's values merged in: is the init there? */
 int rich_check_image(struct engine *en, const struct container_definition *def,
                      const struct image *img, struct error *e) MUST_CHECK;
@@ -92,6 +101,9 @@ void rich_text_env(struct buf *out, char *const *env);     /* for pouch-init: NU
 void rich_text_profile(struct buf *out, char *const *env); /* for a shell */
 /* /etc/environment: what the image has there, then ours. What PAM cannot read is left out. */
 void rich_text_pam(struct buf *out, const char *image_has, char *const *env);
+/* /etc/rc.conf: what the image has there, then that services get these variables, which OpenRC
+ * would take away from them. */
+void rich_text_rc_conf(struct buf *out, const char *image_has, char *const *env);
 /* DefaultEnvironment= of systemd; version as in rich_image. */
 void rich_text_systemd_env(struct buf *out, char *const *env, unsigned version);
 

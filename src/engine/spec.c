@@ -550,15 +550,30 @@ static int parse_device_rule(const char *text, struct cgroup_resources *res, str
     int64_t major_no = -1;
     int64_t minor_no = -1;
     char type_text[2] = {0};
+    int end = 0;
 
-    if (sscanf(text, "%c %11[0-9*]:%11[0-9*] %3[rwm]", &type, major_text, minor_text, access) !=
-            4 ||
-        !strchr("abc", type) || (!STREQ(major_text, "*") && parse_i64(major_text, &major_no) < 0) ||
+    if (sscanf(text, "%c %11[0-9*]:%11[0-9*] %3[rwm]%n", &type, major_text, minor_text, access,
+               &end) != 4 ||
+        text[end] || !strchr("abc", type) ||
+        (!STREQ(major_text, "*") && parse_i64(major_text, &major_no) < 0) ||
         (!STREQ(minor_text, "*") && parse_i64(minor_text, &minor_no) < 0))
-        return error_set(e, ERR_INVALID, "invalid device cgroup rule format: '%s'", text);
+        return error_set(e, ERR_INVALID,
+                         "invalid device cgroup rule format: '%s': want TYPE MAJOR:MINOR ACCESS, "
+                         "as in 'c 188:* rwm'",
+                         text);
     type_text[0] = type;
-    allow_device(res, true, type_text, major_no, minor_no, access);
+    if (res)
+        allow_device(res, true, type_text, major_no, minor_no, access);
     return 0;
+}
+
+int spec_check_device_rules(const struct host_config *hc, struct error *e)
+{
+    int r = 0;
+
+    for (char **rule = hc->device_cgroup_rules; r == 0 && rule && *rule; rule++)
+        r = parse_device_rule(*rule, NULL, e);
+    return r;
 }
 
 static int add_devices(const struct host_config *hc, struct oci_spec *s,

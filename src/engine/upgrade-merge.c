@@ -148,9 +148,10 @@ static void merge_command(struct container_config *c, const struct oci_image_con
 }
 
 /* Volumes of the new image at places where the container has nothing yet. */
-static int add_volumes(struct container_definition *next, char *const *volumes,
+static int add_volumes(struct container_definition *next, char *const *declared,
                        struct volume_mounts *added, struct error *e)
 {
+    AUTOPTR(strv) char **volumes = rich_volumes(&next->config, declared);
     AUTOPTR(strv) char **missing = NULL;
     struct volume_request req = {0};
     int r;

@@ -325,9 +325,36 @@ static int check_sysctls(const struct host_config *hc, struct error *e)
             return error_set(e, ERR_INVALID, "sysctl \"%s\" not allowed in host IPC namespace",
                              key);
         if (!net && !str_has_prefix(key, "fs.mqueue.") && !strv_contains((char *const *)names, key))
-            return error_set(e, ERR_INVALID, "sysctl \"%s\" is not in a separate kernel namespace",
+            return error_set(e, ERR_INVALID,
+                             "sysctl \"%s\" is not in a separate kernel namespace: a container can "
+                             "have its own net.*, kernel.msg*, kernel.sem, kernel.shm* and "
+                             "fs.mqueue.*; others are the host's, and are set there",
                              key);
     }
+    return 0;
+}
+
+/* A folder of the cgroup tree; Docker's users end it with a slash now and then. */
+static int check_cgroup(struct host_config *hc, struct error *e)
+{
+    char *parent = hc->cgroup_parent;
+    AUTOPTR(strv) char **parts = NULL;
+    bool sane = true;
+    size_t len;
+    int r = spec_check_device_rules(hc, e);
+
+    if (r < 0 || str_is_empty(parent))
+        return r;
+    for (len = strlen(parent); len > 1 && parent[len - 1] == '/'; len--)
+        parent[len - 1] = '\0';
+    parts = strv_split(parent[0] == '/' ? parent + 1 : parent, "/", false);
+    for (size_t i = 0; parts && parts[i]; i++)
+        sane = sane && *parts[i] && !STREQ(parts[i], ".") && !STREQ(parts[i], "..");
+    if (!sane || STREQ(parent, "/") || strchr(parent, '\n'))
+        return error_set(e, ERR_INVALID,
+                         "invalid cgroup parent \"%s\": want a group below the root of the cgroup "
+                         "tree, without . and .., as in /tenants/a",
+                         parent);
     return 0;
 }
 
@@ -345,7 +372,7 @@ int validate_create(struct engine *en, struct container_config *config, struct h
     if (hc->shm_size < 0)
         r = error_set(e, ERR_INVALID, "SHM size can not be less than 0");
     if (r == 0)
-        r = rich_validate(config, hc, e);
+        r = rich_validate(config, hc, false, e);
     if (r == 0)
         r = check_unsupported(config, hc, warnings, e);
     if (r == 0)
@@ -370,6 +397,8 @@ int validate_create(struct engine *en, struct container_config *config, struct h
         r = check_sysctls(hc, e);
     if (r == 0)
         r = validate_devices(hc, e);
+    if (r == 0)
+        r = check_cgroup(hc, e);
     if (r == 0)
         r = view_validate(en, hc, e);
     if (r == 0)

@@ -98,6 +98,19 @@ static int enter(const struct app_config *c, bool last, bool *done)
     return -errno;
 }
 
+/* Nothing to be changed, for which a container may lack the capabilities. */
+static bool is_user(const struct process_user *u)
+{
+    AUTOFREE gid_t *has = NULL;
+    int n = getgroups(0, NULL);
+    bool same = n >= 0 && (size_t)n == u->ngroups && getuid() == u->uid && getgid() == u->gid;
+
+    if (!same || n == 0)
+        return same;
+    has = xcalloc((size_t)n, sizeof(*has));
+    return getgroups(n, has) == n && memcmp(has, u->groups, (size_t)n * sizeof(*has)) == 0;
+}
+
 static int become_user(const struct app_config *c, const struct process_user *u)
 {
     bool in_cwd = false;
@@ -114,10 +127,15 @@ static int become_user(const struct app_config *c, const struct process_user *u)
     r = enter(c, false, &in_cwd);
     if (r < 0)
         return r;
-    if (setgroups(u->ngroups, u->groups) < 0 || setresgid(u->gid, u->gid, u->gid) < 0 ||
-        setresuid(u->uid, u->uid, u->uid) < 0) {
-        say("cannot become user %s: %s", c->user, strerror(errno));
-        return -errno;
+    if (!is_user(u) &&
+        (setgroups(u->ngroups, u->groups) < 0 || setresgid(u->gid, u->gid, u->gid) < 0 ||
+         setresuid(u->uid, u->uid, u->uid) < 0)) {
+        r = -errno;
+        say("cannot become user %s: %s%s", c->user, strerror(-r),
+            r == -EPERM ? ": a rich container's pid 1 is root and needs the capabilities SETUID "
+                          "and SETGID for that"
+                        : "");
+        return r;
     }
     return enter(c, true, &in_cwd);
 }

@@ -233,6 +233,121 @@ END
     done
 }
 
+@test "stopped while it is on its way to run" {
+    local wait starter start
+    pouch create --name way --network none --rich --rich-mode systemd debian-rich >/dev/null
+    for wait in 0 0.002 0.005 0.01 0.02; do
+        pouch start way >/dev/null 2>&1 3>&- &
+        starter=$!
+        sleep "$wait"
+        start=$(now_ms)
+        # Asked before it runs: then there is nothing to stop, or it halts as its init understands.
+        pouch stop -t 60 way
+        [ $(($(now_ms) - start)) -lt 50000 ] || fail "it had to be killed"
+        wait "$starter" || true
+        pouch stop -t 60 way
+        lacks "$(exit_code way)" 137
+    done
+}
+
+@test "mounts where the init wants its own: the user's /run, VOLUMEs of images made for systemd" {
+    local id
+    rich systemd own --tmpfs /run:size=8m --tmpfs /tmp:size=5m debian-rich
+    within 20 systemd_is own running
+    is "$(pouch exec -u 0 own df -k --output=size /run /tmp | tail -n 2 | tr -d ' ' | tr '\n' ' ')" '8192 5120 '
+    has "$(pouch exec -u 0 own cat /proc/self/mountinfo)" ' /run/lock .* tmpfs '
+    halts own
+    pouch rm own >/dev/null
+    rich systemd kept -v kept-run:/run debian-rich
+    within 20 systemd_is kept running
+    pouch restart kept >/dev/null
+    within 20 systemd_is kept running
+    pouch rm -f kept >/dev/null
+    pouch volume rm kept-run >/dev/null
+    # As images for Docker say it: an anonymous volume over the cgroups would end systemd at once.
+    pouch create --name made debian-rich >/dev/null
+    id=$(pouch commit -c 'VOLUME /sys/fs/cgroup /run /run/lock/ /tmp /var/lib/data' made made-for-systemd)
+    pouch rm made >/dev/null
+    rich systemd vols made-for-systemd
+    within 20 systemd_is vols running
+    is "$(pouch inspect -f '{{range .Mounts}}{{.Destination}} {{end}}' vols)" '/var/lib/data '
+    has "$(pouch exec vols cat /proc/self/mountinfo)" ' /sys/fs/cgroup .* cgroup2 '
+    pouch rm -fv vols >/dev/null
+    pouch rmi "$id" >/dev/null
+    for mode in systemd sbin-init; do
+        run pouch run --rm --network none -v /sys/fs/cgroup:/sys/fs/cgroup:ro --rich --rich-mode "$mode" debian true
+        is "$status" 125
+        one_line 'mount on /sys/fs/cgroup: systemd gets .* leave this mount out'
+    done
+    is "$(pouch ps -aq)" ''
+}
+
+@test "an image without a command is its init; one that says that it is rich, is" {
+    local id
+    pouch create --name bare busybox-init >/dev/null
+    pouch export bare | pouch import -c 'LABEL RichMode=sbin-init' - bare:1 >/dev/null
+    pouch rm bare >/dev/null
+    run pouch run --rm --network none bare:1
+    is "$status" 125
+    one_line 'no command specified: image bare:1 has no CMD and no ENTRYPOINT'
+    # What the image says of the mode counts where the command line does not say it.
+    pouch run -d --name bare --network none --rich bare:1 >/dev/null
+    within 10 pouch exec bare test -e /var/log/rcS
+    is "$(pouch exec bare cat /proc/1/comm)" init
+    is "$(pouch inspect -f '{{.Path}} {{.Config.RichMode}}' bare)" 'init sbin-init'
+    halts bare
+    is "$(exit_code bare)" 0
+    pouch rm bare >/dev/null
+    run pouch run --rm --network none --rich --rich-mode dumb-init bare:1
+    one_line 'no command specified'
+    pouch rmi bare:1 >/dev/null
+    # All of it by labels of an image, for whoever starts it; but not what is to be run.
+    touch "$T/tmp/there"
+    pouch create --name say busybox-init >/dev/null
+    id=$(pouch commit -c "LABEL Rich=true RichMode=sbin-init InitScript=host:/bin/rm\\ $T/tmp/there" \
+        -c 'ENTRYPOINT ["cat", "/proc/1/comm"]' -c 'CMD []' say says-it:1)
+    pouch rm say >/dev/null
+    is "$(pouch run --rm --network none says-it:1)" init
+    is "$(docker run --rm --network none says-it:1)" init
+    [ -e "$T/tmp/there" ]
+    is "$(pouch run --rm --network none --label Rich=false says-it:1)" cat
+    pouch rmi "$id" >/dev/null
+    rm "$T/tmp/there"
+}
+
+@test "services below OpenRC and logins of busybox have the environment, also a changed one" {
+    of() { pouch exec -u 0 "$1" sh -c 'for p in /proc/[0-9]*; do case "$(tr "\0" " " <$p/cmdline)" in *'"$2"'*) tr "\0" "\n" <$p/environ; exit;; esac; done'; }
+    rich sbin-init old -e COLOUR=blue debian-openrc
+    within 30 logs_have old 'shop: open'
+    # Not started by the login of a test, but by the boot.
+    has "$(of old /usr/sbin/cron)" '^COLOUR=blue$'
+    has "$(of old /usr/sbin/cron)" "^SHOP_QUOTES=it's \"quoted\"\$"
+    has "$(pouch exec -u 0 old cat /etc/rc.conf)" '^rc_env_allow=.* COLOUR '
+    has "$(pouch exec -u 0 old cat /etc/rc.conf)" 'rc_parallel'
+    pouch update -e COLOUR=green -e LATER=yes old >/dev/null
+    has "$(pouch exec -u 0 old cat /etc/rc.conf)" '^rc_env_allow=.* LATER '
+    pouch exec -u 0 old env -i TERM=dumb su -l root -c 'rc-service cron restart'
+    has "$(of old /usr/sbin/cron)" '^COLOUR=green$'
+    has "$(of old /usr/sbin/cron)" '^LATER=yes$'
+    pouch rm -f old >/dev/null
+    rich sbin-init old -e COLOUR=blue busybox-init
+    within 30 logs_have old 'shop: open'
+    pouch update -e LATER='y e s' old >/dev/null
+    is "$(pouch exec -u 0 old env -i /bin/su -l root -c 'echo "$COLOUR|$LATER"')" 'blue|y e s'
+}
+
+@test "without capabilities: root is root already; another user needs two of them" {
+    local mode
+    for mode in dumb-init sbin-init; do
+        is "$(pouch run --rm --network none --cap-drop ALL --rich --rich-mode "$mode" -u 0 \
+            --entrypoint id busybox-init -u)" 0
+    done
+    run pouch run --rm --network none --cap-drop ALL --rich -u 1000 busybox id -u
+    is "$status" 126
+    one_line 'cannot become user 1000: .* needs the capabilities SETUID and SETGID'
+    is "$(pouch run --rm --network none --cap-drop ALL --cap-add SETUID --cap-add SETGID --rich -u 1000 busybox id -u)" 1000
+}
+
 @test "systemd: restart policy goes by the application" {
     pouch run -d --name again --network none --rich --rich-mode systemd --restart on-failure:2 debian \
         sh -c 'echo run; exit 4' >/dev/null

@@ -103,6 +103,11 @@ END
 }
 
 @test "what is wrong is refused" {
+    run pouch create --health-on-failure restart busybox
+    [ "$status" -ne 0 ]
+    one_line 'health-on-failure restart: there is no health check that could fail'
+    run pouch create --health-on-failure kill --health-cmd true --no-healthcheck busybox
+    [ "$status" -ne 0 ]
     local body_
     for body_ in '{"Test":["CMD"]}' '{"Test":["SHELL","x"]}' '{"Test":["CMD-SHELL","a","b"]}' '{"Test":["CMD","x"],"Interval":5}' \
         '{"Test":["CMD","x"],"Timeout":-1}' '{"Test":["CMD","x"],"Retries":-1}' '{"Test":5}' '{"Test":["CMD","x"],"StartPeriod":9223372036854775807}'; do

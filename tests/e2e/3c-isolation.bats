@@ -257,4 +257,21 @@ others() {
     # The parent is the user's: it stays, empty.
     cgroup_folders | grep '/own$' | xargs -r rmdir
 }
+@test "device rules, cgroup parents and sysctls that cannot be are refused at creation" {
+    refused() { # refused REGEX ARG...
+        run pouch create "${@:2}" busybox true
+        is "$status" 125
+        one_line "$1"
+    }
+    refused "invalid device cgroup rule format: 'x 1:2 r': want" --device-cgroup-rule 'x 1:2 r'
+    refused "invalid device cgroup rule format: 'c 1:3 rwmore'" --device-cgroup-rule 'c 1:3 rwmore'
+    refused 'invalid cgroup parent "../x": want' --cgroup-parent ../x
+    refused 'invalid cgroup parent "/a//b"' --cgroup-parent /a//b
+    refused 'invalid cgroup parent "/"' --cgroup-parent /
+    refused 'sysctl "kernel.core_pattern" is not in a separate kernel namespace: a container can' --sysctl kernel.core_pattern=x
+    is "$(pouch ps -aq)" ''
+    pouch run --rm --network none --cgroup-parent "/$CGROUP_PARENT/slash/" busybox true
+    cgroup_folders | grep '/slash$' | xargs -r rmdir
+}
+
 @test "capabilities, shm, sysctls, device rules, cgroup parent" { each_cli others; }

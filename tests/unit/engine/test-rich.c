@@ -109,6 +109,24 @@ static void unit(void **state)
     free(def.host_config.ulimits.items);
 }
 
+static void rc_conf(void **state)
+{
+    AUTO(buf) struct buf b = BUF_INIT(BUF_UNLIMITED);
+    AUTO(buf) struct buf none = BUF_INIT(BUF_UNLIMITED);
+    char *v[] = {(char *)"A=1", (char *)"B.C=2", (char *)"D=$(reboot)", NULL};
+
+    rich_text_rc_conf(&b, "#rc_env_allow=\"X\"\nrc_env_allow=\"OLD\"\n rc_env_allow='E F`x`' # G",
+                      v);
+    assert_string_equal(buf_str(&b),
+                        "#rc_env_allow=\"X\"\nrc_env_allow=\"OLD\"\n rc_env_allow='E F`x`' # G\n"
+                        "# Made by Pouch: services get the container's environment.\n"
+                        "rc_env_allow=\"E Fx  A D \"\n");
+    rich_text_rc_conf(&none, "", NULL);
+    assert_string_equal(buf_str(&none),
+                        "# Made by Pouch: services get the container's environment.\n"
+                        "rc_env_allow=\" \"\n");
+}
+
 static void inittab_sysv(void **state)
 {
     static const char has[] = "# comment\n"
@@ -164,8 +182,10 @@ static void inittab_busybox(void **state)
 static int validate(struct container_config *config, struct host_config *hc, const char *want)
 {
     CLEANUP(error_done) struct error e = ERROR_INIT;
-    int r = rich_validate(config, hc, &e);
+    int r = rich_validate(config, hc, false, &e);
 
+    if (r == 0)
+        r = rich_validate(config, hc, true, &e);
     if (want) {
         assert_true(r < 0);
         if (!strstr(error_message(&e), want))
@@ -228,12 +248,43 @@ static void labels(void **state)
     json_map_set(&c.labels, "RichMode", "systemd");
     json_map_set(&c.labels, "RichExit", "init");
     c.rich_exit = xstrdup("app"); /* a field wins */
-    assert_int_equal(rich_validate(&c, &hc, NULL), 0);
+    assert_int_equal(rich_validate(&c, &hc, false, NULL), 0);
     assert_true(c.rich);
     assert_string_equal(c.rich_mode, "systemd");
     assert_string_equal(c.rich_exit, "app");
     json_free(&container_config_json, &c);
     json_free(&host_config_json, &hc);
+    /* Those of the image are looked at when they are merged in; no programs come from there. */
+    c = (struct container_config){.rich = true};
+    assert_int_equal(rich_validate(&c, &hc, false, NULL), 0);
+    json_map_set(&c.labels, "RichMode", "sbin-init");
+    json_map_set(&c.labels, "InitScript", "host:/bin/sh");
+    assert_int_equal(rich_validate(&c, &hc, true, NULL), 0);
+    assert_string_equal(c.rich_mode, "sbin-init");
+    assert_string_equal(c.rich_exit, "app");
+    assert_null(c.init_script);
+    json_free(&container_config_json, &c);
+    json_free(&host_config_json, &hc);
+}
+
+static void volumes(void **state)
+{
+    char *declared[] = {(char *)"/run/", (char *)"/run",           (char *)"/tmp",
+                        (char *)"/data", (char *)"/sys/fs/cgroup", NULL};
+    struct container_config c = {.rich = true, .rich_mode = (char *)"systemd"};
+    char **left = rich_volumes(&c, declared);
+
+    assert_int_equal(strv_len(left), 1);
+    assert_string_equal(left[0], "/data");
+    strv_free(left);
+    c.rich_mode = (char *)"sbin-init";
+    left = rich_volumes(&c, declared);
+    assert_int_equal(strv_len(left), 2); /* not every init wants a new /tmp */
+    strv_free(left);
+    c.rich_mode = (char *)"dumb-init";
+    left = rich_volumes(&c, declared);
+    assert_int_equal(strv_len(left), 5);
+    strv_free(left);
 }
 
 /* --- trees ------------------------------------------------------------------------------------ */
@@ -421,6 +472,8 @@ int main(void)
         cmocka_unit_test(pam),
         cmocka_unit_test(manager),
         cmocka_unit_test(unit),
+        cmocka_unit_test(rc_conf),
+        cmocka_unit_test(volumes),
         cmocka_unit_test(inittab_sysv),
         cmocka_unit_test(inittab_busybox),
         cmocka_unit_test(requests),
