@@ -554,6 +554,9 @@ void pending_attach_free(struct pending_attach *p); /* closes its socket */
 /* An image that was made with another storage driver is converted when this one cannot use it as it
  * is: *img is another object then (NULL after an error). Before anything of its layers is used. */
 int engine_image_usable(struct engine *en, struct image **img, struct error *e) MUST_CHECK;
+/* image_remove_unused(), and its events. */
+int engine_image_remove_unused(struct engine *en, const char *id, char *const *tags,
+                               struct image_removed *ret, struct error *e) MUST_CHECK;
 void engine_layer_going(void *data, const char *layer);
 void engine_layer_measure(void *data, const char *hex, char ret[80]);
 void engine_layer_gone(void *data, const char *layer);

@@ -373,8 +373,9 @@ struct image_mount {
     struct image_mount *next;
     char *path;
     char *image_id;
+    bool busy; /* it is being mounted, or unmounted */
 };
-/* Copies; image_mount_list_free() frees them. */
+/* Those that are mounted. Copies; image_mount_list_free() frees them. */
 struct image_mount *engine_image_mounts(struct engine *en) MUST_CHECK;
 void image_mount_list_free(struct image_mount *list);
 DEFINE_AUTOPTR(struct image_mount, image_mount_list)

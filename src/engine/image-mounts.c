@@ -47,10 +47,11 @@ static void remove_own_folder(const struct engine *en, const char *path)
 
 /* --- The list, under en->mutex ------------------------------------------------------------------ */
 
-static void list_add(struct engine *en, const char *path, const char *image_id)
+static void list_add(struct engine *en, const char *path, const char *image_id, bool busy)
 {
     struct image_mount *m = xcalloc(1, sizeof(*m));
 
+    m->busy = busy;
     m->path = xstrdup(path);
     m->image_id = xstrdup(image_id);
     (void)pthread_mutex_lock(&en->mutex);
@@ -64,6 +65,25 @@ static void mount_free(struct image_mount *m)
     free(m->path);
     free(m->image_id);
     free(m);
+}
+
+/* Who mounts or unmounts marks it, so that nobody does the other meanwhile. -ENOENT, -EBUSY: somebody
+ * else is at it. */
+static int list_mark(struct engine *en, const char *path, bool busy)
+{
+    int r = -ENOENT;
+
+    (void)pthread_mutex_lock(&en->mutex);
+    for (struct image_mount *m = en->image_mounts; m; m = m->next) {
+        if (!STREQ(m->path, path))
+            continue;
+        r = busy && m->busy ? -EBUSY : 0;
+        if (r == 0)
+            m->busy = busy;
+        break;
+    }
+    (void)pthread_mutex_unlock(&en->mutex);
+    return r;
 }
 
 static void list_remove(struct engine *en, const char *path)
@@ -81,6 +101,23 @@ static void list_remove(struct engine *en, const char *path)
     (void)pthread_mutex_unlock(&en->mutex);
     if (found)
         mount_free(found);
+}
+
+static struct image_mount *list_copy(struct engine *en, bool with_busy)
+{
+    struct image_mount *copy = NULL;
+
+    (void)pthread_mutex_lock(&en->mutex);
+    for (const struct image_mount *m = en->image_mounts; m; m = m->next) {
+        struct image_mount *c = m->busy && !with_busy ? NULL : xcalloc(1, sizeof(*c));
+
+        if (!c)
+            continue;
+        *c = (struct image_mount){copy, xstrdup(m->path), xstrdup(m->image_id), m->busy};
+        copy = c;
+    }
+    (void)pthread_mutex_unlock(&en->mutex);
+    return copy;
 }
 
 bool image_mounts_use(struct engine *en, const char *image_id)
@@ -172,12 +209,15 @@ static int attach(struct engine *en, const struct image *img, const char *path, 
     return r;
 }
 
-static int forget(struct engine *en, const char *path, struct error *e)
+/* The image may have been removed before it was known to be mounted. The row goes last: it keeps the
+ * path from others. */
+static int forget(struct engine *en, const char *path, const char *image_id, struct error *e)
 {
-    int r = store_exec(en->store, e, "DELETE FROM image_mounts WHERE path = ?", "s", path);
-
-    list_remove(en, path);
     remove_own_folder(en, path);
+    list_remove(en, path);
+    int r = store_exec(en->store, e, "DELETE FROM image_mounts WHERE path = ?", "s", path);
+    if (en->images)
+        image_released(en->images, image_id);
     return r < 0 ? r : 0;
 }
 
@@ -212,68 +252,73 @@ int engine_image_mount(struct engine *en, const char *ref, const char *target, c
         remove_own_folder(en, path);
         return r;
     }
-    list_add(en, path, img->id);
-    r = attach(en, img, path, e);
+    list_add(en, path, img->id, true);
+    r = image_check_there(en->images, img->id, ref, e);
+    if (r >= 0)
+        r = attach(en, img, path, e);
     if (r < 0) {
-        (void)!forget(en, path, NULL);
+        (void)!forget(en, path, img->id, NULL);
         return r;
     }
+    (void)!list_mark(en, path, false);
     mount_event(en, "mount", img->id, path);
     *ret_path = take_ptr(path);
     return 0;
 }
 
+/* 1: unmounted; 0: somebody else did it. */
 static int unmount_one(struct engine *en, const char *path, const char *image_id, bool force,
                        struct error *e)
 {
+    int r = list_mark(en, path, true);
+
+    if (r == -ENOENT)
+        return 0;
+    if (r < 0)
+        return error_set(e, ERR_CONFLICT, "%s is being mounted or unmounted by somebody else",
+                         path);
     if (is_mount_root(path) && umount2(path, (force ? MNT_DETACH : 0) | UMOUNT_NOFOLLOW) < 0) {
-        if (errno == EBUSY)
+        int errnum = errno;
+
+        (void)!list_mark(en, path, false);
+        if (errnum == EBUSY)
             return error_set(e, ERR_CONFLICT,
                              "%s is in use: end what uses it, or unmount with --force", path);
-        return error_set_errno(e, errno, "unmount %s", path);
+        return error_set_errno(e, errnum, "unmount %s", path);
     }
-    int r = forget(en, path, e);
+    r = forget(en, path, image_id, e);
     if (r >= 0)
         mount_event(en, "unmount", image_id, path);
-    return r;
+    return r < 0 ? r : 1;
 }
 
 int engine_image_umount(struct engine *en, const char *what, bool force, char ***ret_paths,
                         struct error *e)
 {
-    AUTOPTR(image_mount_list) struct image_mount *all = engine_image_mounts(en);
+    AUTOPTR(image_mount_list) struct image_mount *all = list_copy(en, true);
     AUTOPTR(image) struct image *img = NULL;
     AUTOFREE char *real = *what == '/' ? realpath(what, NULL) : NULL;
     bool any = false;
     int r = *what == '/' ? 0 : image_resolve(en->images, what, &img, e);
 
     for (struct image_mount *m = all; r >= 0 && m; m = m->next) {
-        if (img ? !STREQ(m->image_id, img->id) : !STREQ(m->path, real ? real : what))
-            continue;
-        any = true;
+        if (img ? m->busy || !STREQ(m->image_id, img->id) : !STREQ(m->path, real ? real : what))
+            continue; /* of an image those that are mounted */
         r = unmount_one(en, m->path, m->image_id, force, e);
-        if (r >= 0)
+        if (r > 0) {
+            any = true;
             strv_push(ret_paths, m->path);
+        }
     }
     if (r >= 0 && !any)
         r = error_set(e, ERR_NOT_FOUND,
                       img ? "image %s is not mounted" : "no image is mounted on %s", what);
-    return r;
+    return r < 0 ? r : 0;
 }
 
 struct image_mount *engine_image_mounts(struct engine *en)
 {
-    struct image_mount *copy = NULL;
-
-    (void)pthread_mutex_lock(&en->mutex);
-    for (const struct image_mount *m = en->image_mounts; m; m = m->next) {
-        struct image_mount *c = xcalloc(1, sizeof(*c));
-
-        *c = (struct image_mount){copy, xstrdup(m->path), xstrdup(m->image_id)};
-        copy = c;
-    }
-    (void)pthread_mutex_unlock(&en->mutex);
-    return copy;
+    return list_copy(en, false);
 }
 
 void image_mount_list_free(struct image_mount *list)
@@ -291,7 +336,7 @@ void image_mount_list_free(struct image_mount *list)
 int image_mounts_open(struct engine *en, struct error *e)
 {
     CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
-    AUTOPTR(strv) char **gone = NULL;
+    AUTOPTR(strv) char **gone = NULL, **of = NULL;
     int r = store_migrate(en->store, "image-mounts", MIGRATIONS, e);
 
     if (r >= 0)
@@ -299,15 +344,17 @@ int image_mounts_open(struct engine *en, struct error *e)
     while (r >= 0 && (r = store_rows_next(&rows, e)) > 0) {
         const char *path = store_col_str(&rows, 0);
 
-        if (is_mount_root(path))
-            list_add(en, path, store_col_str(&rows, 1));
-        else
-            strv_push(&gone, path);
+        if (is_mount_root(path)) {
+            list_add(en, path, store_col_str(&rows, 1), false);
+            continue;
+        }
+        strv_push(&gone, path);
+        strv_push(&of, store_col_str(&rows, 1));
     }
     store_rows_done(&rows);
     for (size_t i = 0; r >= 0 && gone && gone[i]; i++) {
         log_info("a mounted image is not mounted any more", "path=%s", gone[i]);
-        r = forget(en, gone[i], e);
+        r = forget(en, gone[i], of[i], e);
     }
     return r < 0 ? r : 0;
 }

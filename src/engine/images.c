@@ -196,19 +196,35 @@ int engine_image_tag(struct engine *en, const char *source, const char *repo, co
     return r;
 }
 
-int engine_image_remove(struct engine *en, const char *ref, bool force, bool prune,
-                        struct image_removed *ret, struct error *e)
+static void removed_events(struct engine *en, const struct image_removed *removed)
 {
-    const struct image_removed_item *items;
-    int r = image_mounts_check_remove(en, ref, e);
+    const struct image_removed_item *items = removed->items.items;
 
-    if (r >= 0)
-        r = image_remove(en->images, ref, force, prune, ret, e);
-    items = ret->items.items;
-    for (size_t i = 0; r == 0 && i < ret->items.len; i++)
+    for (size_t i = 0; i < removed->items.len; i++)
         if (!items[i].layer)
             image_event(en, items[i].untagged ? "untag" : "delete",
                         items[i].untagged ? items[i].untagged : items[i].deleted,
                         items[i].untagged ? items[i].untagged : items[i].deleted);
+}
+
+int engine_image_remove(struct engine *en, const char *ref, bool force, bool prune,
+                        struct image_removed *ret, struct error *e)
+{
+    int r = image_mounts_check_remove(en, ref, e);
+
+    if (r >= 0)
+        r = image_remove(en->images, ref, force, prune, ret, e);
+    if (r == 0)
+        removed_events(en, ret);
+    return r;
+}
+
+int engine_image_remove_unused(struct engine *en, const char *id, char *const *tags,
+                               struct image_removed *ret, struct error *e)
+{
+    int r = image_remove_unused(en->images, id, tags, ret, e);
+
+    if (r == 0)
+        removed_events(en, ret);
     return r;
 }

@@ -8,6 +8,7 @@
  * of their own, and of volumes that live in an image, outlive the container.
  */
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -603,13 +604,22 @@ int engine_volume_create(struct engine *en, const struct volume_params *p, struc
 {
     struct quota_limit limit = {0};
     bool is_new = false;
-    int r = volume_create(en->volumes, p, ret, &is_new, e);
+    char id[9], user[32];
+    /* In use until it has its limit: that must not be made for one that is gone. */
+    const char *held = p->options && p->options->len && !str_is_empty(p->name) ? p->name : NULL;
+    int r;
 
-    if (r < 0)
-        return r;
-    r = volume_limit(&ret->options, &limit, e);
+    random_hex(id, 4);
+    (void)snprintf(user, sizeof(user), "volume create %s", id);
+    volume_ref(en->volumes, held, user);
+    r = volume_create(en->volumes, p, ret, &is_new, e);
+    if (r == 0)
+        r = volume_limit(&ret->options, &limit, e);
     if (r == 0 && (limit.bytes || limit.inodes))
         r = quota_volume_make(en, ret->name, ret->mountpoint, &limit, e);
+    volume_unref(en->volumes, held, user);
+    if (r < 0 && !ret->name)
+        return r;
     if (r < 0) {
         /* A volume without its limit is none. */
         if (is_new && volume_remove(en->volumes, ret->name, true, NULL) < 0)

@@ -451,7 +451,6 @@ static int set_out(struct container *c, const struct container_upgrade *request,
                    struct error *e)
 {
     AUTOPTR(container_def) const struct container_definition *old = container_def_ref(c);
-    AUTOPTR(image) struct image *still = NULL;
     struct volume_mounts added;
     enum container_status status;
     int r;
@@ -476,7 +475,7 @@ static int set_out(struct container *c, const struct container_upgrade *request,
     keep_addresses(c, up);
     begin(c, up);
     /* The image may have been removed before it was known to be in use. */
-    r = image_get(c->en->images, up->next.image_id, &still, e);
+    r = image_check_there(c->en->images, up->next.image_id, request->image, e);
     if (r == 0)
         r = note_step(c, up, "stop", e);
     if (r < 0) {

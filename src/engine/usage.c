@@ -309,25 +309,21 @@ int engine_container_prune(struct engine *en, const struct filter_set *set,
     return 0;
 }
 
-/* Takes the image's names away, then what is left of it; what fails, as it is used, stays. */
-static void prune_image(struct engine *en, char *const *names, struct engine_pruned *ret)
+/* With all its names, if they are what they were; what fails, as it is used, stays. */
+static void prune_image(struct engine *en, const char *id, char *const *tags,
+                        struct engine_pruned *ret)
 {
-    bool gone = false;
+    struct image_removed removed = {0};
 
-    for (size_t i = 0; names[i] && !gone; i++) {
-        struct image_removed removed = {0};
+    if (engine_image_remove_unused(en, id, tags, &removed, NULL) < 0)
+        return;
+    struct image_removed_item *items = removed.items.items;
+    for (size_t k = 0; k < removed.items.len; k++) {
+        struct image_removed_item *to = json_list_add(&ret->images.items, sizeof(*to));
 
-        if (engine_image_remove(en, names[i], false, true, &removed, NULL) < 0)
-            continue;
-        struct image_removed_item *items = removed.items.items;
-        for (size_t k = 0; k < removed.items.len; k++) {
-            struct image_removed_item *to = json_list_add(&ret->images.items, sizeof(*to));
-
-            gone = gone || items[k].deleted;
-            *to = items[k];
-        }
-        free(removed.items.items);
+        *to = items[k];
     }
+    free(removed.items.items);
 }
 
 int engine_image_prune(struct engine *en, const struct filter_set *set, struct engine_pruned *ret,
@@ -358,12 +354,10 @@ int engine_image_prune(struct engine *en, const struct filter_set *set, struct e
             engine_image_in_use(en, img->id, container) != IMAGE_UNUSED ||
             !prune_matches(&f, &img->doc.config.labels, img->doc.created))
             continue;
-        AUTOPTR(strv) char **names = strv_copy(img->repo_tags);
-        for (char *const *d = img->repo_digests; d && *d; d++)
-            strv_push(&names, *d);
-        strv_push(&names, img->id);
+        AUTOPTR(strv) char **tags = strv_copy(img->repo_tags);
+        AUTOFREE char *id = xstrdup(img->id);
         image_unref(take_ptr(list.items[i])); /* the list's hold would keep the image's layers */
-        prune_image(en, names, ret);
+        prune_image(en, id, tags, ret);
     }
     image_list_done(&list);
     uint64_t after = image_layers_size(en->images);

@@ -376,19 +376,39 @@ static int hash_blobs(struct fsck *f, struct error *e)
     return f->blobs ? image_op_run(f->s, &op, &results, e) : 0;
 }
 
+/* Pins what a query names, and gives what it still names then: what was removed before it was pinned is
+ * no damage. */
+static int pinned(struct fsck *f, const char *sql, char ***ret, struct error *e)
+{
+    AUTOPTR(strv) char **before = NULL, **after = NULL;
+    struct map *known = map_new();
+    int r = strings(f->s, sql, NULL, &before, e);
+
+    for (size_t i = 0; before && before[i]; i++) {
+        pin(f, before[i]);
+        (void)map_set(known, before[i], f);
+    }
+    if (r >= 0)
+        r = strings(f->s, sql, NULL, &after, e);
+    for (size_t i = 0; r >= 0 && after && after[i]; i++)
+        if (map_get(known, after[i])) /* else it has just come: not looked at this time */
+            strv_push(ret, after[i]);
+    map_free(known, NULL);
+    return r;
+}
+
 static int check_blobs(struct fsck *f, struct error *e)
 {
-    int r = strings(f->s,
-                    "SELECT digest FROM image_blobs UNION SELECT id FROM images "
-                    "UNION SELECT blob FROM layers WHERE blob IS NOT NULL "
-                    "UNION SELECT blob FROM layer_blobs",
-                    NULL, &f->blobs, e);
+    int r = pinned(f,
+                   "SELECT digest FROM image_blobs UNION SELECT id FROM images "
+                   "UNION SELECT blob FROM layers WHERE blob IS NOT NULL "
+                   "UNION SELECT blob FROM layer_blobs",
+                   &f->blobs, e);
 
     begin_row(f);
     for (size_t i = 0; f->blobs && f->blobs[i]; i++) {
         AUTOFREE char *path = image_blob_path(f->blobs[i]);
         struct stat st;
-        pin(f, f->blobs[i]);
         if (f->p->progress && fstatat(f->s->blobs_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0)
             f->total += (uint64_t)st.st_size;
     }
@@ -408,35 +428,54 @@ struct check {
     struct error *e;
 };
 
-/* Gives what was made aside the layer's name, in a transaction; the old one has its name then. */
-static int exchange(struct image_store *s, const char *diff_id, const char *fresh, const char *name,
-                    bool was, enum image_layer_form form, struct error *e)
-{
-    int r = was ? renameat2(s->layers_fd, fresh, s->layers_fd, name, RENAME_EXCHANGE)
-                : renameat(s->layers_fd, fresh, s->layers_fd, name);
+/* One exchange, until its transaction has ended well. */
+struct swap {
+    struct image_store *s;
+    const char *diff_id, *fresh, *name;
+    char *old; /* what the old folder waits under for who runs on it; NULL: it has `fresh` */
+    bool was;  /* there was an old one */
+    bool done;
+};
 
-    if (r < 0)
-        return error_set_errno(e, errno, "cannot put layer %s in its place", diff_id);
-    if (was)
-        return 0;
-    return store_exec(s->db, e, "UPDATE layers SET form = ? WHERE diff_id = ?", "ss",
-                      form == IMAGE_LAYER_EROFS ? "erofs" : "folder", diff_id);
-}
-
-/* The old one goes, or waits for who runs on it (an EROFS file that is mounted needs no name). */
-static void retire(struct image_store *s, const char *diff_id, const char *old_name, bool runs,
-                   enum image_layer_form form, struct image_trash *trash)
+/* Gives what was made aside the layer's name, in a transaction; the old one waits for who runs on it (an
+ * EROFS file that is mounted needs no name). */
+static int exchange(struct swap *x, bool runs, enum image_layer_form form, struct error *e)
 {
+    struct image_store *s = x->s;
+    int r = renameat2(s->layers_fd, x->fresh, s->layers_fd, x->name,
+                      x->was ? RENAME_EXCHANGE : 0);
     char id[17];
 
-    if (!runs || form == IMAGE_LAYER_EROFS) {
-        (void)!image_store_trash_layer(s, old_name, trash);
-        return;
+    if (r < 0)
+        return error_set_errno(e, errno, "cannot put layer %s in its place", x->diff_id);
+    x->done = true;
+    if (x->was && runs && form == IMAGE_LAYER_FOLDER) {
+        random_hex(id, 8);
+        x->old = xasprintf("old.%s.%s", digest_hex(x->diff_id), id);
+        if (renameat(s->layers_fd, x->fresh, s->layers_fd, x->old) < 0)
+            return error_set_errno(e, errno, "cannot keep the old layer %s", x->diff_id);
+        s->has_old = true;
     }
-    random_hex(id, 8);
-    AUTOFREE char *old = xasprintf("old.%s.%s", digest_hex(diff_id), id);
-    (void)renameat(s->layers_fd, old_name, s->layers_fd, old);
-    s->has_old = true;
+    if (!x->was)
+        r = store_exec(s->db, e, "UPDATE layers SET form = ? WHERE diff_id = ?", "ss",
+                       form == IMAGE_LAYER_EROFS ? "erofs" : "folder", x->diff_id);
+    /* Nobody gets the mount of the old file any more; who has it keeps it. */
+    return r < 0 ? r : image_store_layer_replaced(s, x->diff_id, x->name, e);
+}
+
+/* The transaction is lost (a full disk), and nobody else can look yet. */
+static void exchange_back(void *data)
+{
+    struct swap *x = data;
+    int dir = x->s->layers_fd;
+
+    if (!x->done)
+        return;
+    if (x->old)
+        (void)renameat(dir, x->old, dir, x->fresh);
+    if (renameat2(dir, x->name, dir, x->fresh, x->was ? RENAME_EXCHANGE : 0) < 0)
+        log_warn("a layer was made again, but is not on record as such", "layer=%s error=\"%s\"",
+                 x->diff_id, strerror(errno));
 }
 
 /* What was made aside takes the layer's name; the old one goes, or waits for who runs on it. */
@@ -460,18 +499,20 @@ static int swap_layer(struct fsck *f, const char *diff_id, const char *fresh, ch
     if (!was && fstatat(s->layers_fd, fresh, &st, AT_SYMLINK_NOFOLLOW) == 0)
         form = S_ISDIR(st.st_mode) ? IMAGE_LAYER_FOLDER : IMAGE_LAYER_EROFS;
     AUTOFREE char *name = image_layer_name(diff_id, form);
-    r = exchange(s, diff_id, fresh, name, was, form, e);
-    if (r >= 0) /* nobody gets the mount of the old file any more; who has it keeps it */
-        r = image_store_layer_replaced(s, diff_id, name, e);
-    if (r >= 0 && was)
-        retire(s, diff_id, fresh, runs, form, &trash);
-    if (r < 0)
+    struct swap x = {.s = s, .diff_id = diff_id, .fresh = fresh, .name = name, .was = was};
+    r = exchange(&x, runs, form, e);
+    if (r < 0) {
+        exchange_back(&x);
         store_rollback(s->db);
-    else
-        r = store_commit(s->db, e);
+    } else {
+        r = store_commit_else(s->db, exchange_back, &x, e);
+    }
+    if (r >= 0 && was && !x.old)
+        (void)!image_store_trash_layer(s, fresh, &trash);
     image_store_layer_replaced_done(s, name);
     image_store_empty_trash(s, &trash);
     image_store_changed(s, NULL);
+    free(x.old);
     if (r >= 0)
         *ret_how = xstrdup(was && runs
                                ? "made again from its blob; containers that run keep the damaged "
@@ -600,13 +641,12 @@ static int missing_layers(struct fsck *f, struct error *e)
 static int check_layers(struct fsck *f, struct error *e)
 {
     AUTOPTR(strv) char **ids = NULL;
-    int r = strings(f->s, "SELECT diff_id FROM layers ORDER BY diff_id", NULL, &ids, e);
+    int r = pinned(f, "SELECT diff_id FROM layers ORDER BY diff_id", &ids, e);
 
     begin_row(f);
     for (size_t i = 0; ids && ids[i]; i++) {
         AUTOFREE char *blob = NULL, *media_type = NULL;
         uint64_t size = 0;
-        pin(f, ids[i]);
         if (f->p->progress &&
             image_blob_of_layer(f->s, ids[i], &blob, &media_type, &size, NULL) >= 0)
             f->total += size;

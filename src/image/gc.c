@@ -242,8 +242,10 @@ int image_store_collect(struct image_store *s, char *const *layers, char *const 
     return r;
 }
 
-/* 1: deleted, 0: it was not to be (any more). */
-static int delete_image(struct image_store *s, const char *id, bool only_removed, struct error *e)
+/* --- Images -------------------------------------------------------------------------------------- */
+
+int image_store_drop_rows(struct image_store *s, const char *id, struct image_dropped *ret,
+                          struct error *e)
 {
     static const char *const deletes[] = {
         "DELETE FROM image_layers WHERE image_id = ?",
@@ -254,72 +256,111 @@ static int delete_image(struct image_store *s, const char *id, bool only_removed
         "DELETE FROM images WHERE id = ?",
         "UPDATE images SET parent = '' WHERE parent = ?",
     };
-    AUTOPTR(strv) char **layers = NULL;
-    AUTOPTR(strv) char **blobs = NULL;
+    int r = query_strings(s, "SELECT diff_id FROM image_layers WHERE image_id = ?", id,
+                          &ret->layers, e);
+
+    /* The configuration goes first: without it an image that a power cut brings back is none. */
+    strv_push(&ret->blobs, id);
+    if (r >= 0)
+        r = query_strings(s, "SELECT digest FROM image_blobs WHERE image_id = ?", id, &ret->blobs,
+                          e);
+    for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(deletes); i++)
+        r = store_exec(s->db, e, deletes[i], "s", id);
+    ret->orphans = r > 0; /* images whose parent this was */
+    /* Their rows go here, be their files there or not. */
+    for (size_t i = 0; r >= 0 && ret->blobs[i]; i++)
+        image_durable_removed(s, ret->blobs[i]);
+    return r < 0 ? r : 0;
+}
+
+int image_store_drop_files(struct image_store *s, const char *id, struct image_dropped *d,
+                           struct error *e)
+{
+    char *none[] = {NULL};
+
+    image_store_changed(s, d->orphans ? NULL : id);
+    return image_store_collect(s, d->layers ? d->layers : none, d->blobs ? d->blobs : none, NULL,
+                               e);
+}
+
+void image_dropped_done(struct image_dropped *d)
+{
+    strv_free(d->layers);
+    strv_free(d->blobs);
+    *d = (struct image_dropped){0};
+}
+
+enum image_use image_store_use(struct image_store *s, const char *id, char container[65])
+{
+    *container = '\0';
+    return s->in_use ? s->in_use(s->in_use_data, id, container) : IMAGE_UNUSED;
+}
+
+int image_store_delete_if(struct image_store *s, const char *id,
+                          int (*may)(struct image_store *s, const char *id, void *data,
+                                     struct error *e),
+                          void *data, struct error *e)
+{
+    CLEANUP(image_dropped_done) struct image_dropped dropped = {0};
 
     store_make_room(s->db);
     int r = store_begin(s->db, e);
     if (r < 0)
         return r;
-    if (only_removed) {
-        r = query_any(s, "SELECT 1 FROM images WHERE id = ? AND removed = 1", id, e);
-        if (r <= 0) {
-            store_rollback(s->db);
-            return r;
-        }
-    }
-    r = query_strings(s, "SELECT diff_id FROM image_layers WHERE image_id = ?", id, &layers, e);
-    /* The configuration goes first: without it an image that a power cut brings back is none. */
-    strv_push(&blobs, id);
-    if (r >= 0)
-        r = query_strings(s, "SELECT digest FROM image_blobs WHERE image_id = ?", id, &blobs, e);
-    for (size_t i = 0; r >= 0 && i < ARRAY_SIZE(deletes); i++)
-        r = store_exec(s->db, e, deletes[i], "s", id);
-    bool orphans = r > 0; /* images whose parent this was */
-    /* Their rows go here, be their files there or not. */
-    for (size_t i = 0; r >= 0 && blobs[i]; i++)
-        image_durable_removed(s, blobs[i]);
-    if (r < 0) {
+    r = may ? may(s, id, data, e) : 1;
+    if (r > 0 && (r = image_store_drop_rows(s, id, &dropped, e)) >= 0)
+        r = 1;
+    if (r <= 0) {
         store_rollback(s->db);
         return r;
     }
     r = store_commit(s->db, e);
-    image_store_changed(s, orphans ? NULL : id);
-    char *none[] = {NULL};
     if (r >= 0)
-        r = image_store_collect(s, layers ? layers : none, blobs, NULL, e);
+        r = image_store_drop_files(s, id, &dropped, e);
+    else
+        image_store_changed(s, NULL);
     return r < 0 ? r : 1;
 }
 
 int image_store_delete(struct image_store *s, const char *id, struct error *e)
 {
-    int r = delete_image(s, id, false, e);
+    int r = image_store_delete_if(s, id, NULL, NULL, e);
 
     return r < 0 ? r : 0;
 }
 
-int image_store_delete_removed(struct image_store *s, const char *id, struct error *e)
-{
-    return delete_image(s, id, true, e);
-}
-
-static enum image_use use_of(struct image_store *s, const char *id)
+/* Still marked, and nobody has it: who looks for it from now on waits for the transaction. */
+static int is_removed(struct image_store *s, const char *id, void *data, struct error *e)
 {
     char container[65];
+    int r = query_any(s, "SELECT 1 FROM images WHERE id = ? AND removed = 1", id, e);
 
-    return s->in_use ? s->in_use(s->in_use_data, id, container) : IMAGE_UNUSED;
+    return r <= 0 ? r
+                  : image_store_use(s, id, container) == IMAGE_UNUSED &&
+                        !image_store_is_held(s, id, true);
+}
+
+int image_store_delete_removed(struct image_store *s, const char *id, struct error *e)
+{
+    return image_store_delete_if(s, id, is_removed, NULL, e);
 }
 
 void image_released(struct image_store *s, const char *image_id)
 {
     AUTO(error) struct error e = ERROR_INIT;
 
-    if (query_any(s, "SELECT 1 FROM images WHERE id = ? AND removed = 1", image_id, NULL) <= 0 ||
-        use_of(s, image_id) != IMAGE_UNUSED || image_store_is_held(s, image_id, true))
+    if (query_any(s, "SELECT 1 FROM images WHERE id = ? AND removed = 1", image_id, NULL) <= 0)
         return;
     if (image_store_delete_removed(s, image_id, &e) < 0) {
         /* Nothing is lost: the next start's sweep tries again. */
     }
+}
+
+int image_check_there(struct image_store *s, const char *id, const char *shown, struct error *e)
+{
+    int r = query_any(s, "SELECT 1 FROM images WHERE id = ? AND removed = 0", id, e);
+
+    return r == 0 ? error_set(e, ERR_NOT_FOUND, "No such image: %s", shown) : r < 0 ? r : 0;
 }
 
 int image_sweep(struct image_store *s, struct error *e)
@@ -329,10 +370,8 @@ int image_sweep(struct image_store *s, struct error *e)
     int r = query_strings(s, "SELECT id FROM images WHERE removed = 1", NULL, &removed, e);
 
     for (size_t i = 0; r >= 0 && removed && removed[i]; i++) {
-        if (use_of(s, removed[i]) != IMAGE_UNUSED || image_store_is_held(s, removed[i], true))
-            continue;
         r = image_store_delete_removed(s, removed[i], e);
-        count++;
+        count += r > 0;
     }
     pthread_mutex_lock(&s->lock);
     s->swept = true;

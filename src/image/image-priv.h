@@ -120,7 +120,9 @@ char *image_layer_name(const char *diff_id, enum image_layer_form form) MUST_CHE
 
 /* list.c */
 void image_store_changed(struct image_store *s, const char *id); /* forgets what is cached */
-/* Whether somebody holds a struct image of this id; marks its objects removed when `mark`. */
+/* Whether somebody holds a struct image of this id; marks its objects removed when `mark`. When nobody
+ * does, nobody gets one from the cache any more. In the transaction that removes the image: who reads
+ * its rows meanwhile sees that something changed, and reads them again behind it. */
 bool image_store_is_held(struct image_store *s, const char *id, bool mark);
 /* What a name or id means: the full id, and the full reference when it was a name ("…:tag" or
  * "…@digest"; NULL when it was an id). The caller frees both. */
@@ -173,9 +175,26 @@ int image_blob_sources(struct image_store *s, const char *digest, const char *do
 void image_store_pin(struct image_store *s, const char *digest);
 void image_store_unpin(struct image_store *s, const char *digest);
 bool image_store_is_pinned(struct image_store *s, const char *digest);
-/* Deletes the image's rows and what only it needed. */
+/* Who uses it; also inside a transaction: nobody waits for the database with the engine's mutexes. */
+enum image_use image_store_use(struct image_store *s, const char *id, char container[65]);
+/* Deletes an image's rows, in a transaction; then, when that has ended, what only it needed. */
+struct image_dropped {
+    char **layers, **blobs;
+    bool orphans;
+};
+int image_store_drop_rows(struct image_store *s, const char *id, struct image_dropped *ret,
+                          struct error *e) MUST_CHECK;
+int image_store_drop_files(struct image_store *s, const char *id, struct image_dropped *d,
+                           struct error *e) MUST_CHECK;
+void image_dropped_done(struct image_dropped *d);
+/* Both. */
 int image_store_delete(struct image_store *s, const char *id, struct error *e) MUST_CHECK;
-/* The same while it is (still) marked removed: a pull may have brought it back. 1, 0, <0. */
+/* Both, if `may` says so in the same transaction (1, 0 no, <0). 1 deleted, 0, <0. */
+int image_store_delete_if(struct image_store *s, const char *id,
+                          int (*may)(struct image_store *s, const char *id, void *data,
+                                     struct error *e),
+                          void *data, struct error *e) MUST_CHECK;
+/* Both, while it is (still) marked removed, as a pull may have brought it back, and nobody has it. */
 int image_store_delete_removed(struct image_store *s, const char *id, struct error *e) MUST_CHECK;
 /* Removes layers and blobs that no image has: of what was in these lists (NULL: all there are). */
 int image_store_collect(struct image_store *s, char *const *layers, char *const *blobs,

@@ -209,6 +209,16 @@ void image_removed_done(struct image_removed *r);
 int image_remove(struct image_store *s, const char *name_or_id, bool force, bool prune,
                  struct image_removed *ret, struct error *e) MUST_CHECK;
 
+/* Prune: an image that nobody uses goes, with all its names, unless it got others than these tags (as in
+ * repo_tags; NULL: none) meanwhile; one that another was made of only loses its names. ERR_CONFLICT, ERR_NOT_FOUND. */
+int image_remove_unused(struct image_store *s, const char *id, char *const *tags,
+                        struct image_removed *ret, struct error *e) MUST_CHECK;
+
+/* For who says that he uses an image, after he said so: it was not removed before that. ERR_NOT_FOUND
+ * "No such image: SHOWN". */
+int image_check_there(struct image_store *s, const char *id, const char *shown,
+                      struct error *e) MUST_CHECK;
+
 /* A container of that image is gone. Cheap unless the image was removed meanwhile. */
 void image_released(struct image_store *s, const char *image_id);
 

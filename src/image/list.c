@@ -14,7 +14,8 @@
 #include "oci/digest.h"
 #include "oci/reference.h"
 
-#define CACHE_MAX 512
+#define CACHE_MAX     512
+#define RESOLVE_TRIES 100
 
 /* --- Objects ----------------------------------------------------------------------------------- */
 
@@ -108,6 +109,7 @@ void image_store_changed(struct image_store *s, const char *id)
 
 bool image_store_is_held(struct image_store *s, const char *id, bool mark)
 {
+    struct image_object *cached, *last = NULL;
     bool held = false;
 
     pthread_mutex_lock(&s->lock);
@@ -118,7 +120,17 @@ bool image_store_is_held(struct image_store *s, const char *id, bool mark)
         if (mark)
             o->removed = true;
     }
+    if (!held) {
+        s->generation++;
+        cached = map_remove(s->cache, id);
+        if (cached) {
+            cached->cached = false;
+            last = unref_locked(cached);
+        }
+    }
     pthread_mutex_unlock(&s->lock);
+    if (last)
+        object_free(last);
     return held;
 }
 
@@ -195,46 +207,84 @@ static int load_row(struct image_store *s, struct image *img, struct error *e)
     return 0;
 }
 
-/* Puts a fresh object into the list of all, and into the cache when nothing changed meanwhile. */
-static void publish(struct image_store *s, struct image_object *o, uint64_t generation)
+/* Puts a fresh object into the list of all, and into the cache; not when something changed since its
+ * rows and files were looked at: they may be of before and after. */
+static bool publish(struct image_store *s, struct image_object *o, uint64_t generation)
 {
     pthread_mutex_lock(&s->lock);
-    o->refs = 1;
-    o->next = s->objects;
-    if (o->next)
-        o->next->prev = o;
-    s->objects = o;
-    if (s->generation == generation && map_len(s->cache) < CACHE_MAX &&
-        !map_get(s->cache, o->pub.id)) {
+    bool good = s->generation == generation;
+    if (good) {
+        o->refs = 1;
+        o->next = s->objects;
+        if (o->next)
+            o->next->prev = o;
+        s->objects = o;
+    }
+    if (good && map_len(s->cache) < CACHE_MAX && !map_get(s->cache, o->pub.id)) {
         (void)map_set(s->cache, o->pub.id, o);
         o->cached = true;
         o->refs++;
     }
     pthread_mutex_unlock(&s->lock);
+    return good;
+}
+
+/* 1: *ret; 0: look again. */
+static int load(struct image_store *s, const char *id, struct image_object **ret, struct error *e)
+{
+    struct image_object *o = xcalloc(1, sizeof(*o));
+
+    pthread_mutex_lock(&s->lock);
+    uint64_t generation = s->generation;
+    pthread_mutex_unlock(&s->lock);
+    o->store = s;
+    o->pub.id = xstrdup(id);
+    int r = load_row(s, &o->pub, e);
+    if (r >= 0)
+        r = load_names(s, &o->pub, e);
+    if (r >= 0)
+        r = load_layers(s, &o->pub, e);
+    if (r >= 0 && publish(s, o, generation)) {
+        *ret = o;
+        return 1;
+    }
+    object_free(o);
+    return r < 0 ? r : 0;
+}
+
+/*
+ * Rows, then files: an image that is removed, or brought again, in between is seen half. So what fails,
+ * or is not of one moment, is read once more while nobody removes anything: in a transaction.
+ */
+static int load_surely(struct image_store *s, const char *id, struct image_object **ret,
+                       struct error *e)
+{
+    int r = load(s, id, ret, NULL);
+
+    if (r > 0)
+        return r;
+    r = store_begin(s->db, e);
+    if (r < 0)
+        return r;
+    /* Names in memory may change all the same: only what others cache. */
+    do
+        r = load(s, id, ret, e);
+    while (r == 0);
+    store_rollback(s->db);
+    return r;
 }
 
 int image_get(struct image_store *s, const char *id, struct image **ret, struct error *e)
 {
     pthread_mutex_lock(&s->lock);
-    uint64_t generation = s->generation;
     struct image_object *o = map_get(s->cache, id);
     if (o)
         o->refs++;
     pthread_mutex_unlock(&s->lock);
     if (!o) {
-        o = xcalloc(1, sizeof(*o));
-        o->store = s;
-        o->pub.id = xstrdup(id);
-        int r = load_row(s, &o->pub, e);
-        if (r >= 0)
-            r = load_names(s, &o->pub, e);
-        if (r >= 0)
-            r = load_layers(s, &o->pub, e);
-        if (r < 0) {
-            object_free(o);
+        int r = load_surely(s, id, &o, e);
+        if (r < 0)
             return r;
-        }
-        publish(s, o, generation);
     }
     *ret = &o->pub;
     return 0;
@@ -357,10 +407,22 @@ int image_store_find(struct image_store *s, const char *name_or_id, char **ret_i
 int image_resolve(struct image_store *s, const char *name_or_id, struct image **ret,
                   struct error *e)
 {
-    AUTOFREE char *id = NULL, *name = NULL;
-    int r = image_store_find(s, name_or_id, &id, &name, e);
+    for (int tries = 0;; tries++) {
+        AUTO(error) struct error own = ERROR_INIT;
+        AUTOFREE char *id = NULL, *name = NULL;
+        int r = image_store_find(s, name_or_id, &id, &name, e);
 
-    return r < 0 ? r : image_get(s, id, ret, e);
+        if (r < 0)
+            return r;
+        r = image_get(s, id, ret, &own);
+        if (r >= 0)
+            return 0;
+        /* Removed between the two: the name is told as missing, or is another image's by now. */
+        if (own.code != ERR_NOT_FOUND || tries >= RESOLVE_TRIES) {
+            error_move(e, &own);
+            return r;
+        }
+    }
 }
 
 int image_find_id(struct image_store *s, const char *name_or_id, char **ret_id, struct error *e)

@@ -12,6 +12,8 @@
 #include "oci/digest.h"
 #include "oci/reference.h"
 
+#define REMOVE_TRIES 100 /* each time somebody else took the name just then */
+
 int image_tag(struct image_store *s, const char *source, const char *repo, const char *tag,
               struct error *e)
 {
@@ -223,53 +225,185 @@ static void tell_deleted(struct image_store *s, const char *id, char *const *dif
     }
 }
 
-/* Takes the image away: for good, or out of sight while a container or a caller still uses it. 1: it
- * went, 0: it stays all the same. */
-static int remove_image(struct image_store *s, const char *id, bool force, bool untagged,
-                        struct image_removed *ret, struct error *e)
-{
-    CLEANUP(names_done) struct names names = {0};
-    AUTOPTR(strv) char **diff_ids = NULL;
-    AUTOPTR(strv) char **chain = NULL;
-    char container[65] = "";
-    enum image_use use = s->in_use ? s->in_use(s->in_use_data, id, container) : IMAGE_UNUSED;
-    int r = has_children(s, id, e);
+/* --- One removal -------------------------------------------------------------------------------- */
 
-    if (r < 0 || (r > 0 && untagged))
-        return r < 0 ? r : 0;
-    if (r > 0)
-        return conflict(id, true, "image has dependent child images", "", e);
-    if (use == IMAGE_USED_RUNNING || (use == IMAGE_USED_STOPPED && !force)) {
-        if (untagged)
-            return 0; /* the name is gone, the image stays while it is used */
-        return use == IMAGE_USED_RUNNING
-                   ? conflict(id, true, "image is being used by running container", container, e)
-                   : conflict(id, false, "image is being used by stopped container", container, e);
+/* All of its rows change in one transaction: what is refused has changed nothing. */
+struct removal {
+    struct image_store *s;
+    const char *id;
+    const char *name; /* the full reference that goes; NULL: all names */
+    const char *shown;
+    bool force;
+    bool parent;       /* nobody asked for it: it stays when anything speaks for it, a name too */
+    bool unused;       /* prune: not with a tag that is none of these */
+    char *const *tags; /* … NULL: none */
+    struct image_removed *ret;
+    char **diff_ids, **chain; /* it goes, or is out of sight as long as it is used: its layers */
+    struct image_dropped dropped;
+};
+
+static void removal_done(struct removal *x)
+{
+    strv_free(x->diff_ids);
+    strv_free(x->chain);
+    image_dropped_done(&x->dropped);
+}
+
+/* The name and, with a repository's last tag, the digests it was pulled by. 1: it was the last, 0. */
+static int drop_named(struct removal *x, const struct names *names, const struct name *target,
+                      struct error *e)
+{
+    bool tags_left = false;
+    size_t left = 0;
+
+    for (size_t i = 0; i < names->len; i++)
+        tags_left = tags_left || (&names->items[i] != target && !names->items[i].digest &&
+                                  STREQ(names->items[i].base, target->base));
+    int r = drop_name(x->s, x->id, target, x->ret, e);
+    for (size_t i = 0; r >= 0 && i < names->len; i++) {
+        const struct name *n = &names->items[i];
+        if (n == target)
+            continue;
+        if (!target->digest && !tags_left && n->digest && STREQ(n->base, target->base))
+            r = drop_name(x->s, x->id, n, x->ret, e);
+        else
+            left++;
     }
-    if ((r = load_names(s, id, &names, e)) < 0)
-        return r;
-    if (names.len > 0 && !force)
-        return conflict(id, false, "image is referenced in multiple repositories", "", e);
-    for (size_t i = 0; r >= 0 && i < names.len; i++)
-        r = drop_name(s, id, &names.items[i], ret, e);
+    return r < 0 ? r : left == 0;
+}
+
+static int drop_all(struct removal *x, const struct names *names, struct error *e)
+{
+    int r = 0;
+
+    for (size_t i = 0; r >= 0 && i < names->len; i++)
+        r = drop_name(x->s, x->id, &names->items[i], x->ret, e);
+    return r < 0 ? r : 1;
+}
+
+/* By name: 1 the image is nameless now, 0 it has others; -ESTALE: the name is no longer its. */
+static int untag(struct removal *x, const struct names *names, enum image_use use,
+                 const char *container, struct error *e)
+{
+    const struct name *target = NULL;
+
+    for (size_t i = 0; i < names->len; i++) {
+        const struct name *n = &names->items[i];
+        AUTOFREE char *full = n->digest ? xasprintf("%s@%s", n->base, n->digest) : xstrdup(n->full);
+        if (STREQ(full, x->name))
+            target = n;
+    }
+    if (!target)
+        return -ESTALE;
+    if (!x->force && is_single(names) && use != IMAGE_UNUSED)
+        return error_set(e, ERR_CONFLICT,
+                         "conflict: unable to remove repository reference \"%s\" (must force) - "
+                         "container %.12s is using its referenced image %.12s",
+                         x->shown, container, digest_hex(x->id));
+    return drop_named(x, names, target, e);
+}
+
+/* By id: 1 it may go, with all its names; else why not. */
+static int check_by_id(const struct removal *x, const struct names *names, bool children,
+                       enum image_use use, const char *container, struct error *e)
+{
+    if (children)
+        return conflict(x->id, true, "image has dependent child images", "", e);
+    if (use == IMAGE_USED_RUNNING)
+        return conflict(x->id, true, "image is being used by running container", container, e);
+    if (use == IMAGE_USED_STOPPED && !x->force)
+        return conflict(x->id, false, "image is being used by stopped container", container, e);
+    if (!x->force && !is_single(names))
+        return conflict(x->id, false, "image is referenced in multiple repositories", "", e);
+    return 1;
+}
+
+/* Prune, parents: likewise. */
+static int check_unused(const struct removal *x, const struct names *names, bool children,
+                        enum image_use use, const char *container, struct error *e)
+{
+    if (use != IMAGE_UNUSED)
+        return conflict(x->id, false, "image is being used by container", container, e);
+    if (x->parent && (children || names->len > 0))
+        return conflict(x->id, false, "it is needed", "", e);
+    for (size_t i = 0; i < names->len; i++)
+        if (!names->items[i].digest && !strv_contains(x->tags, names->items[i].familiar))
+            return conflict(x->id, false, "image got a name meanwhile", "", e);
+    return 1;
+}
+
+/* It has no names any more: for good, or out of sight while a container or a caller still has it. */
+static int take_away(struct removal *x, enum image_use use, struct error *e)
+{
+    int r = load_chain(x->s, x->id, &x->diff_ids, &x->chain, e);
+
     if (r < 0)
         return r;
-    if ((r = load_chain(s, id, &diff_ids, &chain, e)) < 0)
+    if (use == IMAGE_UNUSED && !image_store_is_held(x->s, x->id, true))
+        return image_store_drop_rows(x->s, x->id, &x->dropped, e);
+    r = store_exec(x->s->db, e, "UPDATE images SET removed = 1 WHERE id = ?", "s", x->id);
+    return r < 0 ? r : 0;
+}
+
+/* In a transaction. 1: the image goes, 0: only names, -ESTALE: it is not what was found. */
+static int remove_rows(struct removal *x, struct error *e)
+{
+    CLEANUP(names_done) struct names names = {0};
+    char container[65];
+    enum image_use use = image_store_use(x->s, x->id, container);
+    int children = has_children(x->s, x->id, e);
+    int r = children < 0 ? children : load_names(x->s, x->id, &names, e);
+
+    if (r < 0)
         return r;
-    r = store_exec(s->db, e,
-                   "UPDATE images SET removed = 1 WHERE id = ? AND NOT EXISTS "
-                   "(SELECT 1 FROM image_names WHERE image_id = images.id) AND NOT EXISTS "
-                   "(SELECT 1 FROM images child WHERE child.parent = images.id AND "
-                   "child.removed = 0)",
-                   "s", id);
-    if (r <= 0)
-        return r; /* 0: somebody has just given it a name, or made an image of it: it stays */
-    image_store_changed(s, id);
-    if (use == IMAGE_UNUSED && !image_store_is_held(s, id, true) &&
-        (r = image_store_delete_removed(s, id, e)) <= 0)
-        return r; /* 0: a pull has just brought it back */
-    tell_deleted(s, id, diff_ids, chain, ret);
-    return 1;
+    if (image_check_there(x->s, x->id, "", NULL) < 0)
+        return -ESTALE;
+    if (x->name)
+        r = untag(x, &names, use, container, e);
+    else if (x->unused || x->parent)
+        r = check_unused(x, &names, children > 0, use, container, e);
+    else
+        r = check_by_id(x, &names, children > 0, use, container, e);
+    if (r > 0 && !x->name)
+        r = drop_all(x, &names, e);
+    /* Nameless now; it stays while it is used. */
+    if (r > 0 && (children > 0 || use == IMAGE_USED_RUNNING ||
+                  (use == IMAGE_USED_STOPPED && !x->force)))
+        r = 0;
+    if (r > 0) {
+        r = take_away(x, use, e);
+        r = r < 0 ? r : 1;
+    }
+    return r;
+}
+
+/* The whole of it: 1, 0, <0 as remove_rows(); then x->ret is empty. */
+static int remove_it(struct removal *x, struct error *e)
+{
+    struct image_store *s = x->s;
+
+    store_make_room(s->db);
+    int r = store_begin(s->db, e);
+    if (r < 0)
+        return r;
+    int went = remove_rows(x, e);
+    if (went < 0)
+        store_rollback(s->db);
+    else
+        r = store_commit(s->db, e);
+    image_store_changed(s, x->id);
+    if (went < 0 || r < 0) {
+        image_removed_done(x->ret);
+        return went < 0 ? went : r;
+    }
+    if (went > 0 && x->dropped.blobs &&
+        (r = image_store_drop_files(s, x->id, &x->dropped, e)) < 0) {
+        image_removed_done(x->ret);
+        return r;
+    }
+    if (went > 0)
+        tell_deleted(s, x->id, x->diff_ids, x->chain, x->ret);
+    return went;
 }
 
 /* "" when it was made of none, or is not there. */
@@ -283,104 +417,87 @@ static char *parent_of(struct image_store *s, const char *id)
     return xstrdup(store_col_str(&rows, 0));
 }
 
+static void add_removed(struct image_removed *to, struct image_removed *from)
+{
+    struct image_removed_item *items = from->items.items;
+
+    for (size_t i = 0; i < from->items.len; i++) {
+        struct image_removed_item *item = json_list_add(&to->items, sizeof(*item));
+        *item = items[i];
+    }
+    free(items);
+    *from = (struct image_removed){0};
+}
+
 /* Nameless images that were kept for the one that went; never one that anybody needs. */
 static void remove_parents(struct image_store *s, const char *first, struct image_removed *ret)
 {
     AUTOFREE char *id = xstrdup(first);
 
     while (*id) {
-        char *next = parent_of(s, id);
-        bool gone = !image_is_protected(s, id) && remove_image(s, id, false, true, ret, NULL) > 0;
+        struct image_removed removed = {0};
+        CLEANUP(removal_done)
+        struct removal x = {.s = s, .id = id, .parent = true, .ret = &removed};
+        AUTOFREE char *next = parent_of(s, id);
 
-        free(id);
-        id = next;
-        if (!gone)
+        if (image_is_protected(s, id) || remove_it(&x, NULL) <= 0)
             return;
+        add_removed(ret, &removed);
+        removal_done(&x);
+        x = (struct removal){0};
+        free(id);
+        id = take_ptr(next);
     }
-}
-
-/* By name. *ret_done: other names keep the image. */
-static int untag(struct image_store *s, const char *id, const char *name, const char *shown,
-                 bool force, struct image_removed *ret, bool *ret_done, struct error *e)
-{
-    CLEANUP(names_done) struct names names = {0};
-    const struct name *target = NULL;
-    char container[65] = "";
-    bool tags_left = false;
-    size_t left = 0;
-    int r = load_names(s, id, &names, e);
-
-    if (r < 0)
-        return r;
-    if (!force && is_single(&names) && s->in_use &&
-        s->in_use(s->in_use_data, id, container) != IMAGE_UNUSED)
-        return error_set(e, ERR_CONFLICT,
-                         "conflict: unable to remove repository reference \"%s\" (must force) - "
-                         "container %.12s is using its referenced image %.12s",
-                         shown, container, digest_hex(id));
-    for (size_t i = 0; i < names.len; i++) {
-        const struct name *n = &names.items[i];
-        AUTOFREE char *full = n->digest ? xasprintf("%s@%s", n->base, n->digest) : xstrdup(n->full);
-        if (STREQ(full, name))
-            target = n;
-    }
-    if (!target)
-        return error_set(e, ERR_NOT_FOUND, "No such image: %s", shown);
-    for (size_t i = 0; i < names.len; i++)
-        tags_left = tags_left || (&names.items[i] != target && !names.items[i].digest &&
-                                  STREQ(names.items[i].base, target->base));
-    r = drop_name(s, id, target, ret, e);
-    /* With a repository's last tag go the digests it was pulled by. */
-    for (size_t i = 0; r >= 0 && i < names.len; i++) {
-        const struct name *n = &names.items[i];
-        if (n == target)
-            continue;
-        if (!target->digest && !tags_left && n->digest && STREQ(n->base, target->base))
-            r = drop_name(s, id, n, ret, e);
-        else
-            left++;
-    }
-    *ret_done = left > 0;
-    return r;
 }
 
 int image_remove(struct image_store *s, const char *name_or_id, bool force, bool prune,
                  struct image_removed *ret, struct error *e)
 {
+    for (int tries = 0;; tries++) {
+        struct image_removed removed = {0};
+        AUTOFREE char *id = NULL, *name = NULL;
+        int r = image_store_find(s, name_or_id, &id, &name, e);
+
+        if (r < 0)
+            return r;
+        AUTOFREE char *parent = parent_of(s, id);
+        CLEANUP(removal_done)
+        struct removal x = {.s = s,
+                            .id = id,
+                            .name = name,
+                            .shown = name_or_id,
+                            .force = force,
+                            .ret = &removed};
+        r = remove_it(&x, e);
+        /* The name is another image's by now, or nobody's: looked for again, and told as missing. */
+        if (r == -ESTALE && tries < REMOVE_TRIES)
+            continue;
+        if (r == -ESTALE)
+            r = error_set(e, ERR_CONFLICT, "image %s comes and goes", name_or_id);
+        if (r < 0)
+            return r;
+        if (r > 0 && prune)
+            remove_parents(s, parent, &removed);
+        *ret = removed;
+        return 0;
+    }
+}
+
+int image_remove_unused(struct image_store *s, const char *id, char *const *tags,
+                        struct image_removed *ret, struct error *e)
+{
     struct image_removed removed = {0};
-    AUTOFREE char *id = NULL, *name = NULL;
-    bool done = false, by_name;
+    AUTOFREE char *parent = parent_of(s, id);
+    CLEANUP(removal_done)
+    struct removal x = {.s = s, .id = id, .unused = true, .tags = tags, .ret = &removed};
+    int r = remove_it(&x, e);
 
-    store_make_room(s->db);
-    int r = image_store_find(s, name_or_id, &id, &name, e);
-
+    if (r == -ESTALE)
+        r = error_set(e, ERR_NOT_FOUND, "No such image: %s", id);
     if (r < 0)
         return r;
-    by_name = name != NULL;
-    AUTOFREE char *parent = parent_of(s, id);
-    if (by_name) {
-        r = untag(s, id, name, name_or_id, force, &removed, &done, e);
-        image_store_changed(s, id);
-    } else {
-        CLEANUP(names_done) struct names names = {0};
-        char container[65] = "";
-        enum image_use use = s->in_use ? s->in_use(s->in_use_data, id, container) : IMAGE_UNUSED;
-        r = has_children(s, id, e);
-        bool children = r > 0; /* then it is refused below, with all its names */
-        if (r >= 0)
-            r = load_names(s, id, &names, e);
-        if (r >= 0 && !children && use == IMAGE_UNUSED && is_single(&names))
-            for (size_t i = 0; r >= 0 && i < names.len; i++)
-                r = drop_name(s, id, &names.items[i], &removed, e);
-    }
-    if (r >= 0 && !done)
-        r = remove_image(s, id, force, by_name, &removed, e);
-    if (r > 0 && !done && prune)
+    if (r > 0)
         remove_parents(s, parent, &removed);
-    if (r < 0) {
-        image_removed_done(&removed);
-        return r;
-    }
     *ret = removed;
     return 0;
 }

@@ -436,6 +436,8 @@ static int finish_layer(struct image_op *op, struct op_layer *l)
             r = store_exec(s->db, op->e, "UPDATE layers SET boot = '' WHERE diff_id = ?", "s",
                            l->diff_id);
     }
+    if (r >= 0 && old) /* who reads the row from now on waits for it; what was read before is old */
+        image_store_changed(s, NULL);
     if (r < 0)
         store_rollback(s->db);
     else

@@ -477,12 +477,12 @@ static int record_digest(struct push *p, const char *digest, const struct push_i
         return r;
     r = store_exec(p->store->db, e,
                    "INSERT OR REPLACE INTO image_digests (name, digest, image_id) "
-                   "SELECT ?, ?, id FROM images WHERE id = ?",
+                   "SELECT ?, ?, id FROM images WHERE id = ? AND removed = 0",
                    "sss", p->repository, digest, pi->img->id);
     if (r >= 0 && made)
         r = store_exec(p->store->db, e,
                        "INSERT OR IGNORE INTO image_blobs (image_id, digest, role, seen, boot) "
-                       "SELECT id, ?, 'pushed', ?, ? FROM images WHERE id = ?",
+                       "SELECT id, ?, 'pushed', ?, ? FROM images WHERE id = ? AND removed = 0",
                        "siss", digest, time_now_ns(), p->store->boot_id, pi->img->id);
     if (r < 0)
         store_rollback(p->store->db);

@@ -149,15 +149,24 @@ int image_protect(struct image_store *s, const char *name_or_id, bool on, struct
     AUTOFREE char *id = NULL, *name = NULL;
     int r = image_store_find(s, name_or_id, &id, &name, e);
 
+    if (r >= 0)
+        r = store_begin(s->db, e);
+    if (r < 0)
+        return r;
+    r = image_check_there(s, id, name_or_id, e); /* removed just now */
     if (r >= 0 && on)
         r = store_exec(s->db, e,
                        "INSERT OR IGNORE INTO image_leases (owner, image_id, created) "
-                       "SELECT ?, id, ? FROM images WHERE id = ?",
-                       "sis", OWNER_USER, time_now_ns(), id);
+                       "VALUES (?, ?, ?)",
+                       "ssi", OWNER_USER, id, time_now_ns());
     else if (r >= 0)
         r = store_exec(s->db, e, "DELETE FROM image_leases WHERE owner = ? AND image_id = ?", "ss",
                        OWNER_USER, id);
-    return r < 0 ? r : 0;
+    if (r < 0) {
+        store_rollback(s->db);
+        return r;
+    }
+    return store_commit(s->db, e);
 }
 
 bool image_is_protected(struct image_store *s, const char *id)
@@ -352,12 +361,6 @@ static int load_candidates(struct image_store *s, struct candidates *ret, struct
     return r;
 }
 
-static enum image_use use_of(struct image_store *s, const char *id, char container[65])
-{
-    *container = '\0';
-    return s->in_use ? s->in_use(s->in_use_data, id, container) : IMAGE_UNUSED;
-}
-
 /* An image that was made of it and has not gone. */
 static char *child_of(struct image_store *s, const char *id, const struct image_gc_result *so_far)
 {
@@ -386,7 +389,7 @@ static char *reason_to_keep(struct image_store *s, const struct image *img,
     char container[65];
     const char *rule;
 
-    if (use_of(s, c->id, container) != IMAGE_UNUSED)
+    if (image_store_use(s, c->id, container) != IMAGE_UNUSED)
         return *container ? xasprintf("container %.12s uses it", container)
                           : xstrdup("it is mounted, or pouchd is ending");
     if (image_is_protected(s, c->id))
@@ -400,26 +403,29 @@ static char *reason_to_keep(struct image_store *s, const struct image *img,
     return NULL;
 }
 
-/* 1: it went, 0: somebody needs it after all. */
-static int collect_image(struct image_store *s, const struct candidate *c, struct error *e)
+/* In the transaction that deletes it: unless it was pulled, used or protected this moment. */
+static int may_collect(struct image_store *s, const char *id, void *data, struct error *e)
 {
+    const struct candidate *c = data;
     char container[65];
-    /* Unless it was pulled, used or protected this moment. */
     int r = store_exec(s->db, e,
                        "UPDATE images SET removed = 1 WHERE id = ? AND removed = 0 AND tagged <= ? "
                        "AND used <= ? AND id NOT IN (SELECT image_id FROM image_leases) AND NOT "
                        "EXISTS (SELECT 1 FROM images child WHERE child.parent = images.id AND "
                        "child.removed = 0)",
-                       "sii", c->id, c->used, c->used);
+                       "sii", id, c->used, c->used);
 
-    if (r <= 0)
-        return r;
-    image_store_changed(s, c->id);
-    if (use_of(s, c->id, container) == IMAGE_UNUSED && !image_store_is_held(s, c->id, false) &&
-        use_in_memory(s, c->id) <= c->used)
-        return image_store_delete_removed(s, c->id, e);
-    r = store_exec(s->db, e, "UPDATE images SET removed = 0 WHERE id = ?", "s", c->id);
-    return r < 0 ? r : 0;
+    return r <= 0 ? r
+                  : image_store_use(s, id, container) == IMAGE_UNUSED &&
+                        !image_store_is_held(s, id, false) && use_in_memory(s, id) <= c->used;
+}
+
+/* 1: it went, 0: somebody needs it after all. */
+static int collect_image(struct image_store *s, const struct candidate *c, struct error *e)
+{
+    struct candidate copy = *c;
+
+    return image_store_delete_if(s, c->id, may_collect, &copy, e);
 }
 
 static void tell(struct image_store *s, const struct image_gc_item *item)

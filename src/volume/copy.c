@@ -3,7 +3,8 @@
  * Copy-up: what the image has where a new volume is mounted goes into the volume.
  *
  * The copy is built in a folder of its own beside the volumes and renamed into place, so that a
- * crash leaves a volume empty (and it is filled by the next try) or complete. Both trees are walked
+ * crash leaves a volume empty (and it is filled by the next try) or complete. When containers have the
+ * volume mounted its folder must stay the one it is: then the copy's entries are moved into it. Both trees are walked
  * with one open folder each and ".." on the way back: nobody else changes either of them.
  */
 #include <dirent.h>
@@ -397,18 +398,44 @@ static bool is_apart(const char *source)
 }
 
 /* A host folder given by the volume's options, or a file system of its own: it cannot be replaced. */
-static int copy_in_place(const struct volume_mount *m, int from)
+static int copy_in_place(const struct volume_mount *m, int from, bool alone)
 {
     AUTOFD int to = open(m->source, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int r = to < 0 ? -errno : copy_tree(from, to);
 
-    if (r < 0 && to >= 0)
+    if (r < 0 && to >= 0 && alone)
         empty_folder(to);
     return r;
 }
 
+/* What is in `from` goes into the folder `to`, which takes its attributes over. Where a container has
+ * put something of the same name meanwhile, that counts. */
+static int move_entries(int from, const char *path)
+{
+    AUTOFD int to = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = openat(from, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
+    struct dirent *de;
+    int r = 0;
+
+    if (to < 0 || !dir) {
+        r = -errno;
+        if (dir)
+            (void)closedir(dir);
+        else
+            base_closep(&fd);
+        return r;
+    }
+    while (r == 0 && (de = readdir(dir)))
+        if (!STREQ(de->d_name, ".") && !STREQ(de->d_name, "..") &&
+            renameat2(from, de->d_name, to, de->d_name, RENAME_NOREPLACE) < 0 && errno != EEXIST)
+            r = -errno;
+    (void)closedir(dir);
+    return r < 0 ? r : copy_attributes(from, to);
+}
+
 /* `source` is <volumes>/<name>/_data: the copy grows in <volumes>/.tmp-… */
-static int copy_and_rename(const struct volume_mount *m, int from)
+static int copy_and_rename(const struct volume_mount *m, int from, bool alone)
 {
     AUTOFREE char *tmp = NULL;
     AUTOFD int to = -EBADF;
@@ -424,15 +451,17 @@ static int copy_and_rename(const struct volume_mount *m, int from)
     to = open(tmp, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     r = to < 0 ? -errno : copy_tree(from, to);
     /* Fails when something has been put into the volume meanwhile: then that counts. */
-    if (r == 0 && rename(tmp, m->source) == 0)
+    if (r == 0 && alone && rename(tmp, m->source) == 0)
         return 0;
-    if (r == 0 && errno != ENOTEMPTY && errno != EEXIST)
+    if (r == 0 && alone && errno != ENOTEMPTY && errno != EEXIST)
         r = -errno;
+    if (r == 0 && !alone)
+        r = move_entries(to, m->source);
     gone = fs_remove_tree(AT_FDCWD, tmp);
     return r < 0 ? r : gone;
 }
 
-int volume_copy_up(const struct volume_mount *m, int rootfs_fd, struct error *e)
+int volume_copy_up(const struct volume_mount *m, int rootfs_fd, bool alone, struct error *e)
 {
     AUTOFREE char *ours = NULL;
     AUTOFD int from = open_in_root(rootfs_fd, m->destination);
@@ -444,8 +473,8 @@ int volume_copy_up(const struct volume_mount *m, int rootfs_fd, struct error *e)
     if (from < 0)
         return error_set_errno(e, from, "read %s of the image", m->destination);
     ours = xasprintf("/%s/_data", m->name);
-    r = str_has_suffix(m->source, ours) && !is_apart(m->source) ? copy_and_rename(m, from)
-                                                                : copy_in_place(m, from);
+    r = str_has_suffix(m->source, ours) && !is_apart(m->source) ? copy_and_rename(m, from, alone)
+                                                                : copy_in_place(m, from, alone);
     if (r < 0)
         return error_set_errno(e, r, "copy %s of the image into volume %s", m->destination,
                                m->name);

@@ -79,8 +79,20 @@ static int prepare_volume(struct volume_store *vs, const char *container_id, str
     if (stat(m->source, &st) < 0)
         return error_set(e, ERR_INVALID, "volume %s: its folder %s does not exist", m->name,
                          m->source);
+    volume_fill_wait(vs, m->name); /* half of it is not what anybody wants */
     *ret_empty = dir_is_empty(m->source);
     return 0;
+}
+
+int volume_fill(struct volume_store *vs, const char *container_id, const struct volume_mount *m,
+                int rootfs_fd, struct error *e)
+{
+    bool alone = volume_fill_begin(vs, m->name, container_id);
+    /* Another container may have filled it meanwhile. */
+    int r = dir_is_empty(m->source) ? volume_copy_up(m, rootfs_fd, alone, e) : 0;
+
+    volume_fill_end(vs, m->name);
+    return r;
 }
 
 /* Takes back what volume_mounts_prepare() did for the first `n` mounts. */

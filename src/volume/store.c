@@ -5,7 +5,8 @@
  * a dot, so that whatever does is rubbish of a crash.
  *
  * The mutex guards who uses what, and is held across the one rename of a removal, so that nobody
- * takes a volume into use while it goes.
+ * takes a volume into use while it goes. A name is free again when what belonged to the old volume of
+ * that name (its disk budget) is gone: who makes a new one waits for that.
  */
 #include <dirent.h>
 #include <fcntl.h>
@@ -33,16 +34,20 @@
 #define OWNER_FILE    "owner" /* the id of the container that an anonymous volume goes with */
 #define TMP_PREFIX    ".tmp-"
 #define REMOVE_PREFIX ".rm-"
+#define CREATE_TRIES  1000 /* each time somebody else removed it just then */
 
 struct users {
     char **ids;
+    bool filling; /* one of them copies the image's content into it */
 };
 
 struct volume_store {
     char *dir;
     struct reaper *reaper;
-    pthread_mutex_t lock; /* guards users */
-    struct map *users;    /* volume's name → struct users */
+    pthread_mutex_t lock;   /* guards all below */
+    pthread_cond_t changed; /* somebody ended to fill a volume, or to remove one */
+    struct map *users;      /* volume's name → struct users */
+    struct map *going;      /* names of volumes that are being removed */
     int (*on_remove)(void *data, const char *name, const char *content, struct error *e);
     void *on_remove_data;
 };
@@ -274,8 +279,8 @@ static int sync_dir(const char *path, struct error *e)
 
 /* Builds the volume beside its place and renames it there. *ret_new says whether it was this call
  * that made it. */
-static int make(const struct volume_store *vs, const struct volume *v, const char *owner,
-                bool *ret_new, struct error *e)
+static int make(struct volume_store *vs, const struct volume *v, const char *owner, bool *ret_new,
+                struct error *e)
 {
     AUTOFREE char *tmp = NULL;
     AUTOFREE char *path = xasprintf("%s/%s", vs->dir, v->name);
@@ -286,10 +291,14 @@ static int make(const struct volume_store *vs, const struct volume *v, const cha
     tmp = xasprintf("%s/" TMP_PREFIX "%s", vs->dir, suffix);
     r = write_new(tmp, v, owner, e);
     *ret_new = false;
+    (void)pthread_mutex_lock(&vs->lock);
+    while (r == 0 && map_get(vs->going, v->name))
+        (void)pthread_cond_wait(&vs->changed, &vs->lock);
     if (r == 0 && rename(tmp, path) == 0)
         *ret_new = true;
     else if (r == 0 && errno != EEXIST && errno != ENOTEMPTY)
         r = error_set_errno(e, errno, "make volume %s", v->name);
+    (void)pthread_mutex_unlock(&vs->lock);
     if (*ret_new)
         return sync_dir(vs->dir, e);
     if (fs_remove_tree(AT_FDCWD, tmp) < 0)
@@ -324,7 +333,7 @@ int volume_create(struct volume_store *vs, const struct volume_params *p, struct
         json_map_set(&v.options, p->options->items[i].key, p->options->items[i].value);
     if (v.anonymous)
         json_map_set(&v.labels, VOLUME_LABEL_ANONYMOUS, "");
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0;; i++) {
         struct volume there = {.name = NULL};
 
         r = load(vs, v.name, &there, &why);
@@ -336,6 +345,10 @@ int volume_create(struct volume_store *vs, const struct volume_params *p, struct
         if (there.name) {
             volume_done(&v);
             v = there;
+            break;
+        }
+        if (i == CREATE_TRIES) {
+            r = error_set(&why, ERR_CONFLICT, "volume %s comes and goes", v.name);
             break;
         }
     }
@@ -448,6 +461,50 @@ void volume_unref(struct volume_store *vs, const char *name, const char *contain
     (void)pthread_mutex_unlock(&vs->lock);
 }
 
+/* The lock is held, and let go meanwhile. The entry of a volume that has users, which nobody fills. */
+static struct users *not_filling(struct volume_store *vs, const char *name)
+{
+    struct users *u;
+
+    while ((u = map_get(vs->users, name)) && u->filling)
+        (void)pthread_cond_wait(&vs->changed, &vs->lock);
+    return u;
+}
+
+void volume_fill_wait(struct volume_store *vs, const char *name)
+{
+    (void)pthread_mutex_lock(&vs->lock);
+    (void)not_filling(vs, name);
+    (void)pthread_mutex_unlock(&vs->lock);
+}
+
+bool volume_fill_begin(struct volume_store *vs, const char *name, const char *container_id)
+{
+    struct users *u;
+    bool alone = false;
+
+    (void)pthread_mutex_lock(&vs->lock);
+    u = not_filling(vs, name);
+    if (u) {
+        u->filling = true;
+        alone = strv_len(u->ids) == 1 && STREQ(u->ids[0], container_id);
+    }
+    (void)pthread_mutex_unlock(&vs->lock);
+    return alone;
+}
+
+void volume_fill_end(struct volume_store *vs, const char *name)
+{
+    struct users *u;
+
+    (void)pthread_mutex_lock(&vs->lock);
+    u = map_get(vs->users, name);
+    if (u)
+        u->filling = false;
+    (void)pthread_cond_broadcast(&vs->changed);
+    (void)pthread_mutex_unlock(&vs->lock);
+}
+
 /* The rename that makes it gone, unless somebody uses it. */
 static int move_away(struct volume_store *vs, const char *name, const char *to, struct error *e)
 {
@@ -464,7 +521,22 @@ static int move_away(struct volume_store *vs, const char *name, const char *to, 
     } else if (rename(path, to) < 0) {
         r = errno == ENOENT ? error_set(e, ERR_NOT_FOUND, "get %s: no such volume", name)
                             : error_set_errno(e, errno, "remove volume %s", name);
+    } else {
+        (void)map_set(vs->going, name, vs);
     }
+    (void)pthread_mutex_unlock(&vs->lock);
+    return r;
+}
+
+/* What belonged to a volume that was moved away goes, then its name is free. */
+static int let_go(struct volume_store *vs, const char *name, const char *to, struct error *e)
+{
+    AUTOFREE char *content = xasprintf("%s/" CONTENT_DIR, to);
+    int r = vs->on_remove ? vs->on_remove(vs->on_remove_data, name, content, e) : 0;
+
+    (void)pthread_mutex_lock(&vs->lock);
+    (void)map_remove(vs->going, name);
+    (void)pthread_cond_broadcast(&vs->changed);
     (void)pthread_mutex_unlock(&vs->lock);
     return r;
 }
@@ -490,14 +562,10 @@ int volume_remove(struct volume_store *vs, const char *name, bool force, struct 
         error_move(e, &why);
         return r;
     }
-    if (vs->on_remove) {
-        AUTOFREE char *content = xasprintf("%s/" CONTENT_DIR, to);
-
-        r = vs->on_remove(vs->on_remove_data, name, content, e);
-        if (r < 0) {
-            error_add(e, "remove volume %s", name);
-            return r;
-        }
+    r = let_go(vs, name, to, e);
+    if (r < 0) {
+        error_add(e, "remove volume %s", name);
+        return r;
     }
     r = reaper_remove_folder(vs->reaper, to, NULL);
     return r < 0 ? error_set_errno(e, r, "remove volume %s", name) : 0;
@@ -611,7 +679,9 @@ int volume_store_open(const char *root, struct reaper *reaper, struct volume_sto
     vs->reaper = reaper;
     vs->dir = xasprintf("%s/volumes", root);
     vs->users = map_new();
+    vs->going = map_new();
     (void)pthread_mutex_init(&vs->lock, NULL);
+    (void)pthread_cond_init(&vs->changed, NULL);
     /* Nobody of the host walks in: a set-user-id program that a container with a user namespace of
      * its own left in a volume is root's on disk. Earlier versions made the folder 0701. */
     r = fs_mkdir_p(vs->dir, 0700);
@@ -631,6 +701,8 @@ void volume_store_free(struct volume_store *vs)
     if (!vs)
         return;
     map_free(vs->users, users_free);
+    map_free(vs->going, NULL);
+    (void)pthread_cond_destroy(&vs->changed);
     (void)pthread_mutex_destroy(&vs->lock);
     free(vs->dir);
     free(vs);

@@ -23,5 +23,12 @@ char *volume_source(const struct volume *v) MUST_CHECK;
 int volume_disown(struct volume_store *vs, const char *name, const char *container_id,
                   struct error *e) MUST_CHECK;
 
+/* One at a time copies the image's content into a volume that it has a reference on. True: nobody else
+ * uses the volume, and who comes meanwhile waits in volume_fill_wait(). */
+bool volume_fill_begin(struct volume_store *vs, const char *name,
+                       const char *container_id) MUST_CHECK;
+void volume_fill_end(struct volume_store *vs, const char *name);
+void volume_fill_wait(struct volume_store *vs, const char *name);
+
 /* volume_ref() that says whether the reference was not there before. */
 bool volume_ref_new(struct volume_store *vs, const char *name, const char *container_id);

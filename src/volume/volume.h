@@ -194,13 +194,19 @@ void volume_unref(struct volume_store *vs, const char *name, const char *contain
 int volume_mounts_prepare(struct volume_store *vs, const char *container_id,
                           struct volume_mounts *mounts, bool *copy_up, struct error *e) MUST_CHECK;
 
+/* volume_copy_up(), unless another container did it meanwhile; who prepares the same volume waits. */
+int volume_fill(struct volume_store *vs, const char *container_id, const struct volume_mount *m,
+                int rootfs_fd, struct error *e) MUST_CHECK;
+
 /*
  * Copies what the image has at the mount's destination into the volume, with owner, mode, xattrs,
  * times, hard links, devices; also takes over owner and mode of the folder itself. rootfs_fd is the
  * root folder of a mount of the layers (rootfs_mount_detached()). 0 when there is nothing. Symlinks
- * in the destination are resolved inside rootfs_fd. The volume is left empty when it fails.
+ * in the destination are resolved inside rootfs_fd. The volume is left empty when it fails. alone: no
+ * container may have it mounted; else the folder stays the one it is.
  */
-int volume_copy_up(const struct volume_mount *m, int rootfs_fd, struct error *e) MUST_CHECK;
+int volume_copy_up(const struct volume_mount *m, int rootfs_fd, bool alone,
+                   struct error *e) MUST_CHECK;
 
 /* The container will be removed, its anonymous volumes stay. */
 int volume_mounts_keep(struct volume_store *vs, const char *container_id,

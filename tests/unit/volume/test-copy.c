@@ -118,7 +118,7 @@ static void test_everything(void **state)
     assert_int_equal(fchownat(image, "var/lib/db", 999, 998, 0), 0);
     assert_int_equal(fchmodat(image, "var/lib/db", 02700, 0), 0);
 
-    assert_int_equal(volume_copy_up(&mounts.items[0], image, NULL), 0);
+    assert_int_equal(volume_copy_up(&mounts.items[0], image, true, NULL), 0);
     copy = open_copy();
     assert_int_equal(fstat(copy, &a), 0);
     assert_int_equal(a.st_uid, 999);
@@ -154,10 +154,10 @@ static void test_everything(void **state)
 
 static void test_nothing_there(void **state)
 {
-    assert_int_equal(volume_copy_up(&mounts.items[0], image, NULL), 0);
+    assert_int_equal(volume_copy_up(&mounts.items[0], image, true, NULL), 0);
     make_dir("var/lib");
     make_file("var/lib/db", "a file");
-    assert_int_equal(volume_copy_up(&mounts.items[0], image, NULL), 0);
+    assert_int_equal(volume_copy_up(&mounts.items[0], image, true, NULL), 0);
     assert_no_rest();
 }
 
@@ -170,7 +170,7 @@ static void test_symlinked_destination(void **state)
     make_dir("usr/db");
     make_file("usr/db/mine", "x");
     assert_int_equal(symlinkat("/usr", image, "var/lib"), 0);
-    assert_int_equal(volume_copy_up(&mounts.items[0], image, NULL), 0);
+    assert_int_equal(volume_copy_up(&mounts.items[0], image, true, NULL), 0);
     copy = open_copy();
     assert_int_equal(faccessat(copy, "mine", F_OK, 0), 0);
 }
@@ -181,7 +181,7 @@ static void test_escape(void **state)
 
     make_dir("var/lib");
     assert_int_equal(symlinkat("../../../../../../../../../etc", image, "var/lib/db"), 0);
-    assert_int_equal(volume_copy_up(&mounts.items[0], image, NULL), 0);
+    assert_int_equal(volume_copy_up(&mounts.items[0], image, true, NULL), 0);
     copy = open_copy();
     assert_int_equal(faccessat(copy, "passwd", F_OK, 0), -1);
 }
@@ -203,7 +203,7 @@ static void test_deep(void **state)
         fd = next;
     }
     (void)close(fd);
-    assert_int_equal(volume_copy_up(&mounts.items[0], image, NULL), 0);
+    assert_int_equal(volume_copy_up(&mounts.items[0], image, true, NULL), 0);
     copy = open_copy();
     for (;;) {
         int next = openat(copy, "d", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -226,7 +226,7 @@ static void test_not_empty(void **state)
     make_dir("var/lib/db");
     make_file("var/lib/db/theirs", "x");
     assert_int_equal(mkdir(mine, 0700), 0);
-    assert_int_equal(volume_copy_up(&mounts.items[0], image, NULL), 0);
+    assert_int_equal(volume_copy_up(&mounts.items[0], image, true, NULL), 0);
     copy = open_copy();
     assert_int_equal(faccessat(copy, "mine", F_OK, 0), 0);
     assert_int_equal(faccessat(copy, "theirs", F_OK, 0), -1);
