@@ -442,8 +442,7 @@ struct swap {
 static int exchange(struct swap *x, bool runs, enum image_layer_form form, struct error *e)
 {
     struct image_store *s = x->s;
-    int r = renameat2(s->layers_fd, x->fresh, s->layers_fd, x->name,
-                      x->was ? RENAME_EXCHANGE : 0);
+    int r = renameat2(s->layers_fd, x->fresh, s->layers_fd, x->name, x->was ? RENAME_EXCHANGE : 0);
     char id[17];
 
     if (r < 0)

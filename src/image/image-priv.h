@@ -120,8 +120,8 @@ char *image_layer_name(const char *diff_id, enum image_layer_form form) MUST_CHE
 
 /* list.c */
 void image_store_changed(struct image_store *s, const char *id); /* forgets what is cached */
-/* Whether somebody holds a struct image of this id; marks its objects removed when `mark`. When nobody
- * does, nobody gets one from the cache any more. In the transaction that removes the image: who reads
+/* Whether somebody holds a struct image of this id; marks its objects removed when `mark`: the last one to
+ * let go ends the image. Nobody gets one from the cache any more then. In the transaction that removes the image: who reads
  * its rows meanwhile sees that something changed, and reads them again behind it. */
 bool image_store_is_held(struct image_store *s, const char *id, bool mark);
 /* What a name or id means: the full id, and the full reference when it was a name ("…:tag" or

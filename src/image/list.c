@@ -120,7 +120,8 @@ bool image_store_is_held(struct image_store *s, const char *id, bool mark)
         if (mark)
             o->removed = true;
     }
-    if (!held) {
+    /* The cache's reference would be the last one: nobody would see what is marked end. */
+    if (!held || mark) {
         s->generation++;
         cached = map_remove(s->cache, id);
         if (cached) {

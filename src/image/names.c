@@ -367,8 +367,8 @@ static int remove_rows(struct removal *x, struct error *e)
     if (r > 0 && !x->name)
         r = drop_all(x, &names, e);
     /* Nameless now; it stays while it is used. */
-    if (r > 0 && (children > 0 || use == IMAGE_USED_RUNNING ||
-                  (use == IMAGE_USED_STOPPED && !x->force)))
+    if (r > 0 &&
+        (children > 0 || use == IMAGE_USED_RUNNING || (use == IMAGE_USED_STOPPED && !x->force)))
         r = 0;
     if (r > 0) {
         r = take_away(x, use, e);
@@ -462,12 +462,8 @@ int image_remove(struct image_store *s, const char *name_or_id, bool force, bool
             return r;
         AUTOFREE char *parent = parent_of(s, id);
         CLEANUP(removal_done)
-        struct removal x = {.s = s,
-                            .id = id,
-                            .name = name,
-                            .shown = name_or_id,
-                            .force = force,
-                            .ret = &removed};
+        struct removal x = {
+            .s = s, .id = id, .name = name, .shown = name_or_id, .force = force, .ret = &removed};
         r = remove_it(&x, e);
         /* The name is another image's by now, or nobody's: looked for again, and told as missing. */
         if (r == -ESTALE && tries < REMOVE_TRIES)

@@ -17,3 +17,33 @@ teardown_file() { file_down; }
     is "$status" 0
     has "$output" ' 0 problems'
 }
+
+# jittered: pouchd anew, with calls that wait at random (tests/tools/jitter.c), so that windows are wide.
+jittered() {
+    local jitter=${POUCH_JITTER:-$RANDOM:60:10}
+    echo "jitter $jitter"
+    pouchd_stop
+    POUCH_JITTER=$jitter pouchd_start
+}
+
+@test "all that is done with images at once, at random: each answer is one of those that may be" {
+    jittered
+    run python3 "$HERE/image-races" "$SOCK" "$T/root" "${RACE_SECONDS:-12}" "${RACE_SEED:-}" images
+    echo "$output"
+    is "$status" 0
+    has "$output" 'save [0-9]+'
+    is "$(pouch images -aq)" ''
+    run pouch fsck
+    is "$status" 0
+    has "$output" ' 0 problems'
+}
+
+@test "all that is done with volumes at once, at random" {
+    jittered
+    run python3 "$HERE/image-races" "$SOCK" "$T/root" "${RACE_SECONDS:-8}" "${RACE_SEED:-}" volumes
+    echo "$output"
+    is "$status" 0
+    has "$output" 'volume-create [0-9]+'
+    is "$(pouch images -aq)" ''
+    is "$(pouch volume ls -q)" ''
+}

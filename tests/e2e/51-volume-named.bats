@@ -40,6 +40,22 @@ filled() {
 }
 @test "a new volume gets what the image has there" { each_cli filled; }
 
+shared_while_empty() {
+    # The image's folder is empty: so is the volume, which somebody has mounted already.
+    ctl run -d --name runs --network none -v shared:/tmp busybox sleep 1000 >/dev/null
+    ctl create --name later --network none -v shared:/tmp busybox true >/dev/null
+    ctl exec runs sh -c 'echo here >/tmp/file'
+    is "$(inside -v shared:/s busybox cat /s/file)" here
+    ctl rm -f runs later >/dev/null
+    # And filled while somebody has it.
+    ctl run -d --name runs --network none -v web:/other busybox sleep 1000 >/dev/null
+    ctl create --name later --network none -v web:/www busybox true >/dev/null
+    is "$(ctl exec runs cat /other/index.html)" 'it works'
+    ctl rm -f runs later >/dev/null
+    no_volumes
+}
+@test "a new container does not take an empty volume's folder from one that runs" { each_cli shared_while_empty; }
+
 anonymous() {
     inside -v /cache busybox sh -c 'echo x >/cache/file'
     within 5 volumes_are ''

@@ -45,6 +45,36 @@ static int log_syncs;
 static _Atomic bool disk_breaks;
 static atomic_bool janitor_fails, janitor_hangs;
 
+/* What is done when a blob of this digest is about to be opened, once. */
+static char *open_digest;
+static void (*open_do)(void *data);
+static void *open_data;
+
+/* By its symbol: the headers have a definition of the name. */
+int hooked_openat(int dirfd, const char *path, int flags, ...) __asm__("openat64");
+int hooked_openat(int dirfd, const char *path, int flags, ...)
+{
+    va_list ap;
+    mode_t mode;
+
+    va_start(ap, flags);
+    mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(ap, mode_t) : 0;
+    va_end(ap);
+    if (open_do && open_digest && str_has_suffix(path, digest_hex(open_digest))) {
+        void (*what)(void *data) = take_ptr(open_do);
+        what(open_data);
+        free(take_ptr(open_digest));
+    }
+    return (int)syscall(SYS_openat, dirfd, path, flags, mode);
+}
+
+static void during_open(const char *digest, void (*what)(void *data), void *data)
+{
+    open_digest = xstrdup(digest);
+    open_data = data;
+    open_do = what;
+}
+
 int syncfs(int fd)
 {
     void (*f)(void *) = during_sync;
@@ -1075,6 +1105,113 @@ static void test_delete_only_removed(void **state)
     assert_false(layer_exists(f, 'a'));
 }
 
+/* Prune's list is of a moment ago: a name that came since is not taken. */
+static void test_remove_unused(void **state)
+{
+    struct fixture *f = *state;
+    AUTOFREE char *id = add_image(f, "a", "docker.io/library/x:1", NULL);
+    char *tags[] = {(char *)"x:1", NULL};
+    struct image_removed removed = {0};
+    AUTO(error) struct error e = ERROR_INIT;
+
+    assert_int_equal(image_remove_unused(f->s, id, NULL, &removed, &e), -EBUSY);
+    error_done(&e);
+    assert_int_equal(image_tag(f->s, "x:1", "y", "2", NULL), 0);
+    assert_int_equal(image_remove_unused(f->s, id, tags, &removed, &e), -EBUSY);
+    error_done(&e);
+    assert_int_equal(image_remove(f->s, "y:2", false, true, &removed, NULL), 0);
+    image_removed_done(&removed);
+    snprintf(f->used_image, sizeof(f->used_image), "%s", id);
+    f->use = IMAGE_USED_STOPPED;
+    assert_int_equal(image_remove_unused(f->s, id, tags, &removed, &e), -EBUSY);
+    error_done(&e);
+    f->use = IMAGE_UNUSED;
+    assert_int_equal(image_count(f->s), 1);
+    assert_int_equal(image_check_there(f->s, id, "x", &e), 0);
+    assert_int_equal(image_remove_unused(f->s, id, tags, &removed, &e), 0);
+    assert_int_equal(removed.items.len, 3);
+    image_removed_done(&removed);
+    assert_false(layer_exists(f, 'a'));
+    assert_int_equal(image_check_there(f->s, id, "x", &e), -ENOENT);
+    assert_string_equal(e.message, "No such image: x");
+    error_done(&e);
+    assert_int_equal(image_remove_unused(f->s, id, tags, &removed, &e), -ENOENT);
+}
+
+/* What is refused has changed nothing. */
+static void test_refused_keeps_names(void **state)
+{
+    struct fixture *f = *state;
+    AUTOFREE char *id = add_image(f, "a", "docker.io/library/x:1", NULL);
+    struct image_removed removed = {0};
+
+    assert_int_equal(image_tag(f->s, "x:1", "y", "2", NULL), 0);
+    snprintf(f->used_image, sizeof(f->used_image), "%s", id);
+    f->use = IMAGE_USED_RUNNING;
+    assert_int_equal(image_remove(f->s, id, true, true, &removed, NULL), -EBUSY);
+    assert_int_equal(removed.items.len, 0);
+    AUTOFREE char *found = NULL;
+    assert_int_equal(image_find_id(f->s, "x:1", &found, NULL), 0);
+    f->use = IMAGE_UNUSED;
+}
+
+static void remove_x(void *data)
+{
+    struct fixture *f = data;
+    struct image_removed removed = {0};
+
+    assert_int_equal(image_remove(f->s, "x:1", true, true, &removed, NULL), 0);
+    image_removed_done(&removed);
+}
+
+static void remove_and_bring_x(void *data)
+{
+    remove_x(data);
+    free(add_image(data, "a", "docker.io/library/x:1", NULL));
+}
+
+/* Removed between the look at its rows and that at its files. */
+static void test_removed_while_read(void **state)
+{
+    struct fixture *f = *state;
+    AUTOFREE char *id = add_image(f, "a", "docker.io/library/x:1", NULL);
+    AUTO(error) struct error e = ERROR_INIT;
+    struct image *img = NULL;
+
+    image_store_changed(f->s, NULL);
+    during_open(id, remove_x, f);
+    assert_int_equal(image_resolve(f->s, "x:1", &img, &e), -ENOENT);
+    assert_int_equal(e.code, ERR_NOT_FOUND);
+    assert_string_equal(e.message, "No such image: x:1");
+    error_done(&e);
+    /* And brought again meanwhile. */
+    free(add_image(f, "a", "docker.io/library/x:1", NULL));
+    image_store_changed(f->s, NULL);
+    during_open(id, remove_and_bring_x, f);
+    assert_int_equal(image_resolve(f->s, "x:1", &img, &e), 0);
+    assert_int_equal(access(img->layer_dirs[0], F_OK), 0);
+    /* It is held, and the cache has it: the last to let go ends it all the same. */
+    remove_x(f);
+    assert_true(layer_exists(f, 'a'));
+    image_unref(img);
+    assert_false(layer_exists(f, 'a'));
+}
+
+/* The cache's reference is not the last one of an image that was removed. */
+static void test_cached_and_held(void **state)
+{
+    struct fixture *f = *state;
+    AUTOFREE char *id = add_image(f, "a", "docker.io/library/x:1", NULL);
+    struct image *img = NULL;
+
+    assert_true(store_exec(f->s->db, NULL, "UPDATE images SET removed = 1", "") > 0);
+    assert_int_equal(image_get(f->s, id, &img, NULL), 0);
+    image_released(f->s, id);
+    assert_true(layer_exists(f, 'a'));
+    image_unref(img);
+    assert_false(layer_exists(f, 'a'));
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -1099,6 +1236,10 @@ int main(void)
         T(test_gc_min_age),
         T(test_gc_config),
         T(test_delete_only_removed),
+        T(test_remove_unused),
+        T(test_refused_keeps_names),
+        T(test_removed_while_read),
+        T(test_cached_and_held),
         T(test_freed_outside),
         T(test_trash_of_a_crash),
         T(test_nothing_removed),

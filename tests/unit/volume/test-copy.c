@@ -233,6 +233,29 @@ static void test_not_empty(void **state)
     assert_no_rest();
 }
 
+/* Another container has the volume mounted: its folder stays the one it is, and what it puts there while
+ * the copy is made counts. */
+static void test_not_alone(void **state)
+{
+    const char *source = mounts.items[0].source;
+    AUTOFREE char *theirs = xasprintf("%s/theirs", source);
+    struct stat before, after;
+    AUTOFD int copy = -EBADF;
+
+    make_dir("var/lib/db/sub");
+    make_file("var/lib/db/sub/theirs", "x");
+    assert_int_equal(chmod(source, 0700), 0);
+    assert_int_equal(stat(source, &before), 0);
+    assert_int_equal(volume_copy_up(&mounts.items[0], image, false, NULL), 0);
+    assert_int_equal(stat(source, &after), 0);
+    assert_int_equal(after.st_ino, before.st_ino);
+    assert_int_equal(after.st_mode & 0777, 0755);
+    copy = open_copy();
+    assert_int_equal(faccessat(copy, "sub/theirs", F_OK, 0), 0);
+    assert_int_equal(faccessat(AT_FDCWD, theirs, F_OK, 0), -1);
+    assert_no_rest();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -242,6 +265,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_escape, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_deep, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_not_empty, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_not_alone, set_up, tear_down),
     };
 
     (void)umask(022);
