@@ -186,6 +186,13 @@ int criu_answer_parse(const void *data, size_t len, struct criu_answer *ret)
 
 /* --- the program ---------------------------------------------------------------------------- */
 
+static const char *program = "criu";
+
+void criu_set_program(const char *path)
+{
+    program = path;
+}
+
 /* The last line with an error in criu's log, without its time; NULL when there is none. */
 static char *last_error(const char *path)
 {
@@ -229,7 +236,7 @@ __attribute__((noreturn)) static void run_child(const struct criu_call *c, int s
         err = c->before(c->data);
     if (err == 0) {
         (void)snprintf(number, sizeof(number), "%d", sock);
-        execlp("criu", "criu", "swrk", number, (char *)NULL);
+        execlp(program, "criu", "swrk", number, (char *)NULL);
         err = -errno;
         if (errno == ENOENT)
             err = -ENOEXEC; /* told from what before() may have met */
@@ -267,8 +274,9 @@ static pid_t start(const struct criu_call *c, int *ret_sock, struct error *e)
     close(pair[0]);
     if (err == -ENOEXEC)
         return error_set(e, ERR_NOT_SUPPORTED,
-                         "criu is not installed (or not in PATH): checkpoint and restore need it; "
-                         "install the package criu");
+                         "%s is not installed (or not in PATH): checkpoint and restore need it; "
+                         "install the package criu",
+                         program);
     return error_set_errno(e, err, "cannot start criu");
 }
 

@@ -81,6 +81,8 @@ struct criu_call {
     int (*notify)(const struct criu_answer *a, int fd, void *data, struct error *e);
     void *data;
 };
+/* The program; else "criu" of PATH. Borrowed. */
+void criu_set_program(const char *path);
 /* Runs criu for one request; waits for its end. Errors name criu and tell its own last words. */
 int criu_run(const struct criu_call *c, struct criu_answer *ret, struct error *e) MUST_CHECK;
 /* Takes away what criu may have left in the network namespace of a restored process (criu-net.c). */

@@ -49,6 +49,32 @@ static void add_caps(const struct options *o, struct oci_process *p)
     }
 }
 
+/* What process.json does not say is as with the container's own process: nobody gets more rights, or
+ * is less confined, by leaving something out. */
+static void inherit(struct oci_process *p, const struct oci_process *own)
+{
+    struct oci_process copy = {0};
+
+    json_copy(&oci_process_json, &copy, own);
+    if (!p->capabilities)
+        p->capabilities = take_ptr(copy.capabilities);
+    if (!p->apparmor_profile)
+        p->apparmor_profile = take_ptr(copy.apparmor_profile);
+    if (!p->selinux_label)
+        p->selinux_label = take_ptr(copy.selinux_label);
+    if (!p->scheduler)
+        p->scheduler = take_ptr(copy.scheduler);
+    if (!p->io_priority)
+        p->io_priority = take_ptr(copy.io_priority);
+    if (!p->oom_score_adj.set)
+        p->oom_score_adj = copy.oom_score_adj;
+    if (!p->rlimits.len) {
+        p->rlimits = copy.rlimits;
+        copy.rlimits = (struct json_list){NULL, 0};
+    }
+    json_free(&oci_process_json, &copy);
+}
+
 /* The container's own process with what the options change, or process.json. */
 static int make_process(const struct options *o, const struct oci_spec *spec, struct oci_process *p,
                         struct error *e)
@@ -63,6 +89,8 @@ static int make_process(const struct options *o, const struct oci_spec *spec, st
         r = json_parse(&oci_process_json, text, len, p, e);
         if (r < 0)
             error_add(e, "%s", o->process);
+        else
+            inherit(p, spec->process);
         return r;
     }
     if (!o->args[1])

@@ -71,6 +71,8 @@ int cmd_list(struct options *o, struct error *e)
     if (r < 0)
         return r;
     n = scandir(o->root, &names, NULL, alphasort);
+    if (n < 0 && errno != ENOENT) /* not there: nothing was made yet */
+        return error_set_errno(e, errno, "cannot list %s", o->root);
     if (json)
         jsonw_list_begin(&w, NULL);
     else if (!o->quiet)
@@ -107,14 +109,15 @@ int cmd_list(struct options *o, struct error *e)
 static int freeze(struct options *o, bool on, struct error *e)
 {
     CLEANUP(state_done) struct state s = {0};
-    const char *need = on ? "running" : "paused";
+    const char *status;
     int r = state_load(o, o->args[0], &s, e);
 
     if (r < 0)
         return r;
-    if (!STREQ(state_status(&s), need))
-        return error_set(e, ERR_CONFLICT, "container \"%s\" is %s, not %s", s.id, state_status(&s),
-                         need);
+    status = state_status(&s);
+    if (on ? !STREQ(status, "running") && !STREQ(status, "created") : !STREQ(status, "paused"))
+        return error_set(e, ERR_CONFLICT, "container \"%s\" is %s, not %s", s.id, status,
+                         on ? "running" : "paused");
     return on ? cgroup_freeze(s.cgroup_path, e) : cgroup_thaw(s.cgroup_path, e);
 }
 

@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "base/time.h"
+#include "oci-cli/criu.h"
 #include "oci-cli/oci-cli.h"
 #include "sys/mount-api.h"
 
@@ -41,11 +42,19 @@ const struct command oci_commands[] = {
     {NULL, NULL, NULL, 0, 0, NULL},
 };
 
+static int open_log(const struct options *o)
+{
+    return open(o->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+}
+
+/* exec stands in the container when it has something to tell: the host's file is opened before. */
+static int exec_log = -EBADF;
+
 /* containerd and others read the last line of this file for their own message. */
 static void log_to_file(const struct options *o, const char *level, const char *message)
 {
     AUTO(buf) struct buf line = BUF_INIT(1u << 20);
-    AUTOFD int fd = open(o->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    AUTOFD int fd = exec_log >= 0 ? fcntl(exec_log, F_DUPFD_CLOEXEC, 3) : open_log(o);
     char now[TIME_RFC3339_MAX];
 
     if (fd < 0)
@@ -113,6 +122,12 @@ static int check_globals(const struct options *o, struct error *e)
         !STREQ(o->rootless, "auto"))
         return error_set(e, ERR_INVALID, "--rootless: \"%s\" is not true, false or auto",
                          o->rootless);
+    if (o->cgroup_manager && !STREQ(o->cgroup_manager, "cgroupfs") &&
+        !STREQ(o->cgroup_manager, "systemd"))
+        return error_set(e, ERR_NOT_SUPPORTED,
+                         "--cgroup-manager: \"%s\" is neither cgroupfs nor systemd: there is no "
+                         "container without a cgroup",
+                         o->cgroup_manager);
     if (o->log_format && !STREQ(o->log_format, "text") && !STREQ(o->log_format, "json"))
         return error_set(e, ERR_INVALID, "--log-format: \"%s\" is neither text nor json",
                          o->log_format);
@@ -139,8 +154,14 @@ int main(int argc, char **argv)
     if (r == 0 && cmd) {
         if (enters_containers(cmd) && !sealed)
             run_sealed(argv);
+        if (o.cgroup_manager)
+            o.systemd_cgroup = STREQ(o.cgroup_manager, "systemd");
+        if (o.criu)
+            criu_set_program(o.criu);
         if (o.debug)
             log_set_level(LOG_LEVEL_DEBUG);
+        if (cmd->run == cmd_exec && o.log)
+            exec_log = open_log(&o);
         r = cmd->run(&o, &e);
     }
     if (r < 0) {

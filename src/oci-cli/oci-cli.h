@@ -16,7 +16,7 @@
 
 /* Options of all commands, filled by options.c from one table. */
 struct options {
-    char *root, *log, *log_format, *rootless; /* global */
+    char *root, *log, *log_format, *rootless, *criu, *cgroup_manager; /* global */
     bool debug, systemd_cgroup;
     char *bundle, *pid_file, *console_socket, *process, *cwd, *user, *format, *apparmor;
     char *process_label, *cgroup, *interval, *resources, *preserve_fds;

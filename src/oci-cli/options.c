@@ -33,6 +33,8 @@ static const struct option {
     OPT("debug", 0, FLAG, debug, "", "more words in the log"),
     OPT("systemd-cgroup", 0, FLAG, systemd_cgroup, "",
         "cgroups are made by systemd; cgroupsPath is slice:prefix:name"),
+    OPT("cgroup-manager", 0, TEXT, cgroup_manager, "", "cgroupfs, or systemd: as --systemd-cgroup"),
+    OPT("criu", 0, TEXT, criu, "", "program for checkpoint and restore (criu, of PATH)"),
     OPT("rootless", 0, TEXT, rootless, "", "true, false or auto (as the user is)"),
     OPT("bundle", 'b', TEXT, bundle, " create run spec restore ", "folder with config.json (.)"),
     OPT("pid-file", 0, TEXT, pid_file, " create run exec restore ",
@@ -263,6 +265,8 @@ int options_parse(char **argv, struct options *o, const struct command **ret_cmd
         return error_set(e, ERR_NOT_SUPPORTED,
                          "%s: this command is not known to pouch-oci (see pouch-oci --help)",
                          *argv);
+    if (o->root && !*o->root)
+        return error_set(e, ERR_INVALID, "--root: the empty string is no folder");
     if (!o->root && geteuid() == 0)
         o->root = xstrdup(OCI_DEFAULT_ROOT);
     else if (!o->root && getenv("XDG_RUNTIME_DIR"))

@@ -264,7 +264,7 @@ const char *state_status(const struct state *s)
 {
     if (!s->pid || state_start_time((pid_t)s->pid) != s->start_time || !s->start_time)
         return "stopped";
-    if (!s->started)
-        return "created";
-    return cgroup_is_frozen(s->cgroup_path) ? "paused" : "running";
+    if (cgroup_is_frozen(s->cgroup_path))
+        return "paused";
+    return s->started ? "running" : "created";
 }

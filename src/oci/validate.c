@@ -171,6 +171,12 @@ static int validate_mounts(const struct oci_spec *s, struct error *e)
     for (size_t i = 0; i < s->mounts.len; i++) {
         if (str_is_empty(m[i].destination))
             return error_set(e, ERR_INVALID, "mounts[%zu].destination: is empty", i);
+        if (!m[i].destination[strspn(m[i].destination, "/.")] &&
+            !strv_contains(m[i].options, "remount"))
+            return error_set(e, ERR_INVALID,
+                             "mounts[%zu].destination: \"%s\" is the root itself, which only "
+                             "root.path gives",
+                             i, m[i].destination);
         if (!m[i].uid_mappings.len != !m[i].gid_mappings.len)
             return error_set(e, ERR_INVALID, "mounts[%zu]: uidMappings and gidMappings go together",
                              i);

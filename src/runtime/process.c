@@ -194,17 +194,18 @@ static int prepare_rlimits(struct process_plan *plan, struct error *e)
     return 0;
 }
 
+/* Without process.capabilities a process has none, as with runc and crun. */
 static int prepare_caps(struct process_plan *plan, struct error *e)
 {
-    const struct oci_capabilities *c = plan->process->capabilities;
+    const struct oci_capabilities none = {0};
+    const struct oci_capabilities *c = plan->process->capabilities ? plan->process->capabilities
+                                                                   : &none;
     AUTOPTR(strv) char **unknown = NULL;
     struct caps_sets *s = &plan->caps;
     uint64_t have, lost;
     int r;
 
     *s = (struct caps_sets){0};
-    if (!c)
-        return 0;
     r = caps_from_names(c->bounding, &s->bounding, &unknown, e);
     if (r == 0)
         r = caps_from_names(c->effective, &s->effective, &unknown, e);
@@ -225,6 +226,11 @@ static int prepare_caps(struct process_plan *plan, struct error *e)
         if (lost & UINT64_C(1) << i && i <= caps_last())
             plan_warn(plan, "capability %s: not available here, not given",
                       caps_name(i) ? caps_name(i) : "of a newer kernel");
+    lost = s->effective & ~s->permitted;
+    for (unsigned i = 0; i < 64 && lost >> i; i++)
+        if (lost & UINT64_C(1) << i && i <= caps_last() && caps_name(i))
+            plan_warn(plan, "capability %s is effective but not permitted: not given",
+                      caps_name(i));
     s->bounding &= have;
     s->permitted &= have;
     s->effective &= s->permitted;
@@ -493,25 +499,19 @@ static int set_rights(struct process_plan *plan, struct error *e)
         if (r < 0)
             return r;
     }
-    if (plan->process->capabilities) {
-        r = caps_drop_bounding(c->bounding);
-        if (r < 0)
-            return error_set_errno(e, r, "cannot drop capabilities from the bounding set");
-        if (plan->user.uid != 0 && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
-            return error_set_errno(e, errno, "cannot keep capabilities");
-    }
+    r = caps_drop_bounding(c->bounding);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot drop capabilities from the bounding set");
+    if (plan->user.uid != 0 && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0)
+        return error_set_errno(e, errno, "cannot keep capabilities");
     r = set_user(plan, e);
     if (r < 0)
         return r;
-    if (plan->process->capabilities) {
-        r = caps_set(c->effective, c->permitted, c->inheritable);
-        if (r < 0)
-            return error_set_errno(e, r, "cannot set capabilities");
-        r = c->ambient || plan->user.uid != 0 ? caps_set_ambient(c->ambient) : 0;
-        if (r < 0)
-            return error_set_errno(e, r, "cannot set ambient capabilities");
-    }
-    return 0;
+    r = caps_set(c->effective, c->permitted, c->inheritable);
+    if (r < 0)
+        return error_set_errno(e, r, "cannot set capabilities");
+    r = c->ambient || plan->user.uid != 0 ? caps_set_ambient(c->ambient) : 0;
+    return r < 0 ? error_set_errno(e, r, "cannot set ambient capabilities") : 0;
 }
 
 /* chdir as root first (the user may not pass the folders above); false: try again as the user. */

@@ -51,6 +51,8 @@ still_runs() { [[ "$(oci state "$1")" == *'"status":"running"'* ]]; }
     [[ "$output" == *"criu is not installed (or not in PATH)"* ]]
     PATH=/nowhere run -0 "$POUCH_BIN/pouch-oci" features
     [[ "$output" == *'"org.opencontainers.runc.checkpoint.enabled":"false"'* ]]
+    run -1 oci --criu /nowhere/criu checkpoint --image-path "$BATS_TEST_TMPDIR/img" a
+    [[ "$output" == *"/nowhere/criu is not installed"* ]]
     fake_criu 'version(3, 15)'
     run -1 checkpoint a
     [[ "$output" == *"criu 3.15 is too old: 3.16 or later is needed"* ]]

@@ -86,12 +86,23 @@ assert l[0]["id"] == "a" and l[0]["status"] == "running" and l[0]["owner"] == "r
 }
 
 @test "exec: process.json, capabilities, groups, a cgroup below" {
-    start_sleeper a
+    start_sleeper a 'c["process"]["oomScoreAdj"] = 300'
     echo '{"args": ["id", "-G"], "cwd": "/", "user": {"uid": 7, "gid": 8, "additionalGids": [9]}}' \
         >"$BATS_TEST_TMPDIR/process.json"
     [ "$(oci exec --process "$BATS_TEST_TMPDIR/process.json" a)" = "8 9" ]
     [ "$(oci exec -g 5 -g 6 -u 1:2 a id -G)" = "2 5 6" ]
     oci exec --cap CAP_NET_RAW a grep CapEff /proc/self/status | grep -i '2420$'
+    # What process.json leaves out is the container's own: neither more rights nor other limits.
+    echo '{"args": ["sh", "-c", "grep CapEff /proc/self/status; ulimit -n; cat /proc/self/oom_score_adj"], "cwd": "/", "env": ["PATH=/bin"]}' \
+        >"$BATS_TEST_TMPDIR/process.json"
+    run -0 oci exec --process "$BATS_TEST_TMPDIR/process.json" a
+    [ "$output" = $'CapEff:\t0000000020000420\n1024\n300' ]
+    # What goes wrong when it stands in the container already is in the host's log, too.
+    run -127 oci --log "$BATS_TEST_TMPDIR/exec.log" --log-format json exec a nope
+    grep '"level":"error","msg":"exec: \\"nope\\": executable file not found in $PATH"' "$BATS_TEST_TMPDIR/exec.log"
+    run -1 oci exec --detach --pid-file "$BATS_TEST_TMPDIR/no/such/pid" a sleep 4712
+    [[ "$output" == *"cannot write $BATS_TEST_TMPDIR/no/such/pid"* ]]
+    ! pgrep -fx 'sleep 4712'
     run -1 oci exec --cgroup ../x a true
     [[ "$output" == *"not a clean path"* ]]
     run -1 oci exec --cgroup none a true
@@ -157,6 +168,12 @@ PY
     oci create --bundle "$B" a </dev/null >/dev/null 2>&1
     run -1 oci create --bundle "$B" a
     [[ "$output" == *"exists already"* ]]
+    oci pause a
+    oci state a | grep '"status":"paused"'
+    run -1 oci start a
+    [[ "$output" == *"it is paused"* ]]
+    oci resume a
+    oci state a | grep '"status":"created"'
     oci delete a
     [ -z "$(oci list -q)" ]
     [ ! -e "$(cgroup_dir pids)" ]

@@ -107,6 +107,8 @@ ref() { ctr image ls -q | grep -m1 busybox; }
     is "$(dcli exec -u 0 box id -u)" 0
     run dcli exec box sh -c 'exit 9'
     is "$status" 9
+    run dcli exec box /no/such/command
+    has "$output" 'exec: "/no/such/command".*no such file'
     has "$(dcli stats --no-stream --format '{{.MemUsage}}' box)" '/ 64MiB'
     has "$(dcli top box)" 'sleep|sh'
     dcli pause box >/dev/null

@@ -17,6 +17,9 @@ load oci
         'c["linux"]["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["swapon"], "action": "SCMP_ACT_ERRNO"}]}'
     like_others
     [[ "$output" == *"CapAmb:"*"0000000000000021"* ]]
+    configure 'del c["process"]["capabilities"], c["linux"]["seccomp"]' 'c["process"]["user"] = {"uid": 0, "gid": 0}'
+    like_others
+    [[ "$output" == *"CapBnd:"*"0000000000000000"* ]]
 }
 
 @test "mounts, propagation, masked and read-only paths are the same with runc and crun" {
@@ -283,7 +286,8 @@ assert s['state']['id'] == 'a' and s['state']['pid'] == $pid and s['state']['bun
         'del c["linux"]["rootfsPropagation"]; c["linux"]["intelRdt"] = {"closID": "x"}|no resctrl file system is mounted' \
         'del c["linux"]["intelRdt"]; c["linux"]["timeOffsets"] = {"boottime": {"secs": 1}}|need a new time namespace' \
         'del c["linux"]["timeOffsets"]; c["linux"]["sysctl"] = {"kernel.panic": "1"}|not in a separate kernel namespace' \
-        'del c["linux"]["sysctl"]; c["process"]["rlimits"] = [{"type": "RLIMIT_X", "soft": 1, "hard": 1}]|unknown type "RLIMIT_X"'; do
+        'del c["linux"]["sysctl"]; c["mounts"].append({"destination": "//.", "type": "tmpfs"})|is the root itself' \
+        'c["mounts"].pop(); c["process"]["rlimits"] = [{"type": "RLIMIT_X", "soft": 1, "hard": 1}]|unknown type "RLIMIT_X"'; do
         configure "${bad%|*}"
         run -1 oci run --bundle "$B" a </dev/null
         [[ "$output" == *"${bad#*|}"* ]]

@@ -89,6 +89,13 @@ load oci
 @test "what is not known is refused by name" {
     run -1 oci hibernate x
     [[ "$output" == *"hibernate: this command is not known"* ]]
+    run -1 oci --cgroup-manager disabled list
+    [[ "$output" == *'"disabled" is neither cgroupfs nor systemd'* ]]
+    oci --cgroup-manager cgroupfs list
+    run -1 oci --root '' list
+    [[ "$output" == *"--root: the empty string"* ]]
+    run -1 oci --root /proc/version list
+    [[ "$output" == *"cannot list /proc/version"* ]]
     run -1 oci create --nonsense x
     [[ "$output" == *"--nonsense: this option is not known"* ]]
     run -1 oci create --bundle "$B" 'a/b'
