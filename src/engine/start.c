@@ -277,7 +277,7 @@ static void explain_joined(const struct start_context *ctx, struct error *why)
     struct engine *en = ctx->c->en;
     const char *what = NULL;
 
-    if (why->code != ERR_INTERNAL)
+    if (why->code != ERR_INTERNAL && why->code != ERR_INVALID)
         return;
     if (joined_has_ended(en, hc->network_mode, ctx->netns_pid))
         what = "network";

@@ -13,6 +13,7 @@
 
 #include "base/alloc.h"
 #include "base/log.h"
+#include "base/time.h"
 #include "network/network-priv.h"
 
 /* The kernel's default range for ports it chooses itself, as Docker uses. */
@@ -94,6 +95,24 @@ static int hold_place(const struct place *p)
     return take_fd(fd);
 }
 
+/*
+ * A program that is being started has copies of all our descriptors until it is executed: closing
+ * ours does not free the port at that moment, and a container that is started again at once would
+ * find its own port taken. A listener stops to be one for all who have it. What is only bound (UDP)
+ * has no such way: who finds the port taken soon after one was let go looks again (hold_patiently()).
+ */
+#define LET_GO_NS (200 * NSEC_PER_MSEC)
+#define LOOK_MS   2
+
+static _Atomic int64_t let_go_at;
+
+static void let_go(int fd)
+{
+    (void)shutdown(fd, SHUT_RDWR);
+    (void)close(fd);
+    let_go_at = time_monotonic_ns();
+}
+
 static void add_hold(struct port_holds *holds, int fd)
 {
     holds->fds = xreallocarray(holds->fds, holds->len + 1, sizeof(holds->fds[0]));
@@ -104,7 +123,7 @@ void port_holds_done(struct port_holds *holds)
 {
     for (size_t i = 0; i < holds->len; i++)
         if (holds->fds[i] >= 0)
-            close(holds->fds[i]);
+            let_go(holds->fds[i]);
     free(holds->fds);
     *holds = (struct port_holds){0};
 }
@@ -134,7 +153,7 @@ void port_holds_drop(struct port_holds *holds, const struct network_port *port)
         number = ntohs(addr.any.sa_family == AF_INET ? addr.in.sin_port : addr.in6.sin6_port);
         if (proto != types[port->proto] || number != port->host_port || strcmp(ip, port->host_ip))
             continue;
-        close(holds->fds[i]);
+        let_go(holds->fds[i]);
         holds->fds[i] = holds->fds[--holds->len];
         return;
     }
@@ -164,11 +183,24 @@ static int hold_port(const struct port_spec *spec, uint16_t port, bool v6, int f
             int r = fds[i];
             while (i-- > 0)
                 if (fds[i] >= 0)
-                    close(fds[i]);
+                    let_go(fds[i]);
             return r;
         }
     }
     return 0;
+}
+
+/* The one port that is wanted. */
+static int hold_patiently(const struct port_spec *spec, uint16_t port, bool v6, int fds[2])
+{
+    int64_t until = let_go_at ? let_go_at + LET_GO_NS : 0;
+    int r = hold_port(spec, port, v6, fds);
+
+    while (r == -EADDRINUSE && time_monotonic_ns() < until) {
+        (void)usleep(LOOK_MS * 1000);
+        r = hold_port(spec, port, v6, fds);
+    }
+    return r;
 }
 
 static void format_place(const struct port_spec *spec, char *out, size_t size)
@@ -213,6 +245,10 @@ static int choose_port(const struct port_spec *spec, bool v6, uint16_t *ret_port
         if (seed == 0 && getrandom(&seed, sizeof(seed), GRND_NONBLOCK) < 0)
             seed = (uint32_t)getpid() * 2654435761U;
         start = seed % size;
+    }
+    if (size == 1) {
+        *ret_port = (uint16_t)first;
+        return hold_patiently(spec, *ret_port, v6, fds);
     }
     for (uint32_t i = 0; i < size && r == -EADDRINUSE; i++) {
         *ret_port = (uint16_t)(first + (start + i) % size);

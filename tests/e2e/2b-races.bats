@@ -31,7 +31,8 @@ for table in ("containers", "health", "hooks", "addresses"):
     local before
     before=$(fds)
     races "${RACE_OPERATIONS:-1000}" ${RACE_SEED:+"$RACE_SEED"}
-    within 20 few_fds "$before"
+    races "pairs:${RACE_ROUNDS:-8}" ${RACE_SEED:+"$RACE_SEED"}
+    within 60 few_fds "$before"
     pouchd_stop
     no_rows
     pouchd_start
@@ -42,8 +43,9 @@ for table in ("containers", "health", "hooks", "addresses"):
     [ -e "$POUCH_TOP/build/tests/tools/jitter.so" ] || skip "no jitter.so (a build with sanitizers alone)"
     pouchd_stop
     echo "jitter $seed"
-    POUCH_JITTER=$seed:10:20 pouchd_start
+    POUCH_JITTER=$seed:${RACE_JITTER:-10:20} pouchd_start
     races "${RACE_OPERATIONS:-300}" "$seed"
+    races "pairs:${RACE_ROUNDS:-8}" "$seed"
     pouchd_stop
     no_rows
     pouchd_start
