@@ -384,6 +384,16 @@ static bool is_running(struct container *c)
     return running;
 }
 
+/* Also when the news of its end has not been taken in yet. */
+static bool has_ended(struct container *c)
+{
+    struct live *live = get_live(c);
+    bool ended = !live || live_has_ended(live);
+
+    live_unref(live);
+    return ended;
+}
+
 int container_hold_paused(struct container *c, struct error *e)
 {
     AUTOFREE char *file = held_file(c);
@@ -403,8 +413,8 @@ int container_hold_paused(struct container *c, struct error *e)
     (void)pthread_mutex_lock(&c->mutex);
     c->held = r >= 0;
     (void)pthread_mutex_unlock(&c->mutex);
-    if (r < 0 && !is_running(c)) { /* somebody was faster, or it ended: it stands still */
-        error_done(e);
+    if (r < 0 && (!is_running(c) || has_ended(c))) {
+        error_done(e); /* somebody was faster, or it ended: it stands still */
         (void)unlink(file);
         return 0;
     }

@@ -217,6 +217,19 @@ healthchecks() {
     pouch rmi -f gone:1 >/dev/null 2>&1 || true
 }
 
+@test "commit beside a removal, again and again: an image, or the reason why there is none" {
+    local i client
+    for i in $(seq 16); do
+        pouch run -d --network none --name rr busybox sh -c 'echo x >/f; exec sleep 600' >/dev/null
+        pouch commit rr "race:$i" >"$A/out" 2>&1 &
+        client=$!
+        sleep "0.0$((i % 4))"
+        pouch rm -f rr >/dev/null
+        wait "$client" || has "$(cat "$A/out")" 'removed meanwhile|No such container|in progress'
+        pouch rmi -f "race:$i" >/dev/null 2>&1 || true
+    done
+}
+
 @test "commit: a container in a user namespace gives the container's own ids and capabilities" {
     pouch run -d --network none --userns auto --name uu busybox sh -c 'echo x >/f; chown 5:6 /f; exec sleep 1000' >/dev/null ||
         skip "no user namespaces with shifted files here"

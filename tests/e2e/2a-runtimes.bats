@@ -147,6 +147,7 @@ readopted() {
     sleep 1.5
     pouchd_start --config "$T/config.json"
     is "$(pouch inspect -f '{{.State.Running}}' alive)" true
+    within 5 eval '[ "$(state_of ends)" = exited ]'
     is "$(pouch inspect -f '{{.State.Status}} {{.State.ExitCode}}' ends)" 'exited 33'
     is "$(pouch exec alive echo here)" here
     is "$(pouch logs alive | awk '$1 != NR - 1 { bad++ } END { print bad + 0 }')" 0

@@ -114,7 +114,9 @@ gone() {
     local end=$((SECONDS + 100))
     while [ "$SECONDS" -lt "$end" ]; do
         [ -d "/proc/$1" ] || return 0
-        grep -q '^State:.*Z' "/proc/$1/status" 2>/dev/null && return 0
+        # (The first thread may have ended before the others, which hold its files and sockets.)
+        awk '/^State:/ { dead = $2 == "Z" } /^Threads:/ { last = $2 == 1 } END { exit !(dead && last) }' \
+            "/proc/$1/status" 2>/dev/null && return 0
         sleep 0.02
     done
     echo "process $1 does not end"
