@@ -380,6 +380,10 @@ static void test_user_namespace_overlay(void **state)
     assert_int_equal(fs_write_atomic(AT_FDCWD, lower, "a", 1, 0644, FS_NO_SYNC), 0);
     assert_int_equal(chown(lower, 7, 8), 0);
     make_spec(&s, "touch /made; echo b >>/changed; stat -c '%u %g' /changed; echo ok");
+    s.process->capabilities = xcalloc(1, sizeof(*s.process->capabilities)); /* else it has none */
+    strv_push(&s.process->capabilities->bounding, "CAP_DAC_OVERRIDE");
+    strv_push(&s.process->capabilities->permitted, "CAP_DAC_OVERRIDE");
+    strv_push(&s.process->capabilities->effective, "CAP_DAC_OVERRIDE");
     str_replace(&s.root->path, "mnt");
     s.pouch = xcalloc(1, sizeof(*s.pouch));
     s.pouch->overlay = o;
