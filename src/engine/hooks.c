@@ -403,26 +403,6 @@ static int run_on_host(struct phase *p, struct hook *h, struct hook_report *ret,
     return r == 1 ? 0 : error_set(e, ERR_INTERNAL, "the process that runs it died");
 }
 
-/* Keeps the last bytes. */
-static void keep_tail(char *out, size_t size, size_t *got, const char *data, size_t len)
-{
-    size_t max = size - 1;
-
-    if (len > max) {
-        data += len - max;
-        len = max;
-    }
-    if (*got + len > max) {
-        size_t drop = *got + len - max;
-
-        memmove(out, out + drop, *got - drop);
-        *got -= drop;
-    }
-    memcpy(out + *got, data, len);
-    *got += len;
-    out[*got] = '\0';
-}
-
 /* The exit code of an exec whose output has ended: a moment may pass until it is known. */
 static int exec_code(struct monitor *m, const char *exec_id)
 {
@@ -466,7 +446,7 @@ static void attend_exec(struct phase *p, struct monitor *m, const char *exec_id,
             continue;
         n = read(fd, data, sizeof(data));
         if (n > 0)
-            keep_tail(ret->output, sizeof(ret->output), &got, data, (size_t)n);
+            got = hook_output_keep(ret->output, sizeof(ret->output), got, data, (size_t)n);
         else if (n < 0 && errno == EINTR)
             n = 1;
     }

@@ -344,7 +344,9 @@ static int apply_plan(struct engine *en, struct plan *plan, struct error *e)
         r = quota_make(en->quota, &req, &id, e);
         if (r == 0 && plan->id < 0)
             plan->id = id;
-        if (r < 0)
+        if (r < 0 && str_has_prefix(p->owner, VOLUME_OWNER))
+            error_add(e, "disk quota of volume %s", p->owner + strlen(VOLUME_OWNER));
+        else if (r < 0)
             error_add(e, "disk quota %s", p->rule);
     }
     return r;

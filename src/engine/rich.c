@@ -565,6 +565,8 @@ static int put_pipes(const struct rich_start *s, const struct container_definiti
 {
     int r = put_pipe(s, RICH_EVENTS, e);
 
+    if (r == 0 && s->image.init == RICH_INIT_OPENRC)
+        r = put_pipe(s, RICH_ALIVE, e);
     if (r < 0 || def->config.tty)
         return r;
     r = put_pipe(s, RICH_STDOUT, e);
@@ -801,6 +803,8 @@ static void set_args(const struct rich_start *rich, const struct container_defin
         if (rich->app &&
             (rich->image.init == RICH_INIT_OTHER || rich->image.init == RICH_INIT_OPENRC))
             strv_push(&p->args, "--app");
+        if (rich->image.init == RICH_INIT_OPENRC)
+            strv_push(&p->args, "--watch");
         strv_push(&p->args, rich->image.path);
         if (rich->app)
             return;
@@ -842,7 +846,7 @@ static void set_process(const struct rich_start *rich, const struct container_de
 /* What the container's root must be able to read and own, also in a user namespace. */
 static int give_files(const struct rich_start *rich, const struct oci_spec *s, struct error *e)
 {
-    static const char *const names[] = {"app",       "env",       RICH_EVENTS,
+    static const char *const names[] = {"app",       "env",       RICH_EVENTS, RICH_ALIVE,
                                         RICH_STDOUT, RICH_STDERR, RICH_STDIN};
     const struct oci_id_mapping *u = s->linux->uid_mappings.items;
     const struct oci_id_mapping *g = s->linux->gid_mappings.items;

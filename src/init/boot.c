@@ -101,12 +101,14 @@ static void leave_terminal(void)
 int cmd_boot(int argc, char **argv)
 {
     /* For an init nobody knows: the application runs beside it from the beginning. */
-    bool with_app = argc > 1 && STREQ(argv[1], "--app");
+    bool with_app = false, watched = false;
     AUTOFD int root = -EBADF;
     int r;
 
-    argc -= with_app;
-    argv += with_app;
+    for (; argc > 1 && argv[1][0] == '-'; argc--, argv++) {
+        with_app |= STREQ(argv[1], "--app");
+        watched |= STREQ(argv[1], "--watch");
+    }
     if (argc < 2)
         return 125;
     umask(0022);
@@ -124,6 +126,8 @@ int cmd_boot(int argc, char **argv)
 
         _exit(cmd_app(2, app));
     }
+    if (watched && fork() == 0)
+        _exit(cmd_watch(1, argv));
     reset_signals();
     umask(0);
     return exec_search(argv + 1, environ);

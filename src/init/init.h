@@ -50,6 +50,7 @@ int cmd_reap(int argc, char **argv);
 int cmd_report(int argc, char **argv);
 int cmd_stop(int argc, char **argv);
 int cmd_halted(int argc, char **argv);
+int cmd_watch(int argc, char **argv);
 int cmd_env(int argc, char **argv);
 
 /* --- common -------------------------------------------------------------------------------- */

@@ -146,22 +146,7 @@ static int open_progress(struct runner *r)
 
 static void keep_output(struct running *h, const char *data, size_t len)
 {
-    size_t max = sizeof(h->output) - 1;
-
-    if (len >= max) {
-        memcpy(h->output, data + len - max, max);
-        h->got = max;
-    } else {
-        if (h->got + len > max) {
-            size_t drop = h->got + len - max;
-
-            memmove(h->output, h->output + drop, h->got - drop);
-            h->got -= drop;
-        }
-        memcpy(h->output + h->got, data, len);
-        h->got += len;
-    }
-    h->output[h->got] = '\0';
+    h->got = hook_output_keep(h->output, sizeof(h->output), h->got, data, len);
 }
 
 static void say(struct running *h, const char *text)

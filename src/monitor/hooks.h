@@ -65,6 +65,10 @@ void hooks_run_kill(struct hooks_run *r);
 /* Lets go: a run with a progress file goes on, another is killed. NULL is fine. */
 void hooks_run_free(struct hooks_run *r);
 
+/* Keeps the last of what a hook says as a text in out; got: how much there is, which is returned anew. */
+size_t hook_output_keep(char *out, size_t size, size_t got, const char *data,
+                        size_t len) MUST_CHECK;
+
 /* One line that says how a hook failed, NULL when it did not; the caller frees it. */
 char *hook_report_text(const struct hook_report *r, const char *what) MUST_CHECK;
 

@@ -84,6 +84,7 @@ int monitor_main(int argc, char **argv, const struct monitor_driver *native,
     m.driver = native;
     m.foreign = foreign;
     m.listen_fd = m.oom_fd = m.oom_count_fd = m.rich.events_fd = m.rich.input_hold = -EBADF;
+    m.rich.alive_fd = -EBADF;
     if (fcntl(FIRST_CONN, F_SETFD, FD_CLOEXEC) < 0 || setup(&m) < 0)
         return 1;
     return loop_run(m.loop) == 0 ? 0 : 1;

@@ -139,6 +139,8 @@ struct early_exit {
 struct rich {
     bool on, exit_init, app_ended, halted;
     int app_code, app_signal;
+    struct source *alive;
+    int alive_fd;
     int events_fd, input_hold; /* never read: keeps a pipe or terminal from ending */
     struct source *source;
 };

@@ -34,6 +34,14 @@ static int open_pipe(const char *name, int flags)
     return fd;
 }
 
+/* It has done its work, and waits for a machine to be switched off. */
+static void end_init(struct mon *m)
+{
+    m->rich.halted = true;
+    if (m->init && m->init->pid > 0)
+        (void)kill(m->init->pid, SIGKILL);
+}
+
 static void take_event(struct mon *m, const struct rich_event *ev)
 {
     if (ev->magic != RICH_MAGIC)
@@ -43,9 +51,7 @@ static void take_event(struct mon *m, const struct rich_event *ev)
         m->rich.app_code = ev->value & 255;
         m->rich.app_signal = ev->detail > 0 && ev->detail < NSIG ? ev->detail : 0;
     } else if (ev->type == RICH_HALTED) {
-        m->rich.halted = true;
-        if (m->init && m->init->pid > 0)
-            (void)kill(m->init->pid, SIGKILL);
+        end_init(m);
     }
 }
 
@@ -69,8 +75,27 @@ static void on_event(struct source *source, int fd, uint32_t revents, void *data
     rich_read(data);
 }
 
+/* The writer has been there and is gone. */
+static void on_alive(struct source *source, int fd, uint32_t revents, void *data)
+{
+    struct mon *m = data;
+
+    if (!(revents & EPOLLHUP))
+        return;
+    source_free(take_ptr(m->rich.alive));
+    end_init(m);
+}
+
 int rich_open(struct mon *m, bool exit_init)
 {
+    int r;
+
+    m->rich.alive_fd = open_pipe(RICH_ALIVE, O_RDONLY | O_NONBLOCK); /* most inits have none */
+    r = m->rich.alive_fd < 0
+            ? 0
+            : loop_add_fd(m->loop, m->rich.alive_fd, EPOLLHUP, on_alive, m, &m->rich.alive);
+    if (r < 0)
+        return r;
     m->rich.on = true;
     m->rich.exit_init = exit_init;
     m->rich.events_fd = open_pipe(RICH_EVENTS, O_RDWR | O_NONBLOCK);

@@ -15,6 +15,7 @@
 #define RICH_STDIN  "stdin"
 #define RICH_STDOUT "stdout"
 #define RICH_STDERR "stderr"
+#define RICH_ALIVE  "alive"  /* beside openrc-init: its writer's end is that of the init's work */
 #define RICH_EVENTS "events" /* struct rich_event, written whole (less than PIPE_BUF) */
 
 enum rich_event_type {

@@ -339,6 +339,10 @@ static bool is_empty(const char *path)
 
 static int check_limit(const struct quota_limit *limit, struct error *e)
 {
+    if (!limit->bytes && !limit->inodes)
+        return error_set(e, ERR_NOT_SUPPORTED,
+                         "a file system in an image has a size as long as it exists: give it a "
+                         "larger one, or make a new container (or volume) and copy the content");
     if (!limit->bytes)
         return error_set(e, ERR_NOT_SUPPORTED,
                          "the quota driver image needs a size beside inodes= (10g,inodes=100k)");

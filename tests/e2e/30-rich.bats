@@ -474,6 +474,28 @@ END
     done
 }
 
+@test "sbin-init: OpenRC's own init, which never ends by itself" {
+    local start
+    pouch run -d --name made --network none --entrypoint sleep debian-openrc 600 >/dev/null
+    pouch exec -u 0 made ln -sf /usr/sbin/openrc-init /sbin/init
+    pouch commit -c 'ENTRYPOINT ["/usr/local/bin/shop"]' made debian-openrc-init:1 >/dev/null
+    pouch rm -f made >/dev/null
+    rich sbin-init own --userns auto debian-openrc-init:1
+    within 30 pouch exec own pgrep -x cron
+    is "$(pouch exec own cat /proc/1/comm)" init
+    pouch stop -t 120 own >/dev/null
+    is "$(exit_code own)" 0
+    logs_have own 'shop: stopping'
+    pouch rm own >/dev/null
+    # Halted from inside, with an application that has ended long ago.
+    rich sbin-init own --rich-exit init --entrypoint true debian-openrc-init:1
+    within 30 pouch exec own pgrep -x cron
+    pouch exec -u 0 own openrc-shutdown -p now || true
+    is "$(pouch_for 100 wait own)" 0
+    pouch rm own >/dev/null
+    pouch rmi debian-openrc-init:1 >/dev/null
+}
+
 @test "sbin-init: exit codes; an end from inside; stopped while it boots" {
     local image
     for image in debian-sysv busybox-init; do

@@ -79,6 +79,16 @@ END
     one_line 'prestart hook "host:/no/such" could not be run: /no/such: No such file or directory'
     run pouch run --rm --network none --hook-prestart '/no/such' busybox true
     one_line 'prestart hook "/no/such" could not be run: .*/no/such.*no such file'
+    # Whatever bytes these are, in both kinds.
+    run pouch run --rm --network none --hook-prestart "host:/bin/sh -c 'printf \"one\\000two\\033[31m\"; exit 1'" busybox true
+    one_line 'failed with exit code 1: one two\[31m'
+    run pouch run --rm --network none --hook-prestart "in:/bin/sh -c 'printf \"one\\000two\"; exit 1'" busybox true
+    one_line 'failed with exit code 1: one two'
+    # Nor does a pipe that is never closed hold it up: what it left in the container runs on.
+    pouch run -d --name bb --network none --hook-timeout 60 --hook-prestart "in:/bin/sh -c 'sleep 4716 & echo left'" \
+        --hook-poststart "in:/bin/sh -c 'sleep 4717 & echo left'" busybox sleep 600 >/dev/null
+    is "$(pouch exec bb ps | grep -cE 'sleep 471[67]$')" 2
+    pouch rm -f bb >/dev/null
     # What it says is bounded.
     run pouch run --rm --network none --hook-prestart "host:/bin/sh -c 'seq 100000; echo last; exit 1'" busybox true
     one_line 'last'

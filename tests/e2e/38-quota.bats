@@ -202,7 +202,16 @@ live() {
         run ctl update --disk-quota /=4m live
         [ "$status" -ne 0 ]
         has "$output" 'cannot be made smaller'
+        run ctl update --disk-quota /=0 live
+        [ "$status" -ne 0 ]
+        one_line 'disk quota /: a file system in an image has a size as long as it exists'
         ctl rm -f live
+        ctl run -d --name live --network none -v small:/a --disk-quota /a=8m busybox sleep 600
+        run ctl update --disk-quota /a=4m live
+        [ "$status" -ne 0 ]
+        one_line 'disk quota of volume small: .* cannot be made smaller'
+        ctl rm -f live
+        ctl volume rm small
     }
     with image grow
     with btrfs true
