@@ -300,22 +300,50 @@ static void blob_is_bad(struct fsck *f, const char *digest, char *problem)
         strv_push(&f->bad_blobs, digest);
 }
 
+#define BLOB_ROWS                                                                                  \
+    "SELECT digest FROM image_blobs UNION SELECT id AS digest FROM images "                        \
+    "UNION SELECT blob AS digest FROM layers WHERE blob IS NOT NULL "                              \
+    "UNION SELECT blob AS digest FROM layer_blobs"
+
+/* A dropped blob goes with its layer, whoever pinned it. */
+static bool is_wanted(struct fsck *f, const char *digest)
+{
+    AUTOPTR(strv) char **rows = NULL;
+
+    return strings(f->s, "SELECT 1 FROM (" BLOB_ROWS ") WHERE digest = ?", digest, &rows, NULL) <
+               0 ||
+           rows;
+}
+
+/* 1 with its file; 0: there is nothing to hash; -errno. */
+static int open_blob(struct fsck *f, const char *digest, int *ret_fd)
+{
+    AUTOFREE char *path = image_blob_path(digest);
+    int r = -ENOENT;
+
+    /* More than once: it may be brought again between two of these looks. */
+    for (int tries = 0; r == -ENOENT && tries < 3; tries++) {
+        *ret_fd = openat(f->s->blobs_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+        r = *ret_fd >= 0 ? 1 : -errno;
+        if (r == -ENOENT && (image_blob_has_journal(f->s, digest) || !is_wanted(f, digest)))
+            return 0; /* dropped: made again when the layer is looked at */
+    }
+    return r;
+}
+
 /* The next blob to hash: 1 with its file, 0: no more. */
 static int feed_next(struct fsck *f, int *ret_fd, const char **ret_digest)
 {
     while (f->blobs && f->blobs[f->next]) {
         const char *digest = f->blobs[f->next];
-        AUTOFREE char *path = image_blob_path(digest);
-        int fd = openat(f->s->blobs_fd, path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
         f->hash_next = (int)f->next++;
-        if (fd >= 0) {
-            *ret_fd = fd;
+        int r = open_blob(f, digest, ret_fd);
+        if (r > 0) {
             *ret_digest = digest;
             return 1;
         }
-        if (errno == ENOENT && image_blob_has_journal(f->s, digest))
-            continue; /* dropped: made again when the layer is looked at */
-        blob_is_bad(f, digest, xasprintf("cannot be opened: %s", strerror(errno)));
+        if (r < 0)
+            blob_is_bad(f, digest, xasprintf("cannot be opened: %s", strerror(-r)));
     }
     f->hash_next = -1;
     return 0;
@@ -399,11 +427,7 @@ static int pinned(struct fsck *f, const char *sql, char ***ret, struct error *e)
 
 static int check_blobs(struct fsck *f, struct error *e)
 {
-    int r = pinned(f,
-                   "SELECT digest FROM image_blobs UNION SELECT id FROM images "
-                   "UNION SELECT blob FROM layers WHERE blob IS NOT NULL "
-                   "UNION SELECT blob FROM layer_blobs",
-                   &f->blobs, e);
+    int r = pinned(f, BLOB_ROWS, &f->blobs, e);
 
     begin_row(f);
     for (size_t i = 0; f->blobs && f->blobs[i]; i++) {

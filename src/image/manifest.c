@@ -70,8 +70,8 @@ static int read_member(const struct store_rows *rows, struct list *l, struct err
     return json_parse(&oci_descriptor_json, descriptor, strlen(descriptor), &m->d, e);
 }
 
-/* 1 it is there, 0 not. */
-static int load_list(struct image_store *s, const char *name, struct list *ret, struct error *e)
+/* In a transaction, as a list and its members are two looks. 1 it is there, 0 not. */
+static int read_list(struct image_store *s, const char *name, struct list *ret, struct error *e)
 {
     CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
     int r = store_query(s->db, &rows, e, "SELECT 1 FROM manifest_lists WHERE name = ?", "s", name);
@@ -89,6 +89,23 @@ static int load_list(struct image_store *s, const char *name, struct list *ret, 
     while (r >= 0 && (r = store_rows_next(&rows, e)) > 0)
         r = read_member(&rows, ret, e);
     return r < 0 ? r : 1;
+}
+
+static int load_list(struct image_store *s, const char *name, struct list *ret, struct error *e)
+{
+    int r = store_begin(s->db, e);
+
+    if (r < 0)
+        return r;
+    r = read_list(s, name, ret, e);
+    store_rollback(s->db);
+    return r;
+}
+
+static int list_exists(const char *name, struct error *e)
+{
+    return error_set(e, ERR_CONFLICT,
+                     "manifest list %s exists: use --amend to add to it, or remove it first", name);
 }
 
 static int no_such_list(const char *name, struct error *e)
@@ -210,9 +227,7 @@ int image_manifest_create(struct image_store *s, const struct image_manifest_par
     if (r < 0)
         return r;
     if (r == 1 && !amend)
-        return error_set(e, ERR_CONFLICT,
-                         "manifest list %s exists: use --amend to add to it, or remove it first",
-                         p->list);
+        return list_exists(p->list, e);
     if (n == 0)
         return error_set(e, ERR_INVALID, "a manifest list needs at least one image");
     if (n + old.n > MEMBERS_MAX)
@@ -240,6 +255,8 @@ int image_manifest_create(struct image_store *s, const struct image_manifest_par
                        "INSERT OR IGNORE INTO manifest_lists (name, created) VALUES "
                        "(?, ?)",
                        "si", name, time_now_ns());
+        if (r == 0 && !amend) /* somebody else made it meanwhile */
+            r = list_exists(p->list, e);
         for (size_t i = 0; r >= 0 && i < n; i++)
             r = store_member(s, name, names[i], &found[i], e);
         if (r < 0)
@@ -270,23 +287,17 @@ static void annotate(struct oci_platform *to, const struct image_manifest_annota
     }
 }
 
-int image_manifest_annotate(struct image_store *s, const char *list, const char *image,
-                            const struct image_manifest_annotation *a, struct error *e)
+/* In a transaction: what others annotate meanwhile comes before or after. */
+static int annotate_member(struct image_store *s, const char *list, const char *name,
+                           const char *image, const char *member,
+                           const struct image_manifest_annotation *a, struct error *e)
 {
-    CLEANUP(oci_reference_done) struct oci_reference ref = {0}, member_ref = {0};
     CLEANUP(list_done) struct list l = {0};
     AUTO(buf) struct buf text = BUF_INIT(64u * 1024);
-    AUTOFREE char *name = NULL, *member = NULL;
-    int r = full_name(list, &ref, &name, e);
+    int r = read_list(s, name, &l, e);
 
-    if (r >= 0)
-        r = full_name(image, &member_ref, &member, e);
-    if (r >= 0)
-        r = load_list(s, name, &l, e);
-    if (r < 0)
-        return r;
-    if (r == 0)
-        return no_such_list(list, e);
+    if (r <= 0)
+        return r < 0 ? r : no_such_list(list, e);
     for (size_t i = 0; i < l.n; i++) {
         if (!STREQ(l.members[i].reference, member))
             continue;
@@ -296,13 +307,33 @@ int image_manifest_annotate(struct image_store *s, const char *list, const char 
         annotate(d->platform, a);
         if (json_print(&oci_descriptor_json, d, &text) < 0)
             return error_set(e, ERR_TOO_LARGE, "the description of %s is too large", image);
-        r = store_exec(s->db, e,
-                       "UPDATE manifest_list_members SET descriptor = ? WHERE list = ? AND "
-                       "reference = ?",
-                       "sss", buf_str(&text), name, member);
-        return r < 0 ? r : 0;
+        return store_exec(s->db, e,
+                          "UPDATE manifest_list_members SET descriptor = ? WHERE list = ? AND "
+                          "reference = ?",
+                          "sss", buf_str(&text), name, member);
     }
     return error_set(e, ERR_NOT_FOUND, "%s is no member of manifest list %s", image, list);
+}
+
+int image_manifest_annotate(struct image_store *s, const char *list, const char *image,
+                            const struct image_manifest_annotation *a, struct error *e)
+{
+    CLEANUP(oci_reference_done) struct oci_reference ref = {0}, member_ref = {0};
+    AUTOFREE char *name = NULL, *member = NULL;
+    int r = full_name(list, &ref, &name, e);
+
+    if (r >= 0)
+        r = full_name(image, &member_ref, &member, e);
+    if (r >= 0)
+        r = store_begin(s->db, e);
+    if (r < 0)
+        return r;
+    r = annotate_member(s, list, name, image, member, a, e);
+    if (r < 0) {
+        store_rollback(s->db);
+        return r;
+    }
+    return store_commit(s->db, e);
 }
 
 int image_manifest_remove(struct image_store *s, const char *list, struct error *e)
