@@ -686,7 +686,11 @@ static int find_by_manifest(struct push *p, const char *digest, struct image **r
             return r;
         id = xstrdup(store_col_str(&rows, 0));
     }
-    int r = image_get(p->store, id, ret, e);
+    AUTO(error) struct error own = ERROR_INIT;
+    int r = image_get(p->store, id, ret, &own);
+    if (r < 0 && own.code == ERR_NOT_FOUND) /* removed this moment */
+        return 0;
+    error_move(e, &own);
     return r < 0 ? r : 1;
 }
 

@@ -110,6 +110,7 @@ static void add_item(struct save *s, const char *digest, uint64_t size, char *te
 
 /* --- Which images ---------------------------------------------------------------------------------- */
 
+/* 1; 0: the image was removed this moment. */
 static int choose(struct save *s, const char *id, const char *ref, const char *shown)
 {
     struct chosen *c = NULL;
@@ -118,9 +119,14 @@ static int choose(struct save *s, const char *id, const char *ref, const char *s
         if (STREQ(s->images[i].img->id, id))
             c = &s->images[i];
     if (!c) {
+        AUTO(error) struct error own = ERROR_INIT;
         struct image *img = NULL;
-        int r = image_get(s->store, id, &img, s->e);
+        int r = image_get(s->store, id, &img, &own);
 
+        if (r < 0 && own.code == ERR_NOT_FOUND)
+            return 0;
+        if (r < 0)
+            error_move(s->e, &own);
         if (r >= 0 && (r = image_check_platform(img, s->p->platform, shown, s->e)) < 0)
             image_unref(img);
         if (r < 0)
@@ -131,7 +137,7 @@ static int choose(struct save *s, const char *id, const char *ref, const char *s
     }
     if (ref && !strv_contains(c->refs, ref))
         strv_push(&c->refs, ref);
-    return 0;
+    return 1;
 }
 
 /* All tags of a repository; 0 when it has none. */
@@ -139,6 +145,7 @@ static int choose_repository(struct save *s, const char *repository, const char 
 {
     CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
     AUTOPTR(strv) char **names = NULL, **ids = NULL;
+    bool any = false;
     int r = store_query(s->store->db, &rows, s->e,
                         "SELECT name, image_id FROM image_names WHERE substr(name, 1, length(?1) + "
                         "1) = ?1 || ':' ORDER BY name",
@@ -151,16 +158,17 @@ static int choose_repository(struct save *s, const char *repository, const char 
         strv_push(&ids, store_col_str(&rows, 1));
     }
     store_rows_done(&rows);
-    for (size_t i = 0; r >= 0 && names && names[i]; i++)
+    for (size_t i = 0; r >= 0 && names && names[i]; i++) {
         r = choose(s, ids[i], names[i], shown);
-    return r < 0 ? r : names != NULL;
+        any = any || r > 0;
+    }
+    return r < 0 ? r : any;
 }
 
 static int choose_name(struct save *s, const char *name)
 {
     CLEANUP(oci_reference_done) struct oci_reference ref = {0};
-    AUTOFREE char *id = NULL, *full = NULL;
-    int r;
+    int r = 0;
 
     /* A bare name is the whole repository, unless it has no tag and is the id of an image. */
     if (!str_has_prefix(name, "sha256:") && oci_reference_parse(name, &ref, NULL) == 0 &&
@@ -171,10 +179,14 @@ static int choose_name(struct save *s, const char *name)
         if (r != 0)
             return r < 0 ? r : 0;
     }
-    r = image_store_find(s->store, name, &id, &full, s->e);
-    if (r < 0)
-        return r;
-    return choose(s, id, full && !strchr(full, '@') ? full : NULL, name);
+    do { /* again when it went in between: then it is missing, or another image's name */
+        AUTOFREE char *id = NULL, *full = NULL;
+
+        r = image_store_find(s->store, name, &id, &full, s->e);
+        if (r >= 0)
+            r = choose(s, id, full && !strchr(full, '@') ? full : NULL, name);
+    } while (r == 0);
+    return r < 0 ? r : 0;
 }
 
 /* --- The manifest of one image ------------------------------------------------------------------------ */

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -18,7 +19,7 @@
 #include "base/alloc.h"
 #include "base/fs.h"
 #include "io/reaper.h"
-#include "volume/volume.h"
+#include "volume/volume-priv.h"
 
 static char root[64];
 static struct volume_store *vs;
@@ -371,6 +372,70 @@ static void test_threads(void **state)
     assert_null(bad[1]);
 }
 
+static atomic_bool made_anew, prepared;
+static pthread_t other;
+
+static void *make_anew(void *data)
+{
+    make("again");
+    atomic_store(&made_anew, true);
+    return NULL;
+}
+
+/* What belonged to the old volume goes by its name: none of a new one may have that yet. */
+static int while_it_goes(void *data, const char *name, const char *content, struct error *e)
+{
+    assert_int_equal(pthread_create(&other, NULL, make_anew, NULL), 0);
+    (void)usleep(100000);
+    assert_false(atomic_load(&made_anew));
+    assert_false(exists("%s/volumes/%s", "again"));
+    return 0;
+}
+
+static void test_made_while_it_goes(void **state)
+{
+    make("again");
+    volume_store_on_remove(vs, while_it_goes, NULL);
+    assert_int_equal(volume_remove(vs, "again", false, NULL), 0);
+    assert_int_equal(pthread_join(other, NULL), 0);
+    assert_true(atomic_load(&made_anew));
+    assert_true(exists("%s/volumes/%s", "again"));
+    volume_store_on_remove(vs, NULL, NULL);
+}
+
+static void *prepare_it(void *data)
+{
+    char *binds[] = {"filled:/d", NULL};
+    struct volume_mounts l = parse(binds);
+    bool copy_up = true;
+
+    assert_int_equal(volume_mounts_prepare(vs, "second", &l, &copy_up, NULL), 0);
+    atomic_store(&prepared, true);
+    volume_mounts_done(&l);
+    return (void *)(intptr_t)copy_up;
+}
+
+/* Who wants a volume that another container is filling gets all of it, and does not fill it again. */
+static void test_prepared_while_filled(void **state)
+{
+    AUTOFREE char *file = xasprintf("%s/volumes/filled/_data/file", root);
+    void *copy_up = NULL;
+
+    make("filled");
+    volume_ref(vs, "filled", "first");
+    assert_true(volume_fill_begin(vs, "filled", "first"));
+    assert_int_equal(pthread_create(&other, NULL, prepare_it, NULL), 0);
+    (void)usleep(100000);
+    assert_false(atomic_load(&prepared));
+    (void)close(open(file, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+    volume_fill_end(vs, "filled");
+    assert_int_equal(pthread_join(other, &copy_up), 0);
+    assert_null(copy_up);
+    /* Now there are two: the folder must stay the one it is. */
+    assert_false(volume_fill_begin(vs, "filled", "first"));
+    volume_fill_end(vs, "filled");
+}
+
 static unsigned rests(void)
 {
     AUTOFREE char *path = xasprintf("%s/volumes", root);
@@ -438,6 +503,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_prepare_fails, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_bind_option, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_threads, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_made_while_it_goes, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_prepared_while_filled, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_large, set_up, tear_down),
     };
 
