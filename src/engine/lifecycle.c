@@ -458,7 +458,7 @@ void container_end_paused_of_old(struct container *c, const char *cgroup)
 
 /* Files and kernel objects of a container that is off the record. Failures are swept at the next
  * start of the engine; they are logged, the removal itself has happened. */
-static void remove_remains(struct container *c, bool volumes)
+static void remove_remains(struct container *c)
 {
     CLEANUP(error_done) struct error e = ERROR_INIT;
     struct engine *en = c->en;
@@ -470,11 +470,6 @@ static void remove_remains(struct container *c, bool volumes)
     (void)!cgroup_kill(cgroup, NULL);
     if (cgroup_remove(cgroup, &e) < 0) {
         log_warn("cgroup left behind", "id=%s error=\"%s\"", c->id, error_message(&e));
-        error_done(&e);
-    }
-    if (def->mounts.len &&
-        volume_mounts_release(en->volumes, c->id, &def->mounts, volumes, &e) < 0) {
-        log_warn("volume left behind", "id=%s error=\"%s\"", c->id, error_message(&e));
         error_done(&e);
     }
     int r = quota_release_container(en, c->id, &e);
@@ -528,6 +523,10 @@ int container_remove_claimed(struct container *c, bool volumes, struct error *e)
     if (quota_release_shared(c->en->quota, c->id, &why) < 0)
         log_warn("volume still counts in a disk budget", "id=%s error=\"%s\"", c->id,
                  error_message(&why));
+    error_done(&why);
+    if (def->mounts.len &&
+        volume_mounts_release(c->en->volumes, c->id, &def->mounts, volumes, &why) < 0)
+        log_warn("volume left behind", "id=%s error=\"%s\"", c->id, error_message(&why));
     events_container(c, "destroy", NULL);
     if (def->host_config.auto_remove)
         gone_note(c);
@@ -535,7 +534,7 @@ int container_remove_claimed(struct container *c, bool volumes, struct error *e)
     (void)pthread_mutex_lock(&c->mutex);
     container_wake_waiters(c);
     (void)pthread_mutex_unlock(&c->mutex);
-    remove_remains(c, volumes);
+    remove_remains(c);
     exec_all_ended(c);
     container_unref(c);
     return 0;
