@@ -214,8 +214,10 @@ int rich_image_inspect(int root, enum rich_mode mode, const char *image, const c
         ret->systemd = systemd_version(root);
     if (ret->init == RICH_INIT_SYSVINIT || ret->init == RICH_INIT_BUSYBOX)
         ret->inittab = read_in(root, "/etc/inittab", TEXT_MAX, NULL);
-    if (has_openrc(root, ret->init, &st))
+    if (has_openrc(root, ret->init, &st)) {
         ret->rc_conf = read_in(root, "/etc/rc.conf", TEXT_MAX, NULL);
+        ret->rc_conf = ret->rc_conf ? ret->rc_conf : xstrdup("");
+    }
     ret->environment = read_in(root, "/etc/environment", TEXT_MAX, NULL);
     ret->has_profile_d = stat_in(root, "/etc/profile.d", &st) && S_ISDIR(st.st_mode);
     if (!ret->has_profile_d)

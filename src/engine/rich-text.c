@@ -98,8 +98,6 @@ static void put_allowed(struct buf *out, const char *image_has)
 
 void rich_text_rc_conf(struct buf *out, const char *image_has, char *const *env)
 {
-    if (image_has && *image_has)
-        (void)buf_printf(out, "%s%s", image_has, str_has_suffix(image_has, "\n") ? "" : "\n");
     (void)buf_puts(out, "# Made by Pouch: services get the container's environment.\n"
                         "rc_env_allow=\"");
     put_allowed(out, image_has);

@@ -781,7 +781,7 @@ static void add_binds(const struct start_context *ctx, struct oci_spec *s)
     if (has_inittab(rich))
         bind_own(rich, s, def, "inittab", "/etc/inittab", false);
     if (rich->image.rc_conf)
-        bind_own(rich, s, def, "rc.conf", "/etc/rc.conf", false);
+        bind_own(rich, s, def, "rc.conf", "/etc/rc.conf.d/pouch.conf", false);
 }
 
 static void set_args(const struct rich_start *rich, const struct container_definition *def,

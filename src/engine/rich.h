@@ -48,7 +48,7 @@ struct rich_image {
     bool has_rcs;       /* /etc/init.d/rcS */
     char *environment;  /* content of /etc/environment, or NULL */
     char *inittab;      /* of /etc/inittab, or NULL */
-    char *rc_conf;      /* of /etc/rc.conf where OpenRC starts the services, else NULL */
+    char *rc_conf;      /* where OpenRC starts the services: content of /etc/rc.conf, or "" */
 };
 void rich_image_done(struct rich_image *i);
 /* Looks, below rootfd only. ERR_INVALID when the mode's init is not there. `image` is its name for
@@ -101,8 +101,8 @@ void rich_text_env(struct buf *out, char *const *env);     /* for pouch-init: NU
 void rich_text_profile(struct buf *out, char *const *env); /* for a shell */
 /* /etc/environment: what the image has there, then ours. What PAM cannot read is left out. */
 void rich_text_pam(struct buf *out, const char *image_has, char *const *env);
-/* /etc/rc.conf: what the image has there, then that services get these variables, which OpenRC
- * would take away from them. */
+/* Beside /etc/rc.conf: that services get these variables, which OpenRC would take away from them,
+ * and those that the image lets through. */
 void rich_text_rc_conf(struct buf *out, const char *image_has, char *const *env);
 /* DefaultEnvironment= of systemd; version as in rich_image. */
 void rich_text_systemd_env(struct buf *out, char *const *env, unsigned version);
