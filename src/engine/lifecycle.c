@@ -259,6 +259,7 @@ int engine_kill(struct engine *en, const char *ref, const char *signal, struct e
     AUTOFREE char *cgroup = NULL;
     AUTOPTR(container_def) const struct container_definition *def = NULL;
     CLEANUP(error_done) struct error why = ERROR_INIT;
+    struct engine_wait *w = NULL;
     char number[8];
     struct live *live;
     int stop_sig = SIGTERM;
@@ -284,6 +285,8 @@ int engine_kill(struct engine *en, const char *ref, const char *signal, struct e
     (void)stop_signal_of(c, def, NULL, &stop_sig, NULL); /* known since it was started */
     if (sig == SIGKILL || sig == stop_sig)
         (void)cancel_restart(c);
+    if (sig == SIGKILL)
+        (void)!engine_wait_begin(c->en, c->id, WAIT_NEXT_EXIT, &w, NULL);
     r = monitor_signal(live->monitor, sig, false, &why);
     cgroup = container_cgroup(c);
     if (r == 0 && sig == SIGKILL)
@@ -293,11 +296,15 @@ int engine_kill(struct engine *en, const char *ref, const char *signal, struct e
     else
         error_move(e, &why);
     live_unref(live);
-    if (r < 0)
-        return r;
-    (void)snprintf(number, sizeof(number), "%d", sig);
-    events_container(c, "kill", "signal", number, NULL);
-    return 0;
+    if (r == 0) {
+        (void)snprintf(number, sizeof(number), "%d", sig);
+        events_container(c, "kill", "signal", number, NULL);
+        /* As with Docker: who is told that it was killed finds it ended. One that does not end is no error. */
+        if (w)
+            (void)!wait_end(w, KILL_WAIT_MS);
+    }
+    engine_wait_free(w);
+    return r;
 }
 
 /* One that ends this moment is not frozen: its processes could not die. */

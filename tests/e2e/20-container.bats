@@ -83,6 +83,7 @@ stop_signal() {
 kills() {
     start_sleeper victim
     is "$(ctl kill victim)" victim
+    is "$(ctl inspect -f '{{.State.Status}}' victim)" exited # when it is answered it has ended
     is "$(ctl wait victim)" 137
     run ctl kill victim
     is "$status" 1
