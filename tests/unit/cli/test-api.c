@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Requests against a daemon of canned answers: versions, errors, kept connections, progress. */
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -129,7 +130,10 @@ static void test_keeps_connection(void **state)
     assert_non_null(cli.idle);
     assert_int_equal(call(&cli, "/b", &out, NULL), 200);
     assert_int_equal(call(&cli, "/c", &out, NULL), 200);
-    (void)usleep(20000); /* the server has closed: that is seen, and a new connection made */
+    struct pollfd p = {.fd = http_conn_fd(cli.idle), .events = POLLIN};
+
+    assert_int_equal(poll(&p, 1, 60000),
+                     1); /* the server has closed: that is seen, and a new connection made */
     assert_int_equal(call(&cli, "/d", &out, NULL), 204);
     assert_string_equal(out.data, "123");
     daemon_stop(&d, &cli);

@@ -6,6 +6,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -248,6 +249,7 @@ struct follower {
     struct box *b;
     struct log_reader_params p;
     struct buf got;
+    atomic_size_t seen; /* bytes of got */
     int result;
 };
 
@@ -258,8 +260,10 @@ static void *follow(void *data)
     struct log_entry entry;
 
     f->result = log_reader_open(f->b->log, &f->p, &r, NULL);
-    while (f->result >= 0 && (f->result = log_reader_next(r, &entry)) > 0)
+    while (f->result >= 0 && (f->result = log_reader_next(r, &entry)) > 0) {
         buf_append(&f->got, entry.data, entry.len);
+        atomic_store(&f->seen, f->got.len);
+    }
     return NULL;
 }
 
@@ -287,8 +291,10 @@ static void test_follow(void **state)
         snprintf(line, sizeof(line), "line %d\n", i);
         put(&b, line);
         buf_puts(&want, line);
-        if (i % 1000 == 0)
-            usleep(10000); /* readers may be slow, but not by whole logs */
+        if (i % 2000 == 0) /* readers may be slow, but not by whole logs */
+            for (int k = 0; k < READERS; k++)
+                for (int n = 0; n < 6000 && atomic_load(&f[k].seen) + 16000 < want.len; n++)
+                    usleep(10000);
     }
     put(&b, "last");
     buf_puts(&want, "last");

@@ -194,7 +194,7 @@ static char *read_proc(pid_t pid, const char *file)
 /* Waits until it has closed all doors and reads. */
 static char *wait_for_sandbox(pid_t pid)
 {
-    for (int i = 0; i < 500; i++) {
+    for (int i = 0; i < 3000; i++) {
         char *status = read_proc(pid, "status");
 
         if (strstr(status, "Seccomp:\t2"))

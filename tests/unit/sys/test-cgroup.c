@@ -87,7 +87,7 @@ static void test_life(void **state)
         for (;;)
             pause();
     }
-    for (int i = 0; i < 500 && n == 0; i++) {
+    for (int i = 0; i < 15000 && n == 0; i++) {
         free(take_ptr(pids));
         assert_int_equal(cgroup_pids(path, &pids, &n, &e), 0);
         usleep(2000);

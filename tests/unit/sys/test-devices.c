@@ -86,7 +86,7 @@ static void begin(struct rules *r, struct cgroup_device *d, size_t n)
 
 static void end(struct rules *r)
 {
-    for (int i = 0; i < 100 && rmdir(r->dir) < 0 && errno == EBUSY; i++)
+    for (int i = 0; i < 15000 && rmdir(r->dir) < 0 && errno == EBUSY; i++)
         usleep(2000);
     assert_int_equal(access(r->dir, F_OK), -1);
     free(r->dir);
