@@ -194,6 +194,50 @@ flip() {
     is "$(find "$T/root/layers" -mindepth 1 -maxdepth 1 -name '*.*')" ''
 }
 
+# db STATEMENTS: to the database of a pouchd that is not running.
+db() {
+    python3 -c 'import sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+db.executescript(sys.argv[2])' "$T/root/pouch.db" "$1"
+}
+
+@test "fsck: a repair whose transaction is lost leaves all as it was" {
+    local driver hurt sum
+    for driver in overlay erofs; do
+        if [ $driver = erofs ] && [ "${POUCH_TEST_ROOTFS_DRIVER:-}" = overlay ]; then continue; fi
+        fsck_up busybox --rootfs-driver $driver
+        hurt=$DIR.erofs
+        [ $driver = erofs ] || hurt=$DIR/bin/busybox
+        # Its COMMIT fails, as on a full disk.
+        pouchd_stop
+        db 'CREATE TABLE nobody (id INTEGER PRIMARY KEY);
+            CREATE TABLE lost (x INTEGER REFERENCES nobody (id) DEFERRABLE INITIALLY DEFERRED);
+            CREATE TRIGGER lose AFTER UPDATE OF verity ON layers BEGIN INSERT INTO lost VALUES (1); END;'
+        pouchd_start --rootfs-driver $driver
+        flip "$hurt"
+        sum=$(sha256sum <"$hurt")
+        run pouch fsck --repair
+        is "$status" 1
+        has "$output" '1 problems, 0 repaired'
+        is "$(sha256sum <"$hurt")" "$sum"
+        # And with a container that runs on it.
+        if pouch run -d --name runs --network none "$IMAGE" sleep 600 >/dev/null 2>&1; then
+            run pouch fsck --repair
+            is "$status" 1
+            is "$(sha256sum <"$hurt")" "$sum"
+        fi
+        pouch rm -f runs >/dev/null 2>&1 || true
+        is "$(find "$T/root/layers" -mindepth 1 -maxdepth 1 -name '*.*' ! -name '*.erofs')" ''
+        pouchd_stop
+        db 'DROP TRIGGER lose; DROP TABLE lost; DROP TABLE nobody;'
+        pouchd_start --rootfs-driver $driver
+        run pouch fsck --repair
+        is "$status" 0
+        clean
+        sound
+    done
+}
+
 @test "fsck: a running container keeps the layer it runs on, until it ends" {
     fsck_up busybox --rootfs-driver overlay
     pouch run -d --name runs --network none "$IMAGE" sleep 600 >/dev/null
