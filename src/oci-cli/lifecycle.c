@@ -234,7 +234,7 @@ static int create(struct options *o, struct made *m, bool started, int gate, int
     p.io.console_socket = console;
     p.preserve_fds = o->nfds;
     options_listen_env(o, &m->spec.process->env);
-    p.flags = RUNTIME_UNTIL_KEPT | (foreground ? 0 : RUNTIME_NO_PDEATHSIG) |
+    p.flags = RUNTIME_UNTIL_KEPT | RUNTIME_FIND_PROGRAM | (foreground ? 0 : RUNTIME_NO_PDEATHSIG) |
               (o->no_new_keyring ? RUNTIME_NO_NEW_KEYRING : 0) |
               (o->no_pivot ? RUNTIME_NO_PIVOT : 0);
     r = runtime_create(&p, &m->created, e);

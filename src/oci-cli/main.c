@@ -16,6 +16,7 @@
 #include "base/time.h"
 #include "oci-cli/criu.h"
 #include "oci-cli/oci-cli.h"
+#include "sys/cgroup.h"
 #include "sys/mount-api.h"
 
 const struct command oci_commands[] = {
@@ -156,6 +157,8 @@ int main(int argc, char **argv)
             run_sealed(argv);
         if (o.cgroup_manager)
             o.systemd_cgroup = STREQ(o.cgroup_manager, "systemd");
+        if (cmd->run == cmd_create || cmd->run == cmd_run || cmd->run == cmd_restore)
+            cgroup_use_all_v1();
         if (o.criu)
             criu_set_program(o.criu);
         if (o.debug)

@@ -190,7 +190,11 @@ static int set_up(const struct init_args *a, struct process_plan *plan, struct r
                                 "creating", e);
     if (err == 0)
         err = notify_prepare(plan, s, a->p->bundle, 0, e);
-    return err == 0 ? rootfs_sysctls(r, e) : err;
+    if (err == 0)
+        err = rootfs_sysctls(r, e);
+    if (err == 0 && a->p->flags & RUNTIME_FIND_PROGRAM)
+        err = process_find_program(plan, r->rootfd, e);
+    return err;
 }
 
 /* Until the stage has written down that this container is there nobody else could end it. */

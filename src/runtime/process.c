@@ -563,6 +563,51 @@ static int exec_error(const char *name, int errnum, struct error *e)
     }
 }
 
+/* 0: it may work, only the exec will tell; -ENOENT, -EACCES: it cannot. */
+static int look_at(int rootfd, const char *path)
+{
+    AUTOFD int fd = path_open_in(rootfd, path, O_PATH, 0, 0);
+    struct stat st;
+
+    if (fd < 0)
+        return fd == -ENOENT || fd == -ENOTDIR ? -ENOENT : 0;
+    if (fstat(fd, &st) < 0)
+        return 0;
+    return S_ISDIR(st.st_mode) || !(st.st_mode & 0111) ? -EACCES : 0;
+}
+
+int process_find_program(const struct process_plan *plan, int rootfd, struct error *e)
+{
+    const char *name = plan->process->args[0];
+    const char *path = env_get(plan->env, "PATH");
+    bool denied = false;
+
+    if (strchr(name, '/')) {
+        AUTOFREE char *full = name[0] == '/' ? xstrdup(name)
+                                             : xasprintf("%s/%s", plan->process->cwd, name);
+        int r = look_at(rootfd, full);
+
+        return r < 0 ? exec_error(name, -r, e) : 0;
+    }
+    for (const char *p = path ? path : DEFAULT_PATH; *name; p++) {
+        size_t n = strcspn(p, ":");
+        AUTOFREE char *full = n && *p == '/'
+                                  ? xasprintf("%.*s/%s", (int)n, p, name)
+                                  : xasprintf("%s/%.*s/%s", plan->process->cwd, (int)n, p, name);
+        int r = look_at(rootfd, full);
+
+        if (r == 0)
+            return 0;
+        denied |= r == -EACCES;
+        p += n;
+        if (!*p)
+            break;
+    }
+    return denied ? 0
+                  : error_set(e, ERR_COMMAND_NOT_FOUND,
+                              "exec: \"%s\": executable file not found in $PATH", name);
+}
+
 static int try_exec(const struct process_plan *plan, const char *name)
 {
     struct stat st;

@@ -293,8 +293,7 @@ static int mount_cgroup_v1(struct rootfs *r, int target, const struct mount_opti
 {
     struct mount_options top = {.attr_set = o->attr_set & ~(uint64_t)MOUNT_ATTR_RDONLY};
     struct mount_options each = {.attr_set = o->attr_set, .bind = true, .bind_rec = true};
-    static const char *const controllers[] = {"memory",  "cpu",     "cpuacct", "cpuset", "pids",
-                                              "devices", "freezer", "blkio",   "hugetlb"};
+    const char *name;
     AUTOFD int tmpfs = -EBADF;
     const char *last = NULL;
     int err;
@@ -307,8 +306,8 @@ static int mount_cgroup_v1(struct rootfs *r, int target, const struct mount_opti
     err = r->shared_mounts ? 0 : mount_attach(tmpfs, target);
     if (err < 0)
         return error_set_errno(e, err, "cannot mount the cgroup folder");
-    for (size_t i = 0; i < ARRAY_SIZE(controllers); i++) {
-        const char *mount_point = cgroup_mount_point(controllers[i]);
+    for (size_t i = 0; (name = cgroup_v1_name(i)); i++) {
+        const char *mount_point = cgroup_mount_point(name);
         const char *base = mount_point ? strrchr(mount_point, '/') + 1 : NULL;
         AUTOFREE char *source = NULL;
         AUTOFD int from = -EBADF;
@@ -330,8 +329,8 @@ static int mount_cgroup_v1(struct rootfs *r, int target, const struct mount_opti
                 return err;
             last = mount_point;
         }
-        if (!STREQ(base, controllers[i]))
-            (void)!symlinkat(base, tmpfs, controllers[i]);
+        if (!STREQ(base, name))
+            (void)!symlinkat(base, tmpfs, name);
     }
     if (o->attr_set & MOUNT_ATTR_RDONLY) {
         err = mount_set_attr(tmpfs, MOUNT_ATTR_RDONLY, 0, false);

@@ -110,6 +110,8 @@ bool process_lsm_is_on(const char *name);
 /* ERR_NOT_SUPPORTED for labels of a security module that the host does not run. */
 int process_check_labels(const struct oci_process *p, struct error *e) MUST_CHECK;
 int process_set_oom_score(struct process_plan *plan, struct error *e) MUST_CHECK;
+/* Fails when process_exec() is sure to: the program is not below rootfd, or nobody may execute it. */
+int process_find_program(const struct process_plan *plan, int rootfd, struct error *e) MUST_CHECK;
 /* Ends by exec, or by telling status_fd why not; never returns. */
 void process_exec(struct process_plan *plan) __attribute__((noreturn));
 /* Controlling terminal and standard streams; early, so that hooks see them too. */

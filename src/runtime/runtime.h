@@ -57,7 +57,8 @@ enum {
     RUNTIME_NO_PIVOT =
         1 << 4, /* move the root mount and chroot: for hosts that run on an initramfs,
                                   whose root cannot be pivoted away from */
-    RUNTIME_UNTIL_KEPT = 1 << 5, /* init ends with the caller until runtime_keep() was called */
+    RUNTIME_FIND_PROGRAM = 1 << 6, /* a program that is not there is runtime_create()'s error */
+    RUNTIME_UNTIL_KEPT = 1 << 5,   /* init ends with the caller until runtime_keep() was called */
 };
 
 struct runtime_create {

@@ -182,6 +182,11 @@ const char *cgroup_mount_point(const char *controller)
     return NULL;
 }
 
+const char *cgroup_v1_name(size_t i)
+{
+    return i < cgroup_host()->nv1 ? cgroup_host()->v1[i].controller : NULL;
+}
+
 bool cgroup_has_controller(const char *name)
 {
     const struct cgroup_host *h = cgroup_host();

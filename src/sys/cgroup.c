@@ -30,6 +30,12 @@
  * freezes and kills.
  */
 static const char *const v1_always[] = {"memory", "cpu", "cpuacct", "cpuset", "pids", "devices"};
+static bool use_all;
+
+void cgroup_use_all_v1(void)
+{
+    use_all = true;
+}
 
 bool cgroup_v1_wanted(const char *controller, const struct cgroup_resources *r)
 {
@@ -208,8 +214,11 @@ static int make_all(const char *path, const struct cgroup_resources *r, struct e
             enable_controllers(path);
     }
     for (size_t i = 0; i < h->nv1; i++) {
-        if (!cgroup_v1_wanted(h->v1[i].controller, r))
+        if (!cgroup_v1_wanted(h->v1[i].controller, r)) {
+            if (use_all) /* nothing of the container's depends on it */
+                (void)!cgroup_make_dir(h->v1[i].mount, path, h->v1[i].controller, NULL);
             continue;
+        }
         err = cgroup_make_dir(h->v1[i].mount, path, h->v1[i].controller, e);
         if (err < 0)
             return err;

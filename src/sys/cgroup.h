@@ -115,6 +115,12 @@ bool cgroup_has_controller(const char *name);
  * there is none. Borrowed, lives as long as the process. */
 const char *cgroup_mount_point(const char *controller);
 
+/* The v1 hierarchies' names, "systemd" for name=systemd, by number; NULL after the last. */
+const char *cgroup_v1_name(size_t i);
+/* From now on cgroup_create() makes directories in all v1 hierarchies that let it, as runc does: those who ask the host
+ * for a container's cgroup by its process, or run systemd in it, count on that. */
+void cgroup_use_all_v1(void);
+
 /* --- Life of one cgroup -------------------------------------------------------------------- */
 
 /*

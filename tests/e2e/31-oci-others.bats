@@ -156,11 +156,27 @@ pod() {
     is "$(pod run --rm --network none busybox echo hello)" hello
     run pod run --rm --network none busybox sh -c 'exit 7'
     is "$status" 7
+    run -127 pod run --rm --network none busybox /no/such/command
+    run pod run --rm --network none busybox /etc/passwd
+    is "$status" 126
     pod run -d --name box --network none busybox sh -c 'echo up; exec sleep 600' >/dev/null
+    run pod exec box /no/such/command
+    is "$status" 127
     is "$(pod exec box echo inside)" inside
     has "$(pod logs box)" up
     has "$(pod ps)" 'Up'
     pod stop -t 1 box >/dev/null
     is "$(pod inspect -f '{{.State.Status}}' box)" exited
     pod rm box >/dev/null
+}
+
+@test "podman: a container that is to run systemd" {
+    command -v podman >/dev/null || skip "podman is not installed"
+    mountpoint -q /sys/fs/cgroup/systemd || skip "this host has no cgroup hierarchy name=systemd"
+    # Podman binds the host's over what the runtime has made for it.
+    run pod run --rm --network none --systemd=always --cgroup-parent "/$CGROUP_PARENT" busybox sh -c \
+        'grep -c " /sys/fs/cgroup/systemd " /proc/self/mountinfo; sed -n "s/.*name=systemd://p" /proc/self/cgroup'
+    is "$status" 0
+    has "$output" '^2$'
+    has "$output" "^/$CGROUP_PARENT/libpod-"
 }

@@ -277,6 +277,15 @@ assert s['state']['id'] == 'a' and s['state']['pid'] == $pid and s['state']['bun
     fi
 }
 
+@test "a container has a cgroup in every hierarchy of the host, named ones too, and sees it" {
+    configure 'sh("cut -d: -f3 /proc/self/cgroup | sort -u; ls -A /sys/fs/cgroup")'
+    run -0 oci run --bundle "$B" a </dev/null
+    [ "${lines[0]}" = / ]
+    [[ "${lines[1]}" != /* ]] # nowhere outside
+    if mountpoint -q /sys/fs/cgroup/systemd; then [[ $'\n'"$output"$'\n' == *$'\nsystemd\n'* ]]; fi
+    [ -z "$(find /sys/fs/cgroup -maxdepth 3 -path "*$CGROUP/c")" ]
+}
+
 @test "what the specification does not know is passed over, what it forbids refused" {
     configure 'c["process"]["args"] = ["true"]; c["future"] = {"x": 1}; c["linux"]["future"] = [1]; c["annotations"] = {"com.example.k": "v"}'
     oci run --bundle "$B" a </dev/null

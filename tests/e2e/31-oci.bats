@@ -89,6 +89,20 @@ load oci
 @test "what is not known is refused by name" {
     run -1 oci hibernate x
     [[ "$output" == *"hibernate: this command is not known"* ]]
+    # What cannot be run is told by create already, as runc does it: engines make their exit codes of it.
+    configure 'c["process"]["args"] = ["nope"]'
+    run -127 oci create --bundle "$B" six </dev/null
+    [[ "$output" == *'exec: "nope": executable file not found in $PATH' ]]
+    configure 'c["process"].update(args=["./busybox", "true"], cwd="/bin")'
+    oci create --bundle "$B" six </dev/null >/dev/null 2>&1
+    oci delete six
+    configure 'c["process"].update(args=["etc/passwd"], cwd="/")'
+    run -126 oci create --bundle "$B" six </dev/null
+    [[ "$output" == *"permission denied" ]]
+    configure 'c["process"].update(args=["/proc/self/root/bin/busybox", "true"])' # only the exec can tell
+    oci create --bundle "$B" six </dev/null >/dev/null 2>&1
+    oci delete six
+    [ -z "$(oci list -q)" ]
     run -1 oci --cgroup-manager disabled list
     [[ "$output" == *'"disabled" is neither cgroupfs nor systemd'* ]]
     oci --cgroup-manager cgroupfs list
