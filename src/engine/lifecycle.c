@@ -502,8 +502,10 @@ int container_remove_claimed(struct container *c, bool volumes, struct error *e)
     CLEANUP(error_done) struct error why = ERROR_INIT;
     AUTOPTR(container_def) const struct container_definition *def = container_def_ref(c);
     struct pending_attach *pending;
-    int r = volumes ? 0 : volume_mounts_keep(c->en->volumes, c->id, &def->mounts, e);
+    int r;
 
+    store_make_room(c->en->store); /* also at the end of one with --rm */
+    r = volumes ? 0 : volume_mounts_keep(c->en->volumes, c->id, &def->mounts, e);
     if (r == 0)
         r = record_delete(c->en, c->id, e);
     if (r < 0) {

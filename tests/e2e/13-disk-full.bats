@@ -72,3 +72,51 @@ used() { df --output=used "$T/root" | tail -n 1 | tr -d ' '; }
     rm -f "$T/root/fill"
     is "$(pouch run --rm --network none busybox echo again)" again
 }
+
+@test "a rename that finds no room did not happen" {
+    local i name=nm0
+    pouch images -q busybox | grep -q . || pouch load -q -i "$POUCH_IMAGES/busybox.docker.tar"
+    pouch create --name nm0 busybox true >/dev/null
+    pouchd_stop # so that the database's log has no room of before
+    pouchd_start
+    room 64m
+    head -c 64M /dev/zero >"$T/root/fill" 2>/dev/null || true
+    for i in $(seq 500); do
+        api POST "/containers/$name/rename?name=nm$i"
+        [ "$code" = 204 ] || break
+        name=nm$i
+    done
+    is "$code" 503
+    has "$body" 'space|full|disk'
+    api GET "/containers/$name/json"
+    is "$code" 200
+    is "$(jq -r .Name <<<"$body")" "/$name"
+    api GET "/containers/nm$i/json"
+    is "$code" 404
+    rm -f "$T/root/fill"
+    pouch rename "$name" last
+    pouch create --name "$name" busybox true >/dev/null
+    pouchd_kill
+    pouchd_start
+    is "$(pouch ps -a --format '{{.Names}}' | sort | xargs)" "last $name"
+}
+
+@test "a --rm container ends, whether there is room to take it off the record or not" {
+    local id
+    pouch images -q busybox | grep -q . || pouch load -q -i "$POUCH_IMAGES/busybox.docker.tar"
+    id=$(pouch run -d --rm --network none busybox sleep 1000)
+    pouch exec "$id" true # what it needs of the database is written
+    pouchd_stop
+    pouchd_start
+    curl -s --max-time 60 --unix-socket "$SOCK" -X POST "http://pouch/containers/$id/wait?condition=not-running" \
+        >"$T/tmp/waited" 3>&- &
+    room 64m
+    head -c 64M /dev/zero >"$T/root/fill" 2>/dev/null || true
+    api POST "/containers/$id/kill"
+    is "$code" 204
+    wait $!
+    has "$(cat "$T/tmp/waited")" 'StatusCode":137'
+    rm -f "$T/root/fill" "$T/tmp/waited"
+    api DELETE "/containers/$id?force=1"
+    case $code in 204 | 404) ;; *) fail "$code $body" ;; esac
+}
