@@ -604,6 +604,11 @@ static int delete (struct options *o, struct error *e)
         error_done(e);
         return remove_unfinished(o, e);
     }
+    if (r < 0 && o->force && e->code == ERR_INVALID) { /* no state that can be read */
+        warn_user(o, "%s: its poststop hooks are not run", error_message(e));
+        error_done(e);
+        return remove_unfinished(o, e);
+    }
     if (r < 0)
         return r;
     if (!STREQ(state_status(&s), "stopped")) {

@@ -185,6 +185,8 @@ int state_load(const struct options *o, const char *id, struct state *ret, struc
     if (r < 0)
         return error_set_errno(e, r, "cannot read %s", path);
     r = json_parse(&state_json, text, len, ret, e);
+    if (r < 0)
+        error_add(e, "%s (delete --force removes such a container)", path);
     if (r == 0 && !ret->started)
         ret->started = has_started(o, id);
     return r;

@@ -198,6 +198,17 @@ waits='c["process"]["args"] = ["sleep", "4711"]'
     nothing_left
 }
 
+@test "a container whose state cannot be read is named, and delete --force ends it" {
+    start_sleeper a
+    echo '{bad' >"$R/a/state.json"
+    run -1 oci state a
+    [[ "$output" == *"$R/a/state.json (delete --force removes such a container): invalid JSON"* ]]
+    run -1 oci delete a
+    run -0 oci delete --force a
+    [[ "$output" == *"poststop hooks are not run"* ]]
+    nothing_left
+}
+
 @test "a hook that leaves something running in the background does not hold up the container" {
     configure 'c["process"]["args"] = ["true"]' \
         "c['hooks'] = {'prestart': [{'path': '/bin/sh', 'args': ['sh', '-c', 'sleep 30 & echo \$! >$BATS_TEST_TMPDIR/pid']}]}"
