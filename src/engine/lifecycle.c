@@ -276,8 +276,11 @@ int engine_kill(struct engine *en, const char *ref, const char *signal, struct e
     if ((sig == SIGKILL || sig == stop_sig) && hooks_abort_start(c))
         return 0;
     await_start(c);
+    if (sig == SIGKILL) /* before it is looked at: an end in between counts */
+        (void)!engine_wait_begin(c->en, c->id, WAIT_NEXT_EXIT, &w, NULL);
     live = get_live(c);
     if (!live) {
+        engine_wait_free(w);
         if (sig == SIGKILL && (hooks_kill_poststop(c) || cancel_restart(c)))
             return 0;
         return not_running(c, "Cannot kill container: ", e);
@@ -285,8 +288,6 @@ int engine_kill(struct engine *en, const char *ref, const char *signal, struct e
     (void)stop_signal_of(c, def, NULL, &stop_sig, NULL); /* known since it was started */
     if (sig == SIGKILL || sig == stop_sig)
         (void)cancel_restart(c);
-    if (sig == SIGKILL)
-        (void)!engine_wait_begin(c->en, c->id, WAIT_NEXT_EXIT, &w, NULL);
     r = monitor_signal(live->monitor, sig, false, &why);
     cgroup = container_cgroup(c);
     if (r == 0 && sig == SIGKILL)
