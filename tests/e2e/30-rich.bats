@@ -483,6 +483,7 @@ END
     pouch rm -f made >/dev/null
     rich sbin-init own --userns auto debian-openrc-init:1
     within 30 pouch exec own pgrep -x cron
+    within 30 logs_have own 'shop: open'
     is "$(pouch exec own cat /proc/1/comm)" init
     pouch stop -t 120 own >/dev/null
     is "$(exit_code own)" 0
