@@ -150,7 +150,8 @@ static void update_events(struct attacher *a)
 
     if (a->want_stdin && a->early_fd < 0 && stream_takes_input(a->session))
         events |= EPOLLIN;
-    if (!a->replay && !a->gone && attacher_is_queued(a))
+    /* With nothing queued any more a skipped client is still to be told so. */
+    if (!a->replay && !a->gone && (attacher_is_queued(a) || a->skipping))
         events |= EPOLLOUT;
     if (!events && !a->gone)
         events = EPOLLET;

@@ -162,7 +162,12 @@ static const struct monitor_driver fake = {.name = "fake",
 int main(int argc, char **argv)
 {
     /* By its name, since a monitor gets no environment. */
-    if (argc > 1 && strcmp(argv[1], "small") == 0)
-        monitor_limits = (struct monitor_limits){.spill = 1 << 20, .stuck_ns = 500 * 1000000LL};
+    if (argc > 1 && strncmp(argv[1], "small", 5) == 0) {
+        /* "small-N": a queue of N rounds. */
+        int64_t rounds = argv[1][5] ? atoi(argv[1] + 6) : 0;
+
+        monitor_limits = (struct monitor_limits){.spill = rounds ? (rounds - 1) * IO_SIZE + 1 : 1 << 20,
+                                                 .stuck_ns = 500 * 1000000LL};
+    }
     return monitor_main(argc, argv, &fake, NULL);
 }

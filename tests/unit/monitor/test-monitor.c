@@ -148,12 +148,16 @@ static void split(const struct buf *in, struct buf *out, struct buf *err)
 }
 
 /* Attaches one end of a socket pair; the other is returned. */
-static int attach(struct box *b, unsigned flags, const char *early)
+static int attach_with(struct box *b, unsigned flags, const char *early, int socket_buffer)
 {
     struct error e = ERROR_INIT;
     int fds[2];
 
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+    if (socket_buffer)
+        assert_int_equal(setsockopt(fds[1], SOL_SOCKET, SO_SNDBUFFORCE, &socket_buffer,
+                                    sizeof(socket_buffer)),
+                         0);
     struct monitor_attach_params p = {.client_fd = fds[1],
                                       .flags = flags,
                                       .early = early,
@@ -165,6 +169,11 @@ static int attach(struct box *b, unsigned flags, const char *early)
     assert_int_equal(r, 0);
     close(fds[1]);
     return fds[0];
+}
+
+static int attach(struct box *b, unsigned flags, const char *early)
+{
+    return attach_with(b, flags, early, 0);
 }
 
 #define ALL_OUT (MONITOR_STDOUT | MONITOR_STDERR)
@@ -790,6 +799,52 @@ static void test_stuck(void **state)
     box_done(&b);
 }
 
+/* A skipped client that takes all of its queue in one go - as many rounds as the monitor makes at a time -
+ * is told, and has live output again. */
+static void test_stuck_and_quick(void **state)
+{
+    static const char *const names[] = {"small-15", "small-16"}; /* with a rest of a frame, and without */
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        AUTO(buf)
+        struct buf bad = BUF_INIT(64 << 20);
+        size_t seen = 0;
+        ssize_t n = 1;
+        int good_fd, bad_fd;
+        struct box b;
+
+        box_init(&b, "dd if=/dev/zero bs=1000000 count=24 2>/dev/null; echo; read x; echo end");
+        b.p.id = names[i];
+        b.p.open_stdin = true;
+        b.p.log_driver = "none";
+        box_spawn(&b);
+        bad_fd = attach_with(&b, MONITOR_STDOUT, NULL, 2 << 20);
+        good_fd = attach(&b, MONITOR_STDIN | MONITOR_STDOUT | MONITOR_RAW, NULL);
+        box_start(&b);
+        for (; seen < 24000001; seen += (size_t)n) {
+            n = read(good_fd, buf_reserve(&bad, 65536), 65536);
+            assert_true(n > 0);
+        }
+        for (bool told = false; !told;) {
+            struct pollfd p = {.fd = bad_fd, .events = POLLIN};
+
+            assert_int_equal(poll(&p, 1, WAIT_MS), 1);
+            n = read(bad_fd, buf_reserve(&bad, 65536), 65536);
+            assert_true(n > 0);
+            buf_commit(&bad, (size_t)n);
+            told = memmem(bad.data, bad.len, "dropped", 7);
+        }
+        assert_int_equal(write(good_fd, "\n", 1), 1);
+        read_all(bad_fd, &bad);
+        assert_memory_equal(bad.data + bad.len - 4, "end\n", 4);
+        close(good_fd);
+        close(bad_fd);
+        wait_event(b.m, MONITOR_EVENT_EXITED);
+        wait_event(b.m, MONITOR_EVENT_HANGUP);
+        box_done(&b);
+    }
+}
+
 /* The log so far and live output meet without a gap, in the middle of a line too. */
 static void test_replay(void **state)
 {
@@ -1113,6 +1168,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_slow_reader),
         cmocka_unit_test(test_throttle),
         cmocka_unit_test(test_stuck),
+        cmocka_unit_test(test_stuck_and_quick),
         cmocka_unit_test(test_no_disk),
         cmocka_unit_test(test_many_clients),
         cmocka_unit_test(test_replay),
