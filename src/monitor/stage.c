@@ -131,6 +131,9 @@ int stage_start(struct session *s, const struct stage_child_io *io, int bpf_fd, 
 
         reset_signals();
         r = run_driver(s, io, bpf_fd, process_fd, &res, &e);
+        /* Before anybody can start it: a program that ends at once must be seen to have started, and the pipe
+         * says so when nobody has it any more. */
+        (void)close(io->status_fd);
         report(fds[1], r < 0 ? r : 0, &res, &e);
         _exit(0);
     }
