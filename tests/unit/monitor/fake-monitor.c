@@ -166,7 +166,8 @@ int main(int argc, char **argv)
         /* "small-N": a queue of N rounds. */
         int64_t rounds = argv[1][5] ? atoi(argv[1] + 6) : 0;
 
-        monitor_limits = (struct monitor_limits){.spill = rounds ? (rounds - 1) * IO_SIZE + 1 : 1 << 20,
+        monitor_limits = (struct monitor_limits){.spill = rounds ? (rounds - 1) * IO_SIZE + 1
+                                                                 : 1 << 20,
                                                  .stuck_ns = 500 * 1000000LL};
     }
     return monitor_main(argc, argv, &fake, NULL);

@@ -803,7 +803,8 @@ static void test_stuck(void **state)
  * is told, and has live output again. */
 static void test_stuck_and_quick(void **state)
 {
-    static const char *const names[] = {"small-15", "small-16"}; /* with a rest of a frame, and without */
+    static const char *const names[] = {"small-15",
+                                        "small-16"}; /* with a rest of a frame, and without */
 
     for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
         AUTO(buf)
