@@ -49,9 +49,9 @@ terminal() {
     sleeper
     run tty exec -it cc sh <<'EOF'
 expect # 
-send tty; stty size\r
-expect /dev/pts/[0-9]
-expect 24 80
+send tty; until stty size | grep '24 80'; do usleep 50000; done\r
+expect \n/dev/pts/[0-9]
+expect \n24 80
 resize 33x99
 send until stty size | grep '33 99'; do usleep 50000; done\r
 expect \n33 99

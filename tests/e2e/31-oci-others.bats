@@ -126,9 +126,10 @@ ref() { ctr image ls -q | grep -m1 busybox; }
 }
 
 @test "docker: a terminal" {
+    # This docker tells the size after the start.
     run "$HERE/tty" /usr/bin/docker -H "unix://$T/docker.sock" run -it --rm --network none busybox sh <<'EOF'
 expect # 
-send test -t 0 && echo is''-tty; stty size\r
+send test -t 0 && echo is''-tty; until stty size | grep '24 80'; do usleep 50000; done\r
 expect is-tty
 expect 24 80
 send exit 3\r
