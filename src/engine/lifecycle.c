@@ -325,6 +325,7 @@ static int freeze(struct container *c, struct live *live, bool on, struct error 
 
 static int set_paused(struct container *c, bool pause, struct error *e)
 {
+    CLEANUP(error_done) struct error why = ERROR_INIT;
     enum container_status status;
     struct live *live;
     int r = container_claim(c, OP_PAUSE, e);
@@ -350,7 +351,10 @@ static int set_paused(struct container *c, bool pause, struct error *e)
             c->status = pause ? CONTAINER_PAUSED : CONTAINER_RUNNING;
         container_publish(c);
         (void)pthread_mutex_unlock(&c->mutex);
-        r = record_update(c, e);
+        /* It is so all the same, and the next pouchd sees it by the cgroup. */
+        if (record_update(c, &why) < 0)
+            log_error("container state not saved", "id=%s error=\"%s\"", c->id,
+                      error_message(&why));
     }
     container_release_claim(c);
     if (r == 0)

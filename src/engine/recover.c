@@ -131,6 +131,7 @@ static void recover_run(struct container *c, bool rebooted)
     /* Its removal had begun: finish it. And who made one with --rm and has not started it went with
      * the host. (A pouchd that only starts again lets its client go on.) */
     if (c->status == CONTAINER_REMOVING ||
+        (def->host_config.auto_remove && c->status == CONTAINER_DEAD) ||
         (rebooted && def->host_config.auto_remove && c->status == CONTAINER_CREATED)) {
         if (container_claim(c, OP_REMOVE, &e) == 0) {
             container_clean_run(c);

@@ -235,9 +235,12 @@ static ino_t folder_inode(const char *path)
 /* Has the container ended? end_path is there, or its folder is gone, or it is that of a later run. */
 static bool has_ended(const struct log_reader *r)
 {
+    ino_t now;
+
     if (!r->end_path)
         return false;
-    return access(r->end_path, F_OK) == 0 || folder_inode(r->end_path) != r->end_ino;
+    now = folder_inode(r->end_path);
+    return access(r->end_path, F_OK) == 0 || !now || now != r->end_ino;
 }
 
 /* A container that is started again at once takes end_path away before anybody has seen it: the

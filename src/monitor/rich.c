@@ -8,6 +8,8 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
@@ -75,6 +77,28 @@ static void on_event(struct source *source, int fd, uint32_t revents, void *data
     rich_read(data);
 }
 
+/* PF_EXITING of init: it was killed, and all that runs below it goes before it. */
+static bool init_exits(pid_t pid)
+{
+    char path[32], text[512];
+    const char *p;
+    ssize_t n;
+    int fd;
+
+    (void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    if (fd >= 0)
+        close(fd);
+    if (n <= 0)
+        return true;
+    text[n] = '\0';
+    p = strrchr(text, ')'); /* the name may have some, too */
+    for (int i = 0; p && i < 7; i++)
+        p = strchr(p + 1, ' ');
+    return p && strtoul(p, NULL, 10) & 4;
+}
+
 /* The writer has been there and is gone. */
 static void on_alive(struct source *source, int fd, uint32_t revents, void *data)
 {
@@ -83,7 +107,8 @@ static void on_alive(struct source *source, int fd, uint32_t revents, void *data
     if (!(revents & EPOLLHUP))
         return;
     source_free(take_ptr(m->rich.alive));
-    end_init(m);
+    if (m->init && m->init->pid > 0 && !init_exits(m->init->pid))
+        end_init(m);
 }
 
 int rich_open(struct mon *m, bool exit_init)

@@ -494,6 +494,11 @@ END
     within 30 pouch exec own pgrep -x cron
     pouch exec -u 0 own openrc-shutdown -p now || true
     is "$(pouch_for 100 wait own)" 0
+    # Killed it has not halted.
+    pouch start own >/dev/null
+    within 30 pouch exec own pgrep -x cron
+    pouch kill own >/dev/null
+    is "$(exit_code own)" 137
     pouch rm own >/dev/null
     pouch rmi debian-openrc-init:1 >/dev/null
 }

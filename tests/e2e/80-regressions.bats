@@ -44,3 +44,53 @@ a_folder() {
     api GET '/containers/tt/logs?stdout=1&since=99999999999999999999'
     [ "$code" = 400 ] || [ "$code" = 200 ]
 }
+
+@test "a container whose first thread had ended could not be paused, and had no processes to list" {
+    [ -x /usr/bin/python3 ] || skip "no python3 that the container could run"
+    pouch run -d --network none --name first -v /usr:/usr:ro -v /lib:/lib:ro -v /lib64:/lib64:ro busybox \
+        /usr/bin/python3 -c 'import ctypes, os, threading, time
+libc = ctypes.CDLL(None)
+def other():
+    while open("/proc/1/stat").read().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
+    print("alone", flush=True)
+    time.sleep(1000)
+threading.Thread(target=other).start()
+libc.syscall(60 if "x86" in os.uname().machine else 93, 0)' >/dev/null
+    within 60 said first alone
+    has "$(pouch top first)" 'python3'
+    pouch pause first >/dev/null
+    is "$(state_of first)" paused
+    pouch unpause first >/dev/null
+    pouch kill first >/dev/null
+    is "$(state_of first)" exited
+}
+
+# db STATEMENTS: to the database of a pouchd that is not running.
+db() {
+    pouchd_stop
+    python3 -c 'import sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+db.executescript(sys.argv[2])' "$T/root/pouch.db" "$1"
+    pouchd_start
+}
+
+@test "a --rm container that ended, but could not be taken off the record, stayed for ever" {
+    pouch run -d --rm --network none --name stays busybox sleep 1000 >/dev/null
+    db "CREATE TRIGGER no_delete BEFORE DELETE ON containers BEGIN SELECT RAISE(ABORT, 'no'); END;"
+    pouch kill stays >/dev/null
+    is "$(state_of stays)" dead
+    db 'DROP TRIGGER no_delete;'
+    run pouch inspect stays
+    is "$status" 1
+}
+
+@test "a commit left its container paused when that could not be saved" {
+    pouch run -d --network none --name ff busybox sleep 1000 >/dev/null
+    db "CREATE TRIGGER no_pause BEFORE UPDATE ON containers WHEN NEW.status = 'paused'
+        BEGIN SELECT RAISE(ABORT, 'no'); END;"
+    pouch commit ff ff:1 >/dev/null
+    is "$(state_of ff)" running
+    db 'DROP TRIGGER no_pause;'
+    pouch rmi ff:1 >/dev/null
+}

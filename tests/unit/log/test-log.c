@@ -346,6 +346,13 @@ static void test_follow_end(void **state)
     assert_string_equal(buf_str(&f.got), "one\ntwo\nthree\n");
     buf_clear(&f.got);
 
+    /* It had gone before anybody looked. */
+    assert_int_equal(pthread_create(&thread, NULL, follow, &f), 0);
+    pthread_join(thread, NULL);
+    assert_int_equal(f.result, 0);
+    assert_string_equal(buf_str(&f.got), "one\ntwo\nthree\n");
+    buf_clear(&f.got);
+
     /* `until` passes. */
     f.p = (struct log_reader_params){.tail = -1,
                                      .cancel_fd = -1,
