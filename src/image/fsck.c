@@ -458,12 +458,13 @@ struct swap {
     const char *diff_id, *fresh, *name;
     char *old; /* what the old folder waits under for who runs on it; NULL: it has `fresh` */
     bool was;  /* there was an old one */
+    bool runs; /* somebody runs on it */
     bool done;
 };
 
 /* Gives what was made aside the layer's name, in a transaction; the old one waits for who runs on it (an
  * EROFS file that is mounted needs no name). */
-static int exchange(struct swap *x, bool runs, enum image_layer_form form, struct error *e)
+static int exchange(struct swap *x, enum image_layer_form form, struct error *e)
 {
     struct image_store *s = x->s;
     int r = renameat2(s->layers_fd, x->fresh, s->layers_fd, x->name, x->was ? RENAME_EXCHANGE : 0);
@@ -472,7 +473,8 @@ static int exchange(struct swap *x, bool runs, enum image_layer_form form, struc
     if (r < 0)
         return error_set_errno(e, errno, "cannot put layer %s in its place", x->diff_id);
     x->done = true;
-    if (x->was && runs && form == IMAGE_LAYER_FOLDER) {
+    x->runs = layer_runs(s, x->diff_id); /* who starts from now on gets the new one */
+    if (x->was && x->runs && form == IMAGE_LAYER_FOLDER) {
         random_hex(id, 8);
         x->old = xasprintf("old.%s.%s", digest_hex(x->diff_id), id);
         if (renameat(s->layers_fd, x->fresh, s->layers_fd, x->old) < 0)
@@ -508,7 +510,6 @@ static int swap_layer(struct fsck *f, const char *diff_id, const char *fresh, ch
     struct image_store *s = f->s;
     enum image_layer_form form = IMAGE_LAYER_FOLDER;
     struct image_trash trash = {0};
-    bool runs = layer_runs(s, diff_id);
     struct stat st;
 
     /* The row is durable: so must be what it names from now on. */
@@ -523,7 +524,7 @@ static int swap_layer(struct fsck *f, const char *diff_id, const char *fresh, ch
         form = S_ISDIR(st.st_mode) ? IMAGE_LAYER_FOLDER : IMAGE_LAYER_EROFS;
     AUTOFREE char *name = image_layer_name(diff_id, form);
     struct swap x = {.s = s, .diff_id = diff_id, .fresh = fresh, .name = name, .was = was};
-    r = exchange(&x, runs, form, e);
+    r = exchange(&x, form, e);
     if (r < 0) {
         exchange_back(&x);
         store_rollback(s->db);
@@ -537,7 +538,7 @@ static int swap_layer(struct fsck *f, const char *diff_id, const char *fresh, ch
     image_store_changed(s, NULL);
     free(x.old);
     if (r >= 0)
-        *ret_how = xstrdup(was && runs
+        *ret_how = xstrdup(was && x.runs
                                ? "made again from its blob; containers that run keep the damaged "
                                  "one until they are started again"
                                : "made again from its blob");

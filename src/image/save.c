@@ -31,7 +31,8 @@
 #include "oci/digest.h"
 #include "oci/reference.h"
 
-#define COPY_SIZE (256u * 1024)
+#define COPY_SIZE  (256u * 1024)
+#define FIND_TRIES 100 /* each time the image was removed just then */
 
 /* --- What goes in ------------------------------------------------------------------------------ */
 
@@ -179,13 +180,16 @@ static int choose_name(struct save *s, const char *name)
         if (r != 0)
             return r < 0 ? r : 0;
     }
-    do { /* again when it went in between: then it is missing, or another image's name */
+    /* Again when it went in between: then it is missing, or another image's name. */
+    for (int tries = 0; r == 0; tries++) {
         AUTOFREE char *id = NULL, *full = NULL;
 
+        if (tries == FIND_TRIES) /* a name without an image: fsck's business */
+            return error_set(s->e, ERR_NOT_FOUND, "No such image: %s", name);
         r = image_store_find(s->store, name, &id, &full, s->e);
         if (r >= 0)
             r = choose(s, id, full && !strchr(full, '@') ? full : NULL, name);
-    } while (r == 0);
+    }
     return r < 0 ? r : 0;
 }
 

@@ -458,6 +458,8 @@ static int copy_and_rename(const struct volume_mount *m, int from, bool alone)
     if (r == 0 && !alone)
         r = move_entries(to, m->source);
     gone = fs_remove_tree(AT_FDCWD, tmp);
+    if (r == -EXDEV) /* a folder with a project (disk quota) takes nothing over by a rename */
+        r = copy_in_place(m, from, alone);
     return r < 0 ? r : gone;
 }
 

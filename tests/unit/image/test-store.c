@@ -1197,6 +1197,33 @@ static void test_removed_while_read(void **state)
     assert_false(layer_exists(f, 'a'));
 }
 
+static int write_nothing(void *data, const void *bytes, size_t len)
+{
+    return 0;
+}
+
+/* A damaged database is no reason to look for ever. */
+static void test_name_without_image(void **state)
+{
+    struct fixture *f = *state;
+    char *names[] = {(char *)"x:1", NULL};
+    const struct image_save_params p = {.names = names,
+                                        .cancel_fd = -EBADF,
+                                        .write = write_nothing};
+    AUTO(error) struct error e = ERROR_INIT;
+    struct image *img = NULL;
+
+    assert_int_equal(store_exec(f->s->db, NULL,
+                                "INSERT INTO image_names VALUES ('docker.io/library/x:1', "
+                                "'sha256:gone')",
+                                ""),
+                     1);
+    assert_int_equal(image_resolve(f->s, "x:1", &img, &e), -ENOENT);
+    error_done(&e);
+    assert_int_equal(image_save(f->s, &p, &e), -ENOENT);
+    assert_int_equal(e.code, ERR_NOT_FOUND);
+}
+
 /* The cache's reference is not the last one of an image that was removed. */
 static void test_cached_and_held(void **state)
 {
@@ -1240,6 +1267,7 @@ int main(void)
         T(test_refused_keeps_names),
         T(test_removed_while_read),
         T(test_cached_and_held),
+        T(test_name_without_image),
         T(test_freed_outside),
         T(test_trash_of_a_crash),
         T(test_nothing_removed),

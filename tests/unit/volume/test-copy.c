@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* volume_copy_up(): the image's content comes into a volume as it is. Ownership needs root. */
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -9,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -23,6 +25,16 @@ static char root[64];
 static struct volume_store *vs;
 static struct volume_mounts mounts;
 static int image = -EBADF; /* root folder of the "image" */
+static bool has_project;   /* the volume's folder, by disk quota */
+
+int renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned flags)
+{
+    if (has_project) {
+        errno = EXDEV;
+        return -1;
+    }
+    return (int)syscall(SYS_renameat2, from_fd, from, to_fd, to, flags);
+}
 
 static int set_up(void **state)
 {
@@ -256,6 +268,21 @@ static void test_not_alone(void **state)
     assert_no_rest();
 }
 
+/* A folder that hands its project on (disk quota) refuses what is moved into it. */
+static void test_not_alone_with_project(void **state)
+{
+    AUTOFD int copy = -EBADF;
+
+    make_dir("var/lib/db/sub");
+    make_file("var/lib/db/sub/theirs", "x");
+    has_project = true;
+    assert_int_equal(volume_copy_up(&mounts.items[0], image, false, NULL), 0);
+    has_project = false;
+    copy = open_copy();
+    assert_int_equal(faccessat(copy, "sub/theirs", F_OK, 0), 0);
+    assert_no_rest();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -266,6 +293,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_deep, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_not_empty, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_not_alone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_not_alone_with_project, set_up, tear_down),
     };
 
     (void)umask(022);
