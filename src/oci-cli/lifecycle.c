@@ -260,7 +260,7 @@ static int create(struct options *o, struct made *m, bool started, int gate, int
     r = state_save(o, &m->state, e);
     if (r == 0)
         r = write_pid_file(o->pid_file, m->created.pid, e);
-    return r == 0 ? runtime_keep(&m->created, e) : r;
+    return r;
 }
 
 static void undo_create(struct options *o, struct made *m)
@@ -301,6 +301,8 @@ int cmd_create(struct options *o, struct error *e)
     }
     if (r == 0)
         r = create(o, &m, false, gate, status, e);
+    if (r == 0)
+        r = runtime_keep(&m.created, status, e);
     if (r < 0)
         undo_create(o, &m);
     return r;
@@ -442,6 +444,8 @@ int cmd_run(struct options *o, struct error *e)
     if (lock < 0)
         return lock;
     r = create(o, &m, true, gate[0], status[1], e);
+    if (r == 0)
+        r = runtime_keep(&m.created, status[0], e);
     close(status[1]);
     if (r == 0 && write(gate[1], "g", 1) != 1)
         r = error_set_errno(e, errno, "cannot start container \"%s\"", o->args[0]);
@@ -509,6 +513,7 @@ int cmd_kill(struct options *o, struct error *e)
     CLEANUP(state_done) struct state s = {0};
     int sig = parse_signal(o->args[1] ? o->args[1] : "SIGTERM", e);
     int r = sig < 0 ? sig : state_load(o, o->args[0], &s, e);
+    bool all;
 
     if (r < 0)
         return r;
@@ -516,14 +521,16 @@ int cmd_kill(struct options *o, struct error *e)
         return sig == SIGKILL ? cgroup_kill(s.cgroup_path, e)
                               : cgroup_signal(s.cgroup_path, sig, e);
     /* Without a pid namespace of its own the others would outlive it. */
-    r = sig == SIGKILL && !s.own_pid_ns && !STREQ(state_status(&s), "stopped")
-            ? cgroup_kill(s.cgroup_path, e)
-            : state_signal(&s, sig);
-    if (r == -ESRCH) /* containerd looks for these words */
+    all = sig == SIGKILL && !s.own_pid_ns && !STREQ(state_status(&s), "stopped");
+    r = all ? cgroup_kill(s.cgroup_path, e) : 0;
+    if (r < 0)
+        return r;
+    r = state_signal(&s, sig); /* without root's rights it may have no cgroup */
+    if (r == -ESRCH && !all)   /* containerd looks for these words */
         return error_set(e, ERR_CONFLICT, "cannot kill container \"%s\": container not running",
                          s.id);
-    if (r < 0)
-        return e->code ? r : error_set_errno(e, r, "cannot kill container \"%s\"", s.id);
+    if (r < 0 && r != -ESRCH)
+        return error_set_errno(e, r, "cannot kill container \"%s\"", s.id);
     /* A frozen process dies of SIGKILL on v2; v1 wants it to be thawed. */
     if (sig == SIGKILL && cgroup_is_frozen(s.cgroup_path))
         (void)!cgroup_thaw(s.cgroup_path, NULL);

@@ -255,8 +255,11 @@ int state_signal(const struct state *s, int sig)
 {
     AUTOFD int fd = state_open_init(s);
 
-    if (fd < 0 && fd != -ESRCH) /* no pidfds here */
+    if (fd < 0 && fd != -ESRCH) { /* no pidfds here */
+        if (!s->start_time || state_start_time((pid_t)s->pid) != s->start_time)
+            return -ESRCH;
         return kill((pid_t)s->pid, sig) < 0 ? -errno : 0;
+    }
     if (fd < 0)
         return fd;
     return syscall(SYS_pidfd_send_signal, fd, sig, NULL, 0) < 0 ? -errno : 0;

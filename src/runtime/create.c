@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -533,12 +534,18 @@ int runtime_create(const struct runtime_create *p, struct runtime_created *ret, 
     return 0;
 }
 
-int runtime_keep(struct runtime_created *c, struct error *e)
+int runtime_keep(struct runtime_created *c, int status, struct error *e)
 {
-    int r = sync_answer(c->keep_fd, 0, -EBADF, e);
+    CLEANUP(error_done) struct error gone = ERROR_INIT;
+    struct pollfd told = {status, POLLIN, 0};
+    int r = sync_answer(c->keep_fd, 0, -EBADF, &gone);
 
     close(c->keep_fd);
     c->keep_fd = -EBADF;
+    if (r < 0 && poll(&told, 1, 0) == 1 && told.revents & POLLIN)
+        return runtime_status_read(status, e);
+    if (r < 0)
+        error_move(e, &gone);
     return r;
 }
 

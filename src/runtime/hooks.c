@@ -117,7 +117,8 @@ static bool converse(int in, int out, int pidfd, const char *state, char *said, 
 
     (void)fcntl(in, F_SETFL, O_NONBLOCK);
     for (;;) {
-        struct pollfd p[3] = {{out, POLLIN, 0}, {in, POLLOUT, 0}, {pidfd, POLLIN, 0}};
+        /* Its end first: what it has said by then is seen in the same look. */
+        struct pollfd p[3] = {{pidfd, POLLIN, 0}, {out, POLLIN, 0}, {in, POLLOUT, 0}};
         int64_t now = time_monotonic_ns();
         int timeout = end ? (int)((end - now) / NSEC_PER_MSEC) + 1 : -1;
         int n = end && now >= end ? 0 : poll(p, ARRAY_SIZE(p), timeout);
@@ -130,7 +131,7 @@ static bool converse(int in, int out, int pidfd, const char *state, char *said, 
                 close(in);
             return n < 0;
         }
-        if (in >= 0 && p[1].revents) {
+        if (in >= 0 && p[2].revents) {
             r = write(in, state, left);
             if (r > 0) {
                 state += r;
@@ -141,7 +142,7 @@ static bool converse(int in, int out, int pidfd, const char *state, char *said, 
                 in = -1;
             }
         }
-        if (p[0].revents) {
+        if (p[1].revents) {
             char rest[256];
 
             r = got < size - 1 ? read(out, said + got, size - 1 - got)
@@ -152,7 +153,7 @@ static bool converse(int in, int out, int pidfd, const char *state, char *said, 
                 got += (size_t)r;
             said[got] = '\0';
         }
-        if (p[2].revents && (!p[0].revents || ++after > 64))
+        if (p[0].revents && (!p[1].revents || ++after > 64))
             break; /* ended, and all that it said is read */
     }
     if (in >= 0)

@@ -587,6 +587,9 @@ int process_find_program(const struct process_plan *plan, int rootfd, struct err
                                              : xasprintf("%s/%s", plan->process->cwd, name);
         int r = look_at(rootfd, full);
 
+        if (r == -ENOENT) /* not exec_error(): the host may have it */
+            return error_set(e, ERR_COMMAND_NOT_FOUND,
+                             "exec: \"%s\": stat %s: no such file or directory", name, name);
         return r < 0 ? exec_error(name, -r, e) : 0;
     }
     for (const char *p = path ? path : DEFAULT_PATH; *name; p++) {

@@ -117,8 +117,9 @@ struct runtime_created {
 int runtime_create(const struct runtime_create *p, struct runtime_created *ret,
                    struct error *e) MUST_CHECK;
 void runtime_created_done(struct runtime_created *c);
-/* With RUNTIME_UNTIL_KEPT: the container is on record, and may outlive this process. */
-int runtime_keep(struct runtime_created *c, struct error *e) MUST_CHECK;
+/* With RUNTIME_UNTIL_KEPT: the container is on record, and may outlive this process. status: where it
+ * has told why when it has ended already. */
+int runtime_keep(struct runtime_created *c, int status, struct error *e) MUST_CHECK;
 
 struct runtime_exec {
     const char *id;

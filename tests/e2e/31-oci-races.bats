@@ -209,6 +209,17 @@ waits='c["process"]["args"] = ["sleep", "4711"]'
     nothing_left
 }
 
+@test "a container that ends before it is on record has told why" {
+    ln -s loop "$B/rootfs/loop"
+    configure 'c["process"]["args"] = ["true"]' 'c["linux"]["maskedPaths"] = ["/loop"]'
+    run -1 oci run --bundle "$B" a </dev/null
+    [[ "$output" == *"cannot mask /loop: Too many levels of symbolic links"* ]]
+    # Written down late: init has ended long before.
+    run -1 slowly rename,renameat "$R/a/state.json" run --bundle "$B" a
+    [[ "$output" == *"cannot mask /loop: Too many levels of symbolic links"* ]]
+    nothing_left
+}
+
 @test "a hook that leaves something running in the background does not hold up the container" {
     configure 'c["process"]["args"] = ["true"]' \
         "c['hooks'] = {'prestart': [{'path': '/bin/sh', 'args': ['sh', '-c', 'sleep 30 & echo \$! >$BATS_TEST_TMPDIR/pid']}]}"

@@ -93,6 +93,9 @@ load oci
     configure 'c["process"]["args"] = ["nope"]'
     run -127 oci create --bundle "$B" six </dev/null
     [[ "$output" == *'exec: "nope": executable file not found in $PATH' ]]
+    configure 'c["process"]["args"] = ["/usr/bin/python3"]' # which the host has
+    run -127 oci create --bundle "$B" six </dev/null
+    [[ "$output" == *'exec: "/usr/bin/python3": stat /usr/bin/python3: no such file or directory' ]]
     configure 'c["process"].update(args=["./busybox", "true"], cwd="/bin")'
     oci create --bundle "$B" six </dev/null >/dev/null 2>&1
     oci delete six
