@@ -25,14 +25,14 @@ struct stage {
     struct chunkq *in, *out;
     struct chunk *current; /* the chunk being read */
     size_t pos;
-    uint64_t counted; /* bytes of output, as far as they count for the limit */
+    uint64_t given; /* bytes of output */
     struct error *e;
 };
 
-/* What a few kilobytes unpack to has no other end than this one; all layers together. */
+/* What a few kilobytes unpack to has no other end than this one. */
 static struct {
     uint64_t max; /* 0: none */
-    atomic_uint_fast64_t used;
+    atomic_uint_fast64_t kept;
 } limit;
 
 void inflate_limit(uint64_t max)
@@ -40,20 +40,27 @@ void inflate_limit(uint64_t max)
     limit.max = max;
 }
 
-void inflate_forget(uint64_t bytes)
+static int check_limit(uint64_t bytes, struct error *e)
 {
-    if (limit.max > 0)
-        (void)atomic_fetch_sub(&limit.used, bytes);
+    if (limit.max == 0 || bytes <= limit.max)
+        return 0;
+    return error_set(e, ERR_TOO_LARGE, "the image unpacks to more than %llu bytes (max-image-size)",
+                     (unsigned long long)limit.max);
+}
+
+int inflate_keep(uint64_t bytes, struct error *e)
+{
+    return check_limit(atomic_fetch_add(&limit.kept, bytes) + bytes, e);
 }
 
 static int push_plain(struct stage *s, struct chunk *c)
 {
-    s->counted += c->len;
-    if (limit.max > 0 && atomic_fetch_add(&limit.used, c->len) + c->len > limit.max) {
+    s->given += c->len;
+    int r = check_limit(atomic_load(&limit.kept) + s->given, s->e);
+
+    if (r < 0) {
         chunk_free(c);
-        return error_set(s->e, ERR_TOO_LARGE,
-                         "the image unpacks to more than %llu bytes (max-image-size)",
-                         (unsigned long long)limit.max);
+        return r;
     }
     return chunkq_push(s->out, c);
 }
@@ -319,8 +326,6 @@ int inflate_run(struct chunkq *in, struct chunkq *out, struct error *e)
             r = copy_plain(&s);
     }
     chunk_free(s.current);
-    if (r < 0)
-        inflate_forget(s.counted);
     if (r != 0)
         chunkq_abandon(in);
     chunkq_close(out, r);

@@ -242,6 +242,8 @@ static int run_pipeline(struct layer *l, struct layer_sink *sink, struct error *
         r = l->stage_status < 0 ? l->stage_status : status;
     } else {
         r = verify(l, e);
+        if (r >= 0)
+            r = inflate_keep(l->result.bytes, e);
     }
     error_done(&l->feed_error);
     error_done(&l->stage_error);
@@ -313,7 +315,6 @@ static bool once_more(struct layer *l, const struct error *e)
         again = blame_no_source(l->blame);
     else
         return false;
-    inflate_forget(l->result.bytes);
     if (again)
         progress(l, "Retrying: wrong bytes came", true);
     return again;

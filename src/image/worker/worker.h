@@ -92,10 +92,11 @@ void chunkq_abandon(struct chunkq *q);
 /* Reads compressed chunks, writes plain ones; the kind is found by the first bytes. Closes out,
  * abandons in. -EPIPE without a message when `out` was abandoned; the source's -errno likewise. */
 int inflate_run(struct chunkq *in, struct chunkq *out, struct error *e) MUST_CHECK;
-/* Before the first: how many bytes all of them together may give. 0: any. */
+/* Before the first: how many bytes all that is kept may have. 0: any. */
 void inflate_limit(uint64_t max);
-/* What an archive that turned out to be a wrong one gave does not count. */
-void inflate_forget(uint64_t bytes);
+/* What an archive gave counts from when it is known to be the right one: until then it counts against itself
+ * alone, as a bomb of one registry must not spoil what others give. ERR_TOO_LARGE when it is too much. */
+int inflate_keep(uint64_t bytes, struct error *e) MUST_CHECK;
 
 /* Where a layer's entries go, one at a time: sink-stream.c (to pouch-unpack), sink-erofs.c (a file).
  * After a LAYER_FILE come its data, offsets rising, and one file_end. */

@@ -399,6 +399,34 @@ static void test_tap(void **state)
     free(b.data);
 }
 
+/* What is not known to be right counts against itself alone; what is kept counts against all. */
+static void test_limit(void **state)
+{
+    struct bytes b = make_archive(ARCHIVE_FILTER_GZIP);
+    AUTO(error) struct error e = ERROR_INIT;
+    struct tar_result result = {0};
+    char *stream;
+    size_t len;
+
+    inflate_limit(1000 * 1000);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(run(b.data, b.len, &stream, &len, &result, &e), 0);
+        free(stream);
+    }
+    assert_true(result.bytes > FILE_SIZE && result.bytes < 2 * FILE_SIZE);
+    assert_int_equal(inflate_keep(result.bytes, &e), 0);
+    assert_true(run(b.data, b.len, &stream, &len, &result, &e) < 0);
+    free(stream);
+    assert_int_equal(e.code, ERR_TOO_LARGE);
+    assert_non_null(strstr(error_message(&e), "more than 1000000 bytes (max-image-size)"));
+    error_done(&e);
+    /* Two that were unpacked at the same moment. */
+    assert_true(inflate_keep(result.bytes, &e) < 0);
+    assert_int_equal(e.code, ERR_TOO_LARGE);
+    inflate_limit(0);
+    free(b.data);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -409,6 +437,7 @@ int main(void)
         cmocka_unit_test(test_not_an_archive),
         cmocka_unit_test(test_reader_gone),
         cmocka_unit_test(test_tap),
+        cmocka_unit_test(test_limit),
     };
 
     signal(SIGPIPE, SIG_IGN);
