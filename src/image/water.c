@@ -122,23 +122,46 @@ static int64_t use_in_memory(struct image_store *s, const char *id)
     return ns;
 }
 
-void image_uses_flush(struct image_store *s)
+static struct map *copy_uses(struct image_store *s)
 {
-    struct map *fresh = map_new(), *uses;
+    struct map *copy = map_new();
     const char *id;
     void *value;
     size_t pos = 0;
 
     pthread_mutex_lock(&s->lock);
-    uses = s->uses;
-    s->uses = fresh;
+    while (map_next(s->uses, &pos, &id, &value) == 1) {
+        int64_t *at = xcalloc(1, sizeof(*at));
+
+        *at = *(int64_t *)value;
+        (void)map_set(copy, id, at);
+    }
     pthread_mutex_unlock(&s->lock);
+    return copy;
+}
+
+/* Each is in memory until it is in the table: who looks at the one, then at the other, sees it. */
+void image_uses_flush(struct image_store *s)
+{
+    struct map *uses = copy_uses(s);
+    const char *id;
+    void *value;
+    size_t pos = 0;
+
     if (map_len(uses) > 0 && store_begin(s->db, NULL) >= 0) {
         while (map_next(uses, &pos, &id, &value) == 1)
             (void)!store_exec(s->db, NULL, "UPDATE images SET used = ? WHERE id = ? AND used < ?",
                               "isi", *(int64_t *)value, id, *(int64_t *)value);
         (void)!store_commit(s->db, NULL); /* a full disk: only the order of the queue suffers */
     }
+    pthread_mutex_lock(&s->lock);
+    for (pos = 0; map_next(uses, &pos, &id, &value) == 1;) {
+        const int64_t *at = map_get(s->uses, id);
+
+        if (at && *at == *(int64_t *)value) /* not used again meanwhile */
+            free(map_remove(s->uses, id));
+    }
+    pthread_mutex_unlock(&s->lock);
     map_free(uses, free);
 }
 
@@ -340,6 +363,7 @@ static void order_families(struct candidates *c)
 static int load_candidates(struct image_store *s, struct candidates *ret, struct error *e)
 {
     CLEANUP(store_rows_done) struct store_rows rows = STORE_ROWS_INIT;
+    struct map *uses = copy_uses(s); /* first: what leaves it meanwhile is in the rows */
     int r = store_query(s->db, &rows, e,
                         "SELECT id, max(tagged, used), parent FROM images WHERE removed = 0", "");
 
@@ -351,10 +375,11 @@ static int load_candidates(struct image_store *s, struct candidates *ret, struct
     }
     store_rows_done(&rows);
     for (size_t i = 0; i < ret->len; i++) {
-        int64_t at = use_in_memory(s, ret->items[i].id);
-        if (at > ret->items[i].used)
-            ret->items[i].used = at;
+        const int64_t *at = map_get(uses, ret->items[i].id);
+        if (at && *at > ret->items[i].used)
+            ret->items[i].used = *at;
     }
+    map_free(uses, free);
     order_families(ret);
     if (ret->len > 0)
         qsort(ret->items, ret->len, sizeof(*ret->items), by_use);

@@ -1007,6 +1007,44 @@ static void test_gc_order(void **state)
         assert_false(layer_exists(f, *l));
 }
 
+struct flusher {
+    struct image_store *s;
+    atomic_bool end;
+};
+
+static void *flush_uses(void *data)
+{
+    struct flusher *f = data;
+
+    while (!atomic_load(&f->end))
+        image_uses_flush(f->s);
+    return NULL;
+}
+
+/* A use is seen in memory or in the tables, also on its way from the one to the other. */
+static void test_gc_order_while_flushed(void **state)
+{
+    struct fixture *f = *state;
+    AUTOFREE char *a = add_image(f, "ab", "docker.io/library/a:1", NULL);
+    AUTOFREE char *b = add_image(f, "bc", "docker.io/library/b:1", NULL);
+    struct flusher flusher = {.s = f->s};
+    struct image_gc_result r;
+    pthread_t thread;
+
+    assert_int_equal(pthread_create(&thread, NULL, flush_uses, &flusher), 0);
+    for (int i = 0; i < 300; i++) {
+        const char *last = i % 2 ? b : a;
+
+        image_used(f->s, last);
+        assert_int_equal(gc_all(f, true, &r), 0);
+        assert_int_equal(r.removed.len, 2);
+        assert_string_equal(item_of(&r.removed, 1)->id, last);
+        image_gc_result_done(&r);
+    }
+    atomic_store(&flusher.end, true);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+}
+
 static void test_gc_keeps(void **state)
 {
     struct fixture *f = *state;
@@ -1259,6 +1297,7 @@ int main(void)
         T(test_names_again_later),
         T(test_blobs),
         T(test_gc_order),
+        T(test_gc_order_while_flushed),
         T(test_gc_keeps),
         T(test_gc_min_age),
         T(test_gc_config),
