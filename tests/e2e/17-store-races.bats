@@ -31,7 +31,7 @@ images_at_once() {
     run python3 "$HERE/image-races" "$SOCK" "$T/root" "${RACE_SECONDS:-9}" "${RACE_SEED:-}" images
     echo "$output"
     is "$status" 0
-    has "$output" 'save [0-9]+'
+    has "$output" '(pull|save) [0-9]+'
     is "$(pouch images -aq)" ''
     run pouch fsck
     is "$status" 0
