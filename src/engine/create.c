@@ -222,40 +222,12 @@ static int make_definition(struct engine *en, struct container_config *config,
     return r < 0 ? r : userns_assign(en, def, e);
 }
 
-/* Volumes of --volumes-from are taken into use here: one that went since they were looked up would be
- * made anew, empty. */
-static int take_volumes_from(struct engine *en, const struct container_definition *def,
-                             struct error *e)
-{
-    struct volume_mounts from = {0};
-    int r = collect_from(en, def->host_config.volumes_from, &from, e);
-
-    for (size_t i = 0; r == 0 && i < from.len; i++) {
-        struct volume v = {.name = NULL};
-        const char *name = from.items[i].name;
-        bool used = false;
-
-        for (size_t k = 0; name && k < def->mounts.len; k++)
-            used |= def->mounts.items[k].name && STREQ(def->mounts.items[k].name, name);
-        if (!used)
-            continue;
-        volume_ref(en->volumes, name, def->id);
-        r = volume_get(en->volumes, name, &v, e);
-        volume_done(&v);
-    }
-    volume_mounts_done(&from);
-    return r;
-}
-
 /* The name is reserved: puts the container on disk, on record and into the registry. */
 static int install(struct engine *en, struct container_definition *def, const struct image *img,
                    const char *name, char ***warnings, struct container **ret, struct error *e)
 {
     struct container *c;
-    int r = take_volumes_from(en, def, e);
-
-    if (r == 0)
-        r = create_prepare_volumes(en, def->id, &def->mounts, img, def, warnings, e);
+    int r = create_prepare_volumes(en, def->id, &def->mounts, img, def, warnings, e);
 
     /* A limited one is there already. */
     if (r == 0 && mkdir(def->dir, 0710) < 0 && errno != EEXIST)
