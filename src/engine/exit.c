@@ -3,9 +3,7 @@
  * The end of a container: heard by the loop thread from its monitor, handled on a worker because it
  * blocks (cgroup, network, disk); then the restart policy.
  */
-#include <dirent.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +21,7 @@
 #include "engine/health.h"
 #include "engine/hooks.h"
 #include "sys/cgroup.h"
+#include "sys/process.h"
 
 #define RESTART_DELAY_MIN (100 * NSEC_PER_MSEC)
 #define RESTART_DELAY_MAX (60 * NSEC_PER_SEC)
@@ -42,51 +41,11 @@ void live_unref(struct live *l)
     free(l);
 }
 
-/* PF_EXITING of one thread, or SIGKILL waits for it: it is on its way out, or has gone. */
-static bool thread_exits(const char *stat_path, unsigned *ret_threads)
-{
-    AUTOFREE char *text = NULL;
-    unsigned long long pending = 0;
-    unsigned flags = 0;
-    const char *p;
-
-    *ret_threads = 0;
-    if (fs_read_file(AT_FDCWD, stat_path, 4096, &text, NULL) < 0)
-        return true;
-    p = strrchr(text, ')'); /* the name may have some, too */
-    if (!p || sscanf(p,
-                     ") %*c %*d %*d %*d %*d %*d %u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %u %*d "
-                     "%*u %*u %*d %*u %*u %*u %*u %*u %*u %llu",
-                     &flags, ret_threads, &pending) != 3)
-        return false;
-    return flags & 4 || pending & 1ull << (SIGKILL - 1);
-}
-
-/* All of its threads: that its first one has ended (pthread_exit() in main()) is not its end. */
-static bool process_exits(pid_t pid)
-{
-    AUTOFREE char *path = xasprintf("/proc/%d/stat", (int)pid);
-    AUTOFREE char *tasks = xasprintf("/proc/%d/task", (int)pid);
-    unsigned threads;
-    bool exits = thread_exits(path, &threads);
-    DIR *d = exits && threads > 1 ? opendir(tasks) : NULL;
-    struct dirent *de;
-
-    while (d && exits && (de = readdir(d))) {
-        AUTOFREE char *of = xasprintf("%s/%s/stat", tasks, de->d_name);
-
-        exits = de->d_name[0] == '.' || thread_exits(of, &threads);
-    }
-    if (d)
-        (void)closedir(d);
-    return exits;
-}
-
 bool live_has_ended(struct live *l)
 {
     pid_t pid = monitor_init_pid(l->monitor);
 
-    return pid <= 0 || monitor_get_state(l->monitor) == MONITOR_EXITED || process_exits(pid);
+    return pid <= 0 || monitor_get_state(l->monitor) == MONITOR_EXITED || process_is_ending(pid);
 }
 
 /* --- the network and the kernel's things of one run ------------------------------------------------- */

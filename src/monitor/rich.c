@@ -8,8 +8,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
@@ -17,6 +15,7 @@
 #include <unistd.h>
 
 #include "monitor/rich.h"
+#include "sys/process.h"
 
 /* A pipe of the bundle; what is there is the engine's, but checked all the same. */
 static int open_pipe(const char *name, int flags)
@@ -77,29 +76,7 @@ static void on_event(struct source *source, int fd, uint32_t revents, void *data
     rich_read(data);
 }
 
-/* PF_EXITING of init: it was killed, and all that runs below it goes before it. */
-static bool init_exits(pid_t pid)
-{
-    char path[32], text[512];
-    const char *p;
-    ssize_t n;
-    int fd;
-
-    (void)snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-    if (fd >= 0)
-        close(fd);
-    if (n <= 0)
-        return true;
-    text[n] = '\0';
-    p = strrchr(text, ')'); /* the name may have some, too */
-    for (int i = 0; p && i < 7; i++)
-        p = strchr(p + 1, ' ');
-    return p && strtoul(p, NULL, 10) & 4;
-}
-
-/* The writer has been there and is gone. */
+/* The writer has been there and is gone; so is all that runs below an init that was killed, before that has ended. */
 static void on_alive(struct source *source, int fd, uint32_t revents, void *data)
 {
     struct mon *m = data;
@@ -107,7 +84,7 @@ static void on_alive(struct source *source, int fd, uint32_t revents, void *data
     if (!(revents & EPOLLHUP))
         return;
     source_free(take_ptr(m->rich.alive));
-    if (m->init && m->init->pid > 0 && !init_exits(m->init->pid))
+    if (m->init && m->init->pid > 0 && !process_is_ending(m->init->pid))
         end_init(m);
 }
 
