@@ -127,11 +127,10 @@ static int make_container(const struct options *o, struct oci_spec *s, struct er
         r = write_state(o, FILE_BUNDLE, o->bundle, e);
     if (r == 0)
         r = write_state(o, FILE_CGROUP, s->linux->cgroups_path, e);
+    /* liblxc makes folders in all hierarchies: below ours they go with it, however LXC ended. */
+    cgroup_use_all_v1();
     if (r == 0)
         r = cgroup_create(s->linux->cgroups_path, s->linux->resources, &warnings, e);
-    /* liblxc makes folders in all hierarchies: below ours they go with it, however LXC ended. */
-    if (r == 0)
-        r = cgroup_create_everywhere(s->linux->cgroups_path, e);
     if (r == 0)
         r = keeper_start(o, s, &pid, e);
     if (r < 0)

@@ -259,16 +259,6 @@ int cgroup_create(const char *path, const struct cgroup_resources *r, char ***wa
     return err;
 }
 
-int cgroup_create_everywhere(const char *path, struct error *e)
-{
-    const struct cgroup_host *h = cgroup_host();
-    int r = 0;
-
-    for (size_t i = 0; i < h->nv1 && r == 0; i++)
-        r = cgroup_make_dir(h->v1[i].mount, path, h->v1[i].controller, e);
-    return r;
-}
-
 int cgroup_open_unified(const char *path)
 {
     const char *mount = cgroup_mount_point("");

@@ -131,10 +131,6 @@ void cgroup_use_all_v1(void);
 int cgroup_create(const char *path, const struct cgroup_resources *r, char ***warnings,
                   struct error *e) MUST_CHECK;
 
-/* Makes it in the hierarchies too where cgroup_create() saw no need: for who will divide it in all of
- * them. A failure leaves what was made. */
-int cgroup_create_everywhere(const char *path, struct error *e) MUST_CHECK;
-
 /* Changes limits of a living cgroup; only what is set in r. */
 int cgroup_update(const char *path, const struct cgroup_resources *r, char ***warnings,
                   struct error *e) MUST_CHECK;
